@@ -1,0 +1,343 @@
+//! Arguments to options. Every error is one line that names the option and the
+//! value.
+
+use bustd::kfile::{parse_hundredths, parse_u64};
+use bustd::line::Line;
+use bustd::log::Sink;
+use bustd::monitor::Settings;
+use bustd::pattern::{GlobError, Globs};
+use bustd::verdict::{Amount, DEFAULT_PSI_BP, DEFAULT_SWAP, Limits, Pair};
+use bustd::victim::Policy;
+use core::ffi::CStr;
+use lexopt::{Arg, Parser};
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStringExt;
+
+/// `--help`, on one screen.
+pub const HELP: &str = "\
+Usage: bustd [OPTIONS]     An out-of-memory guard. Sizes: 10%, 512M, 2G.
+When to act
+  -m, --mem TERM[,KILL]    limits of available memory [10%,5%, at most 2G,1G]
+  -s, --swap TERM[,KILL]   limits of free swap, reached as well [10%,5%]
+  -p, --psi PERCENT        stall within 10 s that is too much [25]
+      --grace MS           from SIGTERM to SIGKILL [1000]
+Whom to kill (GLOBS: whole names, as 'sshd|tmux*|[Xx]org')
+      --prefer GLOBS       names whose memory counts four times
+      --avoid GLOBS        names whose memory counts a quarter
+  -u, --unkillables GLOBS  names never killed
+  -g, --kill-pgroup        the victim's whole process group
+      --before-kill PROG   run PROG before the first signal
+      --on-kill PROG       run PROG once the victim is gone
+Trying it out
+      --dry-run            decide and log, kill nobody
+      --once               decide once, then exit
+      --root DIR           read DIR/proc and DIR/sys, kill nobody
+Running
+  -n, --no-daemon          stay in the foreground
+      --pidfile PATH       lock PATH [/run/bustd.pid for root's daemon]
+      --log SINK           stderr, kmsg or syslog
+  -V, --verbose            log changes of state
+      --version, --help    and exit
+";
+
+/// What the command line asks for.
+pub enum Command {
+    /// To guard.
+    Guard(Box<Options>),
+    /// `--help`.
+    Help,
+    /// `--version`.
+    Version,
+}
+
+/// How to run.
+pub struct Options {
+    /// What the loop needs.
+    pub settings: Settings<'static>,
+    /// Stay in the foreground.
+    pub no_daemon: bool,
+    /// Where lines go, if it was said.
+    pub sink: Option<Sink>,
+    /// Lock this.
+    pub pidfile: Option<&'static CStr>,
+    /// Read below this directory.
+    pub root: Option<&'static CStr>,
+}
+
+/// A line for standard error.
+pub type Error = Box<Line<[u8; 512]>>;
+
+/// Longer values than this are cut in messages.
+const SHOWN_LEN: usize = 128;
+
+/// An option; its number is its place in [`NAMES`] and its bit in the set of
+/// those given.
+#[derive(Clone, Copy, PartialEq)]
+enum Opt {
+    Mem,
+    Swap,
+    Psi,
+    Grace,
+    Prefer,
+    Avoid,
+    Unkillables,
+    KillPgroup,
+    BeforeKill,
+    OnKill,
+    DryRun,
+    Once,
+    Root,
+    NoDaemon,
+    Pidfile,
+    Log,
+    Verbose,
+    Version,
+    Help,
+}
+
+/// Letter, if any, and name of each option.
+const NAMES: [(Opt, char, &str); 19] = [
+    (Opt::Mem, 'm', "mem"),
+    (Opt::Swap, 's', "swap"),
+    (Opt::Psi, 'p', "psi"),
+    (Opt::Grace, NO_LETTER, "grace"),
+    (Opt::Prefer, NO_LETTER, "prefer"),
+    (Opt::Avoid, NO_LETTER, "avoid"),
+    (Opt::Unkillables, 'u', "unkillables"),
+    (Opt::KillPgroup, 'g', "kill-pgroup"),
+    (Opt::BeforeKill, NO_LETTER, "before-kill"),
+    (Opt::OnKill, NO_LETTER, "on-kill"),
+    (Opt::DryRun, NO_LETTER, "dry-run"),
+    (Opt::Once, NO_LETTER, "once"),
+    (Opt::Root, NO_LETTER, "root"),
+    (Opt::NoDaemon, 'n', "no-daemon"),
+    (Opt::Pidfile, NO_LETTER, "pidfile"),
+    (Opt::Log, NO_LETTER, "log"),
+    (Opt::Verbose, 'V', "verbose"),
+    (Opt::Version, NO_LETTER, "version"),
+    (Opt::Help, 'h', "help"),
+];
+
+/// No argument holds a NUL.
+const NO_LETTER: char = '\0';
+
+fn error(option: &str, value: Option<&[u8]>, what: &str) -> Error {
+    let mut line = Box::new(Line::default());
+    line.text("--").text(option);
+    if let Some(value) = value {
+        line.text(" ").quoted(&value[..value.len().min(SHOWN_LEN)]);
+    }
+    line.text(": ").text(what);
+    line
+}
+
+/// Parses the command line, the program's name first.
+///
+/// # Errors
+/// The line to print.
+pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Error> {
+    let mut parser = Parser::from_iter(args);
+    let mut settings = Settings {
+        limits: Limits { mem: None, swap: DEFAULT_SWAP, psi_bp: DEFAULT_PSI_BP },
+        policy: Policy { prefer: None, avoid: None, unkillables: None, only_uid: None },
+        grace_us: 1_000_000,
+        kill_pgroup: false,
+        dry_run: false,
+        once: false,
+        verbose: false,
+        before_kill: None,
+        on_kill: None,
+    };
+    let (mut no_daemon, mut sink, mut pidfile, mut root) = (false, None, None, None);
+    let mut given = 0_u32;
+    while let Some((option, name)) = next_option(&mut parser)? {
+        let bit = 1 << option as u32;
+        if given & bit != 0 {
+            return Err(error(name, None, "given twice"));
+        }
+        given |= bit;
+        match option {
+            Opt::KillPgroup => settings.kill_pgroup = true,
+            Opt::DryRun => settings.dry_run = true,
+            Opt::Once => settings.once = true,
+            Opt::NoDaemon => no_daemon = true,
+            Opt::Verbose => settings.verbose = true,
+            Opt::Version => return Ok(Command::Version),
+            Opt::Help => return Ok(Command::Help),
+            _ => {
+                let value: &'static [u8] = match parser.value() {
+                    Ok(value) => value.into_vec().leak(),
+                    Err(_) => return Err(error(name, None, "needs a value")),
+                };
+                let taken = match option {
+                    Opt::Mem => parse_pair(value, Zero::Refused).map(|pair| settings.limits.mem = Some(pair)),
+                    Opt::Swap => parse_pair(value, Zero::Allowed).map(|pair| settings.limits.swap = pair),
+                    Opt::Psi => parse_psi(value).map(|psi_bp| settings.limits.psi_bp = psi_bp),
+                    Opt::Grace => parse_grace_ms(value).map(|ms| settings.grace_us = ms * 1000),
+                    Opt::Log => parse_sink(value).map(|chosen| sink = Some(chosen)),
+                    Opt::Prefer => parse_globs(value).map(|globs| settings.policy.prefer = Some(globs)),
+                    Opt::Avoid => parse_globs(value).map(|globs| settings.policy.avoid = Some(globs)),
+                    Opt::Unkillables => {
+                        parse_globs(value).map(|globs| settings.policy.unkillables = Some(globs))
+                    }
+                    Opt::BeforeKill => {
+                        parse_program(value).map(|program| settings.before_kill = Some(program))
+                    }
+                    Opt::OnKill => parse_program(value).map(|program| settings.on_kill = Some(program)),
+                    Opt::Pidfile => parse_path(value, Relative::Refused).map(|path| pidfile = Some(path)),
+                    _ => parse_path(value, Relative::Allowed).map(|path| root = Some(path)),
+                };
+                taken.map_err(|what| error(name, Some(value), what))?;
+            }
+        }
+    }
+    if sink == Some(Sink::Stderr) && !no_daemon && !settings.once && root.is_none() && !crate::is_init() {
+        return Err(error("log", Some(b"stderr"), "a daemon has none, add --no-daemon"));
+    }
+    Ok(Command::Guard(Box::new(Options { settings, no_daemon, sink, pidfile, root })))
+}
+
+/// The next option and its name; `None` after the last.
+fn next_option(parser: &mut Parser) -> Result<Option<(Opt, &'static str)>, Error> {
+    let mut line = Box::new(Line::default());
+    match parser.next() {
+        Ok(None) => return Ok(None),
+        Ok(Some(Arg::Short(letter))) => {
+            if let Some(&(option, _, name)) = NAMES.iter().find(|known| known.1 == letter) {
+                return Ok(Some((option, name)));
+            }
+            line.text("-").escaped(letter.encode_utf8(&mut [0; 4]).as_bytes());
+            line.text(": unknown option, see --help");
+        }
+        Ok(Some(Arg::Long(long))) => {
+            if let Some(&(option, _, name)) = NAMES.iter().find(|known| known.2 == long) {
+                return Ok(Some((option, name)));
+            }
+            let shown = &long.as_bytes()[..long.len().min(SHOWN_LEN)];
+            line.text("--").escaped(shown).text(": unknown option, see --help");
+        }
+        Ok(Some(Arg::Value(value))) => {
+            let value = value.into_vec();
+            line.quoted(&value[..value.len().min(SHOWN_LEN)]).text(": unexpected argument, see --help");
+        }
+        Err(lexopt::Error::UnexpectedValue { option, value }) => {
+            let value = value.into_vec();
+            line.escaped(option.as_bytes()).text(" ").quoted(&value[..value.len().min(SHOWN_LEN)]);
+            line.text(": takes no value");
+        }
+        Err(_) => {
+            line.text("the command line cannot be understood, see --help");
+        }
+    }
+    Err(line)
+}
+
+/// May both limits be zero?
+#[derive(Clone, Copy, PartialEq)]
+enum Zero {
+    Allowed,
+    Refused,
+}
+
+fn parse_pair(value: &[u8], zero: Zero) -> Result<Pair, &'static str> {
+    const SHAPE: &str = "not TERM[,KILL], each a percentage up to 100 or a size with K, M or G";
+    let mut parts = value.split(|&byte| byte == b',');
+    let mut next = || parts.next().map(|part| parse_amount(part).ok_or(SHAPE)).transpose();
+    let term = next()?.ok_or(SHAPE)?;
+    let kill = next()?.unwrap_or(term.half());
+    if next()?.is_some() {
+        return Err(SHAPE);
+    }
+    if zero == Zero::Refused && matches!(term, Amount::Share(0) | Amount::Kib(0)) {
+        return Err("TERM must be above 0");
+    }
+    match (term, kill) {
+        (Amount::Share(term), Amount::Share(kill)) if kill > term => Err("KILL is above TERM"),
+        (Amount::Kib(term), Amount::Kib(kill)) if kill > term => Err("KILL is above TERM"),
+        (Amount::Share(_), Amount::Kib(_)) | (Amount::Kib(_), Amount::Share(_)) => {
+            Err("TERM and KILL must both be percentages or both be sizes")
+        }
+        _ => Ok(Pair { term, kill }),
+    }
+}
+
+fn parse_amount(text: &[u8]) -> Option<Amount> {
+    let (&last, number) = text.split_last()?;
+    let unit_kib = match last {
+        b'K' | b'k' => 1,
+        b'M' | b'm' => 1024,
+        b'G' | b'g' => 1024 * 1024,
+        b'%' => return parse_share(number),
+        _ => return parse_share(text),
+    };
+    let kib = parse_u64(number)?.checked_mul(unit_kib)?;
+    // Past this every sum of sizes could overflow, and no machine is there.
+    (kib < 1 << 50).then_some(Amount::Kib(kib))
+}
+
+fn parse_share(text: &[u8]) -> Option<Amount> {
+    let share_bp = parse_hundredths(text)?;
+    (share_bp <= 10_000).then_some(Amount::Share(share_bp as u32))
+}
+
+fn parse_psi(text: &[u8]) -> Result<u32, &'static str> {
+    match parse_share(text.strip_suffix(b"%").unwrap_or(text)) {
+        Some(Amount::Share(share_bp)) if share_bp > 0 => Ok(share_bp),
+        _ => Err("not a percentage above 0 and up to 100"),
+    }
+}
+
+/// A minute: a machine that can wait longer needs no guard.
+const MAX_GRACE_MS: u64 = 60_000;
+
+fn parse_grace_ms(text: &[u8]) -> Result<u64, &'static str> {
+    parse_u64(text).filter(|&ms| ms <= MAX_GRACE_MS).ok_or("not a number of milliseconds up to 60000")
+}
+
+fn parse_sink(text: &[u8]) -> Result<Sink, &'static str> {
+    match text {
+        b"stderr" => Ok(Sink::Stderr),
+        b"kmsg" => Ok(Sink::Kmsg),
+        b"syslog" => Ok(Sink::Syslog),
+        _ => Err("not stderr, kmsg or syslog"),
+    }
+}
+
+fn parse_globs(text: &'static [u8]) -> Result<Globs<'static>, &'static str> {
+    Globs::parse(text).map_err(|wrong| match wrong {
+        GlobError::EmptyList => "the list is empty",
+        GlobError::EmptyItem => "an item of the list is empty",
+        GlobError::OpenBracket => "a [ is not closed",
+    })
+}
+
+/// May a path be relative? Not one that is used after we changed to `/`.
+#[derive(Clone, Copy, PartialEq)]
+enum Relative {
+    Allowed,
+    Refused,
+}
+
+fn parse_path(text: &[u8], relative: Relative) -> Result<&'static CStr, &'static str> {
+    match text.first() {
+        None => return Err("the path is empty"),
+        Some(b'/') => {}
+        Some(_) if relative == Relative::Allowed => {}
+        Some(_) => return Err("not an absolute path"),
+    }
+    // No argument holds a NUL.
+    let path = CString::new(text).map_err(|_| "not a path")?;
+    Ok(Box::leak(path.into_boxed_c_str()))
+}
+
+fn parse_program(text: &[u8]) -> Result<&'static CStr, &'static str> {
+    use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
+    let path = parse_path(text, Relative::Refused)?;
+    let is_file = statat(CWD, path, AtFlags::empty())
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    if is_file && accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()).is_ok() {
+        Ok(path)
+    } else {
+        Err("not an executable file")
+    }
+}

@@ -1,0 +1,286 @@
+//! Small kernel files: open below a directory, read into the caller's buffer,
+//! walk lines and fields. Nothing here knows what a file means.
+
+use core::ffi::CStr;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+
+/// Why a reading could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// The process, or the file, is not there (ENOENT, ESRCH).
+    Missing,
+    /// The kernel refuses us the file (EACCES, EPERM).
+    NotPermitted,
+    /// The file was read but does not have the documented shape.
+    Malformed,
+    /// Any other error of open(2) or read(2).
+    Io(Errno),
+}
+
+impl From<Errno> for ReadError {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT | Errno::SRCH => Self::Missing,
+            Errno::ACCESS | Errno::PERM => Self::NotPermitted,
+            other => Self::Io(other),
+        }
+    }
+}
+
+/// The directories everything is read from: the kernel's own, or a captured
+/// tree of the same shape.
+#[derive(Debug)]
+pub struct Tree {
+    /// `/proc`, or `DIR/proc`.
+    pub proc: OwnedFd,
+    /// `/sys`, or `DIR/sys`; many containers and initramfs have none.
+    pub sys: Option<OwnedFd>,
+    /// Whether this is the running kernel's tree. Only then do sysinfo(2),
+    /// pressure triggers and signals have anything to do with what is read.
+    pub live: bool,
+}
+
+impl Tree {
+    /// Opens `/proc` and `/sys`.
+    ///
+    /// # Errors
+    /// `/proc` cannot be opened.
+    pub fn open_live() -> Result<Self, ReadError> {
+        Ok(Self { proc: open_dir(CWD, c"/proc")?, sys: open_dir(CWD, c"/sys").ok(), live: true })
+    }
+
+    /// Opens `proc` and `sys` below `dir`.
+    ///
+    /// # Errors
+    /// `dir` or `dir/proc` cannot be opened.
+    pub fn open_captured(dir: &CStr) -> Result<Self, ReadError> {
+        let dir = open_dir(CWD, dir)?;
+        Ok(Self {
+            proc: open_dir(dir.as_fd(), c"proc")?,
+            sys: open_dir(dir.as_fd(), c"sys").ok(),
+            live: false,
+        })
+    }
+}
+
+/// Opens the directory `path` below `dir`.
+///
+/// # Errors
+/// Those of openat(2).
+pub fn open_dir(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, ReadError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(dir, path, flags, Mode::empty())?)
+}
+
+/// Reads the file `path` below `dir` into `buf` with one open, one read and
+/// one close, and returns the part that was filled. A file that does not fit
+/// is cut at its last whole line, so that no number is ever half read.
+///
+/// # Errors
+/// Those of openat(2) and read(2).
+pub fn read_small<'b>(dir: BorrowedFd<'_>, path: &CStr, buf: &'b mut [u8]) -> Result<&'b [u8], ReadError> {
+    // NONBLOCK: a captured tree may hold a fifo; real kernel files ignore it.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = openat(dir, path, flags, Mode::empty())?;
+    let len = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *buf))?;
+    let full = len == buf.len();
+    let filled = &buf[..len];
+    if !full {
+        return Ok(filled);
+    }
+    let whole = filled.iter().rposition(|&byte| byte == b'\n');
+    Ok(&filled[..whole.map_or(len, |at| at + 1)])
+}
+
+/// Hands every whole line of the file `path` below `dir` to `line`, however
+/// long the file, through the caller's `buf`. A line longer than `buf` is
+/// passed over.
+///
+/// # Errors
+/// Those of openat(2) and read(2); lines before the error have been handed on.
+pub fn read_lines(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    buf: &mut [u8],
+    line: &mut dyn FnMut(&[u8]),
+) -> Result<(), ReadError> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = openat(dir, path, flags, Mode::empty())?;
+    let mut kept = 0;
+    let mut overlong = false;
+    loop {
+        let len = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut buf[kept..]))?;
+        let end = kept + len;
+        if len == 0 {
+            if kept > 0 && !overlong {
+                line(&buf[..kept]);
+            }
+            return Ok(());
+        }
+        let mut start = 0;
+        while let Some(at) = buf[start..end].iter().position(|&byte| byte == b'\n') {
+            if !core::mem::take(&mut overlong) {
+                line(&buf[start..start + at]);
+            }
+            start += at + 1;
+        }
+        buf.copy_within(start..end, 0);
+        kept = end - start;
+        if kept == buf.len() {
+            overlong = true;
+            kept = 0;
+        }
+    }
+}
+
+/// The lines of `text`, without their newlines.
+pub fn lines(text: &[u8]) -> Pieces<'_> {
+    Pieces { rest: text, is_between: |byte| byte == b'\n' }
+}
+
+/// The fields of `text`, separated by any run of blanks or newlines.
+pub fn fields(text: &[u8]) -> Pieces<'_> {
+    Pieces { rest: text, is_between: |byte| byte.is_ascii_whitespace() }
+}
+
+/// The non-empty pieces of a text between separators.
+#[derive(Clone, Debug)]
+pub struct Pieces<'t> {
+    rest: &'t [u8],
+    is_between: fn(u8) -> bool,
+}
+
+impl<'t> Iterator for Pieces<'t> {
+    type Item = &'t [u8];
+
+    fn next(&mut self) -> Option<&'t [u8]> {
+        let start = self.rest.iter().position(|&byte| !(self.is_between)(byte))?;
+        let text = &self.rest[start..];
+        let end = text.iter().position(|&byte| (self.is_between)(byte)).unwrap_or(text.len());
+        self.rest = &text[end..];
+        Some(&text[..end])
+    }
+}
+
+/// Splits `Key:   value` at its first colon; the value keeps no leading blanks.
+/// lxcfs and some vendor kernels print no blank after the colon.
+pub fn split_key(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    Some((&line[..colon], line[colon + 1..].trim_ascii_start()))
+}
+
+/// Picks the number at the start of each line's value, `Key: 123 kB`, for the
+/// keys wanted, in their order. Of a key that comes twice the first sound line
+/// counts. One loop for every file of this shape: byte-string patterns in a
+/// `match` are compared byte by byte, in four times the code.
+pub fn pick_numbers<const N: usize>(text: &[u8], keys: &[&str; N]) -> [Option<u64>; N] {
+    let mut numbers = [None; N];
+    pick_numbers_into(text, keys, &mut numbers);
+    numbers
+}
+
+fn pick_numbers_into(text: &[u8], keys: &[&str], numbers: &mut [Option<u64>]) {
+    for (key, value) in lines(text).filter_map(split_key) {
+        let at = keys.iter().position(|wanted| wanted.as_bytes() == key);
+        if let Some(number) = at.and_then(|at| numbers.get_mut(at)) {
+            *number = number.or(parse_leading_u64(value));
+        }
+    }
+}
+
+/// Parses the decimal digits at the start of `text`, saturating at the largest
+/// u64; `None` where there are none.
+pub fn parse_leading_u64(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 {
+        return None;
+    }
+    let push = |value: u64, &digit: &u8| value.saturating_mul(10).saturating_add((digit - b'0').into());
+    Some(text[..digits].iter().fold(0, push))
+}
+
+/// Parses `text` as a whole as decimal digits, saturating.
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
+    if !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    parse_leading_u64(text)
+}
+
+/// Parses `text` as a whole as an optional minus and decimal digits.
+pub fn parse_i32(text: &[u8]) -> Option<i32> {
+    let (negative, digits) = match text.split_first()? {
+        (b'-', rest) => (true, rest),
+        _ => (false, text),
+    };
+    let size = i64::try_from(parse_u64(digits)?).ok()?;
+    i32::try_from(if negative { -size } else { size }).ok()
+}
+
+/// Parses `12`, `12.5` or `12.34` as hundredths; further digits are dropped.
+pub fn parse_hundredths(text: &[u8]) -> Option<u64> {
+    let (whole, fraction) = match text.iter().position(|&byte| byte == b'.') {
+        Some(dot) => (&text[..dot], &text[dot + 1..]),
+        None => (text, &b"0"[..]),
+    };
+    if fraction.is_empty() || !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let tenths = u64::from(fraction[0] - b'0') * 10;
+    let hundredths = fraction.get(1).map_or(0, |digit| u64::from(digit - b'0'));
+    Some(parse_u64(whole)?.saturating_mul(100).saturating_add(tenths + hundredths))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_saturate_and_reject_rubbish() {
+        assert_eq!(parse_u64(b"0"), Some(0));
+        assert_eq!(parse_u64(b"000123"), Some(123));
+        assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_u64(b"99999999999999999999999"), Some(u64::MAX));
+        for bad in [&b""[..], b"-1", b"+1", b"1 ", b"1k", b"0x10", b"\xff"] {
+            assert_eq!(parse_u64(bad), None, "{bad:?}");
+        }
+        assert_eq!(parse_leading_u64(b"42 kB"), Some(42));
+        assert_eq!(parse_leading_u64(b" 42"), None);
+        assert_eq!(parse_i32(b"-1000"), Some(-1000));
+        assert_eq!(parse_i32(b"2147483647"), Some(i32::MAX));
+        assert_eq!(parse_i32(b"-2147483648"), Some(i32::MIN));
+        for bad in [&b""[..], b"-", b"--1", b"2147483648", b"99999999999999999999"] {
+            assert_eq!(parse_i32(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hundredths_keep_two_digits() {
+        assert_eq!(parse_hundredths(b"0.00"), Some(0));
+        assert_eq!(parse_hundredths(b"12"), Some(1200));
+        assert_eq!(parse_hundredths(b"12.5"), Some(1250));
+        assert_eq!(parse_hundredths(b"12.349"), Some(1234));
+        for bad in [&b""[..], b".", b"1.", b".5", b"1.x", b"1,5", b"-1.00"] {
+            assert_eq!(parse_hundredths(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn keys_split_at_the_first_colon() {
+        assert_eq!(split_key(b"MemTotal:   12 kB"), Some((&b"MemTotal"[..], &b"12 kB"[..])));
+        assert_eq!(split_key(b"MemTotal:12"), Some((&b"MemTotal"[..], &b"12"[..])));
+        assert_eq!(split_key(b"Name:\ta:b"), Some((&b"Name"[..], &b"a:b"[..])));
+        assert_eq!(split_key(b"no colon"), None);
+    }
+
+    #[test]
+    fn fields_skip_runs_of_blanks() {
+        let mut walk = fields(b"  a \t b\nc ");
+        assert_eq!(walk.next(), Some(&b"a"[..]));
+        assert_eq!(walk.next(), Some(&b"b"[..]));
+        assert_eq!(walk.next(), Some(&b"c"[..]));
+        assert_eq!(walk.next(), None);
+    }
+}

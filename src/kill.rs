@@ -1,0 +1,363 @@
+//! Killing. [`signal_process`] is the one function of this crate that signals
+//! a process somebody else started; everything it must never do is refused
+//! there, whoever asks.
+
+use crate::kfile::ReadError;
+use crate::process::{self, Identity, Pid};
+use crate::survey::{Kin, NEVER_KILL_ADJ};
+use crate::sys;
+use crate::victim::{Candidate, Policy, Standing};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, Signal};
+
+/// Why a process was not signalled.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is process 1.
+    Init,
+    /// It is us, or one of our ancestors.
+    Kin,
+    /// It is a kernel thread.
+    KernelThread,
+    /// Its `oom_score_adj` is −1000 now.
+    Protected,
+    /// It has exited.
+    Gone,
+    /// Its pid is another process's now, or it cannot be told.
+    Unverified,
+    /// We lack the right.
+    NotPermitted,
+    /// The kernel refuses for another reason.
+    Failed(Errno),
+}
+
+impl Refusal {
+    /// For the log.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Init => "it is process 1",
+            Self::Kin => "it is this process or an ancestor",
+            Self::KernelThread => "it is a kernel thread",
+            Self::Protected => "its oom_score_adj is -1000",
+            Self::Gone => "it has exited",
+            Self::Unverified => "it can no longer be identified",
+            Self::NotPermitted => "not permitted",
+            Self::Failed(_) => "the kernel refused",
+        }
+    }
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::SRCH => Self::Gone,
+            Errno::PERM | Errno::ACCESS => Self::NotPermitted,
+            other => Self::Failed(other),
+        }
+    }
+}
+
+/// How we reach processes.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach<'a> {
+    /// `/proc` of our own pid namespace.
+    pub proc: BorrowedFd<'a>,
+    /// Whether pidfd_open(2) and pidfd_send_signal(2) are there.
+    pub pidfd: bool,
+    /// Ourselves.
+    pub own: Pid,
+}
+
+/// A process held for signalling: through a pidfd, which keeps meaning that
+/// one process, where the kernel has them.
+#[derive(Debug)]
+pub struct Target {
+    id: Identity,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Target {
+    /// Takes hold of the process, without having verified it yet.
+    ///
+    /// # Errors
+    /// [`Refusal::Gone`], or another error of pidfd_open(2).
+    pub fn open(reach: &Reach<'_>, id: Identity) -> Result<Self, Refusal> {
+        let pidfd = match reach.pidfd {
+            true => Some(rustix::process::pidfd_open(id.pid, PidfdFlags::empty())?),
+            false => None,
+        };
+        Ok(Self { id, pidfd })
+    }
+
+    /// Polls readable when the process is gone; `None` without pidfds.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(|fd| fd.as_fd())
+    }
+
+    /// Is the process gone, all its threads included?
+    pub fn is_gone(&self, reach: &Reach<'_>) -> bool {
+        if let Some(pidfd) = &self.pidfd {
+            // Readable once the last thread has exited, not at the leader's exit.
+            let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+            return poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0);
+        }
+        match process::read_stat(reach.proc, self.id.pid) {
+            Ok(stat) => stat.starttime != self.id.starttime || stat.is_gone(),
+            Err(error) => error == ReadError::Missing,
+        }
+    }
+
+    /// Is this still the process that was chosen, and one that may die? Holds
+    /// for as long as the process is not reaped, which the last check shows it
+    /// was not.
+    fn verify(&self, reach: &Reach<'_>) -> Result<(), Refusal> {
+        let pid = self.id.pid;
+        if pid.as_raw_pid() <= 1 {
+            return Err(Refusal::Init);
+        }
+        if Kin::read(reach.proc, reach.own).includes(pid) {
+            return Err(Refusal::Kin);
+        }
+        let stat = match process::read_stat(reach.proc, pid) {
+            Ok(stat) => stat,
+            Err(ReadError::Missing) => return Err(Refusal::Gone),
+            Err(_) => return Err(Refusal::Unverified),
+        };
+        if stat.starttime != self.id.starttime {
+            return Err(Refusal::Unverified);
+        }
+        if stat.is_kernel_thread() {
+            return Err(Refusal::KernelThread);
+        }
+        match process::read_oom_score_adj(reach.proc, pid) {
+            Ok(NEVER_KILL_ADJ) => return Err(Refusal::Protected),
+            Ok(_) => {}
+            Err(_) => return Err(Refusal::Unverified),
+        }
+        match &self.pidfd {
+            Some(pidfd) => Ok(sys::pidfd_test(pidfd.as_fd())?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Signals one process, after making sure that it is the one that was chosen
+/// and one that may be signalled at all.
+///
+/// # Errors
+/// Whatever speaks against it; then nothing was sent.
+pub fn signal_process(reach: &Reach<'_>, target: &Target, signal: Signal) -> Result<(), Refusal> {
+    target.verify(reach)?;
+    match &target.pidfd {
+        Some(pidfd) => rustix::process::pidfd_send_signal(pidfd, signal)?,
+        // Before 5.3: the window between the check and this is microseconds.
+        None => rustix::process::kill_process(target.id.pid, signal)?,
+    }
+    Ok(())
+}
+
+/// May the group `pgrp` be killed as a whole? Never group 0 or 1 (led from
+/// outside the namespace, or by init), our own, or init's.
+pub fn group_is_fair_game(reach: &Reach<'_>, pgrp: i32) -> bool {
+    let group_of = |pid| process::read_stat(reach.proc, pid).map(|stat| stat.pgrp);
+    pgrp > 1
+        && group_of(reach.own).is_ok_and(|own| own != pgrp)
+        && group_of(Pid::INIT).map_or_else(|error| error != ReadError::Malformed, |init| init != pgrp)
+}
+
+/// Calls `member` with every process of group `pgrp` that may be signalled:
+/// each is verified on its own, unlike with kill(2) on the group.
+fn each_member(reach: &Reach<'_>, policy: &Policy<'_>, pgrp: i32, member: &mut dyn FnMut(Identity)) {
+    let kin = Kin::read(reach.proc, reach.own);
+    // A /proc that cannot be listed has no members to tell of.
+    let _ = process::list_processes(reach.proc, &mut |pid| {
+        let Ok(stat) = process::read_stat(reach.proc, pid) else {
+            return;
+        };
+        let spared =
+            kin.includes(pid) || pid == Pid::INIT || policy.standing(&stat.comm) == Standing::Unkillable;
+        let protected = || process::read_oom_score_adj(reach.proc, pid) == Ok(NEVER_KILL_ADJ);
+        if stat.pgrp == pgrp && !spared && !stat.is_gone() && !protected() {
+            member(Identity { pid, starttime: stat.starttime });
+        }
+    });
+}
+
+/// How a kill stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing sent: a hook has until then.
+    Held { until_us: u64 },
+    /// SIGTERM sent; SIGKILL follows then.
+    Asked { until_us: u64 },
+    /// SIGKILL sent; given up then.
+    Forced { until_us: u64 },
+}
+
+/// What became of a kill in one step.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing yet.
+    Waiting,
+    /// A signal has just been sent.
+    Signalled(Signal),
+    /// The victim is gone.
+    Dead,
+    /// It took SIGKILL and does not die: uninterruptible.
+    Stuck,
+    /// It could not be signalled.
+    Refused(Refusal),
+}
+
+/// A hook may hold a kill no longer than this.
+pub const HOLD_US: u64 = 200_000;
+
+/// After SIGKILL a process that can die is gone in far less, even with
+/// gigabytes to free; one that cannot is waiting for a device.
+pub const STUCK_AFTER_US: u64 = 2_000_000;
+
+/// How long a victim may take whose memory is visibly coming back.
+pub const SLOW_AFTER_US: u64 = 10_000_000;
+
+/// A kill under way, stepped by the loop.
+#[derive(Debug)]
+pub struct Kill {
+    /// Who dies.
+    pub victim: Candidate,
+    target: Target,
+    group: Option<i32>,
+    grace_us: u64,
+    stage: Stage,
+    /// When the first signal went out.
+    pub signalled_us: Option<u64>,
+    /// Whether SIGTERM was sent.
+    pub asked: bool,
+    /// Whether SIGKILL was sent.
+    pub forced: bool,
+}
+
+impl Kill {
+    /// Takes hold of the victim. Nothing is sent before [`Self::step`], and
+    /// that not before `hold_us` have passed or [`Self::release_hold`].
+    ///
+    /// # Errors
+    /// See [`Target::open`].
+    pub fn begin(
+        reach: &Reach<'_>,
+        victim: Candidate,
+        group: Option<i32>,
+        grace_us: u64,
+        now_us: u64,
+        hold_us: u64,
+    ) -> Result<Self, Refusal> {
+        let target = Target::open(reach, victim.id)?;
+        let stage = Stage::Held { until_us: now_us + hold_us };
+        Ok(Self { victim, target, group, grace_us, stage, signalled_us: None, asked: false, forced: false })
+    }
+
+    /// The hook has ended: no reason to wait.
+    pub fn release_hold(&mut self) {
+        if let Stage::Held { until_us } = &mut self.stage {
+            *until_us = 0;
+        }
+    }
+
+    /// When the next step is due at the latest.
+    pub fn deadline_us(&self) -> u64 {
+        match self.stage {
+            Stage::Held { until_us } | Stage::Asked { until_us } | Stage::Forced { until_us } => until_us,
+        }
+    }
+
+    /// Polls readable when the victim is gone; `None` without pidfds.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.target.pidfd()
+    }
+
+    /// Moves on: `force` once memory is below the KILL limit; `recovering`
+    /// while the victim's memory is coming back.
+    pub fn step(
+        &mut self,
+        reach: &Reach<'_>,
+        policy: &Policy<'_>,
+        now_us: u64,
+        force: bool,
+        recovering: bool,
+    ) -> Progress {
+        if self.is_done(reach, policy) {
+            return Progress::Dead;
+        }
+        let due = now_us >= self.deadline_us();
+        match self.stage {
+            Stage::Held { .. } if !due => Progress::Waiting,
+            Stage::Held { .. } if force || self.grace_us == 0 => self.force(reach, policy, now_us),
+            Stage::Held { .. } => self.send(
+                reach,
+                policy,
+                now_us,
+                Signal::TERM,
+                Stage::Asked { until_us: now_us + self.grace_us },
+            ),
+            Stage::Asked { .. } if due || force => self.force(reach, policy, now_us),
+            Stage::Forced { until_us } if due => {
+                let since_us = now_us.saturating_sub(until_us - STUCK_AFTER_US);
+                if !recovering || since_us >= SLOW_AFTER_US { Progress::Stuck } else { Progress::Waiting }
+            }
+            Stage::Asked { .. } | Stage::Forced { .. } => Progress::Waiting,
+        }
+    }
+
+    fn force(&mut self, reach: &Reach<'_>, policy: &Policy<'_>, now_us: u64) -> Progress {
+        self.send(reach, policy, now_us, Signal::KILL, Stage::Forced { until_us: now_us + STUCK_AFTER_US })
+    }
+
+    fn send(
+        &mut self,
+        reach: &Reach<'_>,
+        policy: &Policy<'_>,
+        now_us: u64,
+        signal: Signal,
+        next: Stage,
+    ) -> Progress {
+        let sent = signal_process(reach, &self.target, signal);
+        if let Some(pgrp) = self.group {
+            each_member(reach, policy, pgrp, &mut |id| {
+                // One that cannot be had does not keep the others alive.
+                let _ = Target::open(reach, id).and_then(|member| signal_process(reach, &member, signal));
+            });
+        }
+        match sent {
+            Ok(()) => {}
+            // The rest of its group may live on.
+            Err(Refusal::Gone) if self.group.is_some() => {}
+            Err(Refusal::Gone) => return Progress::Dead,
+            Err(refusal) => return Progress::Refused(refusal),
+        }
+        self.stage = next;
+        self.asked |= signal == Signal::TERM;
+        self.forced |= signal == Signal::KILL;
+        self.signalled_us = self.signalled_us.or(Some(now_us));
+        Progress::Signalled(signal)
+    }
+
+    /// Is there nobody left to wait for?
+    fn is_done(&self, reach: &Reach<'_>, policy: &Policy<'_>) -> bool {
+        let mut done = self.target.is_gone(reach);
+        if let (true, Some(pgrp), Some(_)) = (done, self.group, self.signalled_us) {
+            each_member(reach, policy, pgrp, &mut |_| done = false);
+        }
+        done
+    }
+}
+
+/// Ends a child of ours that has overstayed, with the session it leads. It has
+/// not been waited for, so its pid is nobody else's.
+pub fn end_child(child: Pid) {
+    let _ = rustix::process::kill_process_group(child, Signal::KILL);
+    let _ = rustix::process::kill_process(child, Signal::KILL);
+}

@@ -1,0 +1,177 @@
+use core::ffi::CStr;
+use core::ops::{Deref, DerefMut};
+
+/// Text in a buffer of its own, up to its size less a NUL. What does not fit is
+/// cut off; what cannot be trusted is escaped.
+///
+/// Everything is done on `Line<[u8]>`, so that the code is there once.
+#[derive(Clone, Debug)]
+pub struct Line<Bytes: ?Sized> {
+    len: usize,
+    /// Zero after `len`.
+    bytes: Bytes,
+}
+
+impl<const N: usize> Default for Line<[u8; N]> {
+    fn default() -> Self {
+        Self { len: 0, bytes: [0; N] }
+    }
+}
+
+impl<const N: usize> Deref for Line<[u8; N]> {
+    type Target = Line<[u8]>;
+
+    fn deref(&self) -> &Line<[u8]> {
+        self
+    }
+}
+
+impl<const N: usize> DerefMut for Line<[u8; N]> {
+    fn deref_mut(&mut self) -> &mut Line<[u8]> {
+        self
+    }
+}
+
+impl Line<[u8]> {
+    /// Appends bytes as they are, up to the first NUL.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        for &byte in bytes.iter().take_while(|&&byte| byte != 0) {
+            if !self.is_full() {
+                self.bytes[self.len] = byte;
+                self.len += 1;
+            }
+        }
+        self
+    }
+
+    /// Appends text as it is.
+    pub fn text(&mut self, text: &str) -> &mut Self {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Appends a decimal number.
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        let mut rest = number;
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                return self.bytes(&digits[at..]);
+            }
+        }
+    }
+
+    /// Appends a decimal number with its sign if it is negative.
+    pub fn signed(&mut self, number: i64) -> &mut Self {
+        if number < 0 {
+            self.text("-");
+        }
+        self.number(number.unsigned_abs())
+    }
+
+    /// Appends a size for people: `512 KiB`, `31 MiB`, `23.5 GiB`.
+    pub fn size(&mut self, kib: u64) -> &mut Self {
+        const MIB: u64 = 1024;
+        const GIB: u64 = 1024 * MIB;
+        if kib < 10 * MIB {
+            self.number(kib).text(" KiB")
+        } else if kib < 10 * GIB {
+            self.number(kib / MIB).text(" MiB")
+        } else {
+            let tenths = kib / (GIB / 10);
+            self.number(tenths / 10).text(".").number(tenths % 10).text(" GiB")
+        }
+    }
+
+    /// Appends a share in basis points as `12.5%`.
+    pub fn percent(&mut self, share_bp: u64) -> &mut Self {
+        self.number(share_bp / 100);
+        if !share_bp.is_multiple_of(100) {
+            self.text(".").number(share_bp / 10 % 10);
+            if !share_bp.is_multiple_of(10) {
+                self.number(share_bp % 10);
+            }
+        }
+        self.text("%")
+    }
+
+    /// Appends untrusted bytes: printable ASCII as it is, `"` and `\` behind a
+    /// backslash, anything else as `\xNN`.
+    pub fn escaped(&mut self, bytes: &[u8]) -> &mut Self {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        for &byte in bytes {
+            match byte {
+                b'"' | b'\\' => self.bytes(&[b'\\', byte]),
+                b' '..=b'~' => self.bytes(&[byte]),
+                _ => self.bytes(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            };
+        }
+        self
+    }
+
+    /// Appends untrusted bytes in quotes.
+    pub fn quoted(&mut self, bytes: &[u8]) -> &mut Self {
+        self.text("\"").escaped(bytes).text("\"")
+    }
+
+    /// Ends the line with a newline, for which the last byte makes room.
+    pub fn end_line(&mut self) {
+        self.len = self.len.min(self.bytes.len() - 2);
+        self.bytes[self.len + 1] = 0;
+        self.text("\n");
+    }
+
+    /// What has been appended.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// The same with its ending NUL.
+    pub fn as_cstr(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
+    }
+
+    /// Was anything cut off, or is there no room left?
+    pub fn is_full(&self) -> bool {
+        self.len + 1 >= self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(build: impl FnOnce(&mut Line<[u8]>) -> &mut Line<[u8]>) -> std::string::String {
+        let mut line = Line::<[u8; 64]>::default();
+        std::string::String::from_utf8(build(&mut line).as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn numbers_and_sizes() {
+        assert_eq!(text(|l| l.number(0).text(" ").number(u64::MAX)), "0 18446744073709551615");
+        assert_eq!(text(|l| l.signed(-1000).text(" ").signed(i64::MIN)), "-1000 -9223372036854775808");
+        assert_eq!(text(|l| l.size(10_239).text(" ").size(10_240)), "10239 KiB 10 MiB");
+        assert_eq!(text(|l| l.size(24_684_096)), "23.5 GiB");
+        assert_eq!(text(|l| l.percent(2500).text(" ").percent(1250).text(" ").percent(5)), "25% 12.5% 0.05%");
+    }
+
+    #[test]
+    fn untrusted_bytes_are_escaped() {
+        assert_eq!(text(|l| l.quoted(b"a\n\"\\\x1b[\xff\x00")), r#""a\x0a\"\\\x1b[\xff\x00""#);
+        assert_eq!(text(|l| l.bytes(b"ab\0cd")), "ab");
+    }
+
+    #[test]
+    fn too_much_is_cut() {
+        let mut line = Line::<[u8; 8]>::default();
+        line.text("0123456789");
+        assert_eq!(line.as_bytes(), b"0123456");
+        assert_eq!(line.as_cstr(), c"0123456");
+        assert!(line.is_full());
+        line.end_line();
+        assert_eq!(line.as_bytes(), b"012345\n");
+    }
+}

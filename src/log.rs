@@ -1,0 +1,148 @@
+//! Lines to people: standard error, the kernel's log, or syslog. Never blocks
+//! and never fails: a line that cannot be written is counted, and the count
+//! goes out with the next one.
+
+use crate::line::Line as Text;
+use crate::sys;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+
+/// A log line.
+pub type Line = Text<[u8]>;
+
+/// Longer lines are cut; only the start-up line comes near.
+const LINE_LEN: usize = 640;
+
+/// Where lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// Standard error.
+    Stderr,
+    /// `/dev/kmsg`, read with dmesg(1).
+    Kmsg,
+    /// The socket `/dev/log`.
+    Syslog,
+}
+
+/// How much a line matters, as in syslog(3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Somebody should know: a kill, a missing capability.
+    Warning = 4,
+    /// How things go.
+    Info = 6,
+}
+
+/// syslog(3)'s LOG_DAEMON.
+const FACILITY_DAEMON: u64 = 3 << 3;
+
+/// The log.
+#[derive(Debug)]
+pub struct Log {
+    /// `None` for standard error.
+    fd: Option<OwnedFd>,
+    sink: Sink,
+    own_pid: u64,
+    lost: u64,
+}
+
+impl Log {
+    /// Opens `sink`; one that cannot be opened is replaced by standard error.
+    pub fn open(sink: Sink) -> Self {
+        let fd = match sink {
+            Sink::Stderr => None,
+            Sink::Kmsg => {
+                openat(CWD, c"/dev/kmsg", OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+                    .ok()
+            }
+            Sink::Syslog => connect_syslog(),
+        };
+        let sink = if fd.is_some() { sink } else { Sink::Stderr };
+        let own_pid = rustix::process::getpid().as_raw_pid().unsigned_abs().into();
+        Self { fd, sink, own_pid, lost: 0 }
+    }
+
+    /// Where lines really go.
+    pub fn sink(&self) -> Sink {
+        self.sink
+    }
+
+    fn write(&mut self, level: Level, build: impl FnOnce(&mut Line)) {
+        let mut out = Text::<[u8; LINE_LEN]>::default();
+        self.begin(level, &mut out);
+        build(&mut out);
+        self.end(&mut out);
+    }
+
+    fn begin(&self, level: Level, out: &mut Line) {
+        match self.sink {
+            Sink::Stderr => out.text("bustd: "),
+            Sink::Kmsg | Sink::Syslog => {
+                let priority = FACILITY_DAEMON + level as u64;
+                out.text("<").number(priority).text(">bustd[").number(self.own_pid).text("]: ")
+            }
+        };
+    }
+
+    fn end(&mut self, out: &mut Line) {
+        if self.lost > 0 {
+            out.text(" (").number(self.lost).text(" lines before this were lost)");
+        }
+        if self.sink != Sink::Syslog {
+            out.end_line();
+        }
+        if self.try_write(out.as_bytes()) {
+            self.lost = 0;
+        } else {
+            self.lost += 1;
+        }
+    }
+
+    /// Writes a warning.
+    pub fn warn(&mut self, build: impl FnOnce(&mut Line)) {
+        self.write(Level::Warning, build);
+    }
+
+    /// Writes how things go.
+    pub fn info(&mut self, build: impl FnOnce(&mut Line)) {
+        self.write(Level::Info, build);
+    }
+
+    fn try_write(&mut self, bytes: &[u8]) -> bool {
+        match (self.sink, &self.fd) {
+            (Sink::Syslog, Some(socket)) => {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                if rustix::net::send(socket, bytes, flags).is_ok() {
+                    return true;
+                }
+                // syslogd was restarted: its socket is a new one.
+                let Some(socket) = connect_syslog() else { return false };
+                let sent = rustix::net::send(&socket, bytes, flags).is_ok();
+                self.fd = Some(socket);
+                sent
+            }
+            (_, Some(file)) => rustix::io::write(file, bytes).is_ok(),
+            (_, None) => write_stderr(bytes),
+        }
+    }
+}
+
+/// Writes to standard error if that does not block: a pipe nobody reads must
+/// not hold the guard. O_NONBLOCK would do, but is shared with everybody who
+/// holds the same open file.
+fn write_stderr(bytes: &[u8]) -> bool {
+    let stderr = sys::stderr();
+    let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let ready = poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0);
+    ready && fds[0].revents().contains(PollFlags::OUT) && rustix::io::write(stderr, bytes).is_ok()
+}
+
+fn connect_syslog() -> Option<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).ok()?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(c"/dev/log").ok()?).ok()?;
+    Some(socket)
+}

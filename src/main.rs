@@ -1,0 +1,161 @@
+//! bustd, the program: start-up in order, then the loop.
+//!
+//! The entry point is C's, so that the standard library's own start-up code,
+//! which needs a heap and threads, is not linked.
+#![no_main]
+#![deny(unsafe_code)]
+
+mod cli;
+mod daemon;
+
+use bustd::capability::Capabilities;
+use bustd::kfile::{ReadError, Tree};
+use bustd::line::Line;
+use bustd::log::{Log, Sink};
+use bustd::monitor::Monitor;
+use bustd::sys;
+use cli::{Command, Options};
+use core::ffi::{CStr, c_char, c_int};
+use daemon::{DEFAULT_PIDFILE, Pidfile, PidfileError};
+use rustix::fd::BorrowedFd;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+/// What start-up needs is the arguments, a few times over; Linux itself takes
+/// no single one above 128 KiB.
+const ARENA_LEN: usize = 1 << 20;
+
+#[global_allocator]
+static ARENA: sys::Arena<ARENA_LEN> = sys::Arena::new();
+
+/// Exit status for a bad command line.
+const EXIT_USAGE: i32 = 2;
+/// Exit status for everything else that keeps us from starting.
+const EXIT_FAILURE: i32 = 1;
+
+/// Where the C library enters.
+///
+/// # Safety
+/// `argv` holds `argc` NUL-terminated strings, as main(3) is given them.
+#[allow(unsafe_code)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+    let closed = sys::fill_standard_streams();
+    let args = (0..usize::try_from(argc).unwrap_or(0)).map(|at| {
+        // SAFETY: `at` is below argc, and each argument is a C string.
+        let arg = unsafe { CStr::from_ptr(*argv.add(at)) };
+        OsString::from_vec(arg.to_bytes().to_vec())
+    });
+    match cli::parse(args) {
+        Ok(Command::Guard(options)) => guard(&options, closed),
+        Ok(Command::Help) => print(cli::HELP),
+        Ok(Command::Version) => print(concat!("bustd ", env!("CARGO_PKG_VERSION"), "\n")),
+        Err(line) => fail(EXIT_USAGE, |message| message.bytes(line.as_bytes())),
+    }
+}
+
+/// Are we process 1?
+pub fn is_init() -> bool {
+    rustix::process::getpid().is_init()
+}
+
+fn guard(options: &Options, closed: sys::Closed) -> c_int {
+    let Options { settings, no_daemon, sink, pidfile, root } = *options;
+    let tree = root.map_or_else(Tree::open_live, Tree::open_captured).unwrap_or_else(|error| {
+        let path = root.unwrap_or(c"/").to_bytes();
+        fail(EXIT_FAILURE, |line| {
+            line.quoted(path).text(": cannot open proc below it: ").text(describe(error))
+        })
+    });
+    let daemon = tree.live && !no_daemon && !settings.once && !is_init();
+    let parent = daemon.then(|| {
+        daemon::fork_and_leave()
+            .unwrap_or_else(|_| fail(EXIT_FAILURE, |line| line.text("cannot become a daemon")))
+    });
+    let pidfile = take_pidfile(pidfile, daemon);
+    let signals = sys::open_signals()
+        .unwrap_or_else(|_| fail(EXIT_FAILURE, |line| line.text("cannot receive signals (signalfd)")));
+    let log = open_log(sink, daemon || is_init() || closed.stderr);
+    let capabilities = match tree.live {
+        true => Capabilities::acquire(&tree),
+        false => Capabilities::of_captured(&tree),
+    };
+    let mut monitor = Monitor::new(&tree, settings, capabilities, &signals, log);
+    ARENA.seal();
+    if tree.live && !settings.once {
+        monitor.announce();
+    }
+    if let Some(parent) = parent {
+        daemon::detach();
+        parent.release();
+    }
+    monitor.run();
+    if let Some(pidfile) = pidfile {
+        pidfile.remove();
+    }
+    0
+}
+
+/// Takes the pidfile that was asked for, or root's daemon's own if it can be.
+fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
+    let default = || (daemon && rustix::process::geteuid().is_root()).then_some(DEFAULT_PIDFILE);
+    let path = asked.or_else(default)?;
+    match Pidfile::create(path) {
+        Ok(pidfile) => Some(pidfile),
+        Err(PidfileError::Held(pid)) => fail(EXIT_FAILURE, |line| {
+            line.text("already running");
+            if let Some(pid) = pid {
+                line.text(" with pid ").number(pid);
+            }
+            line.text(": it holds ").quoted(path.to_bytes())
+        }),
+        // A system without /run does not have to have one for us.
+        Err(PidfileError::Io(_)) if asked.is_none() => None,
+        Err(PidfileError::Io(errno)) => fail(EXIT_FAILURE, |line| {
+            line.text("--pidfile ").quoted(path.to_bytes()).text(": ").text(describe(errno.into()))
+        }),
+    }
+}
+
+/// Opens the sink that was asked for; else the first that somebody can read.
+fn open_log(asked: Option<Sink>, stderr_unread: bool) -> Log {
+    match asked {
+        Some(sink) => Log::open(sink),
+        None if stderr_unread => {
+            let kmsg = Log::open(Sink::Kmsg);
+            if kmsg.sink() == Sink::Kmsg { kmsg } else { Log::open(Sink::Syslog) }
+        }
+        None => Log::open(Sink::Stderr),
+    }
+}
+
+fn describe(error: ReadError) -> &'static str {
+    match error {
+        ReadError::Missing => "no such file or directory",
+        ReadError::NotPermitted => "not permitted",
+        ReadError::Malformed => "malformed",
+        ReadError::Io(rustix::io::Errno::ROFS) => "the file system is read-only",
+        ReadError::Io(rustix::io::Errno::NOTDIR) => "not a directory",
+        ReadError::Io(rustix::io::Errno::LOOP) => "a symbolic link",
+        ReadError::Io(_) => "the kernel refused",
+    }
+}
+
+/// Prints to standard output and returns the exit status.
+#[allow(unsafe_code)]
+fn print(text: &str) -> c_int {
+    // SAFETY: standard output was filled at entry and is never closed.
+    let stdout = unsafe { BorrowedFd::borrow_raw(1) };
+    match rustix::io::write(stdout, text.as_bytes()) {
+        Ok(len) if len == text.len() => 0,
+        _ => EXIT_FAILURE,
+    }
+}
+
+/// Says why on standard error and exits.
+fn fail(status: i32, build: impl FnOnce(&mut Line<[u8]>) -> &mut Line<[u8]>) -> ! {
+    let mut line = Line::<[u8; 640]>::default();
+    build(line.text("bustd: ")).end_line();
+    let _ = rustix::io::write(sys::stderr(), line.as_bytes());
+    sys::exit_now(status)
+}

@@ -1,0 +1,399 @@
+//! Memory readings: sysinfo(2), `/proc/meminfo`, `/proc/vmstat`, and what swap
+//! on zram is really worth. One internal unit: KiB.
+
+use crate::kfile::{self, ReadError, Tree};
+use crate::line::Line;
+use rustix::fd::{AsFd, BorrowedFd};
+
+/// What sysinfo(2) tells, 0.3 µs a call. It does not count cache, so it can
+/// only show that nothing needs looking at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gate {
+    /// Usable RAM; balloons and hotplug move it.
+    pub total_kib: u64,
+    /// RAM in no use at all.
+    pub free_kib: u64,
+    /// All swap.
+    pub swap_total_kib: u64,
+    /// Swap in no use.
+    pub swap_free_kib: u64,
+}
+
+/// Asks sysinfo(2).
+pub fn read_gate() -> Gate {
+    let info = rustix::system::sysinfo();
+    // mem_unit exceeds 1 where 32 bits cannot hold the bytes.
+    let kib = |units: u64| units.saturating_mul(u64::from(info.mem_unit.max(1))) / 1024;
+    Gate {
+        total_kib: kib(info.totalram as u64),
+        free_kib: kib(info.freeram as u64),
+        swap_total_kib: kib(info.totalswap as u64),
+        swap_free_kib: kib(info.freeswap as u64),
+    }
+}
+
+/// The lines of `/proc/meminfo` a verdict needs, in KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meminfo {
+    /// `MemTotal`; lxcfs has been seen to say 0.
+    pub mem_total_kib: u64,
+    /// `MemFree`.
+    pub mem_free_kib: u64,
+    /// `MemAvailable` (Linux 3.14), estimated where there is none, less
+    /// `CmaFree`: that is free, but not for most allocations.
+    pub mem_available_kib: u64,
+    /// `AnonPages`: process memory without a file.
+    pub anon_kib: u64,
+    /// `Shmem`: tmpfs, memfd, shared anonymous; it survives its writer.
+    pub shmem_kib: u64,
+    /// `Active(file)` and `Inactive(file)`: the page cache proper.
+    pub file_lru_kib: u64,
+    /// `SwapTotal`.
+    pub swap_total_kib: u64,
+    /// `SwapFree`, never more than `SwapTotal`.
+    pub swap_free_kib: u64,
+}
+
+impl Meminfo {
+    /// What could be available if every process were killed: the base of all
+    /// percentages, so that a full tmpfs does not put them out of reach.
+    pub fn reclaimable_kib(&self) -> u64 {
+        let base = self.mem_available_kib.saturating_add(self.anon_kib);
+        if self.mem_total_kib == 0 { base } else { base.min(self.mem_total_kib) }
+    }
+}
+
+/// Parses `/proc/meminfo`. `None` without so much as a `MemFree` or
+/// `MemAvailable` line; other lines missing or malformed count as 0.
+pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
+    const KEYS: [&str; 13] = [
+        "MemTotal",
+        "MemFree",
+        "MemAvailable",
+        "AnonPages",
+        "Shmem",
+        "Active(file)",
+        "Inactive(file)",
+        "SwapTotal",
+        "SwapFree",
+        "CmaFree",
+        "Buffers",
+        "Cached",
+        "SReclaimable",
+    ];
+    let picked = kfile::pick_numbers(text, &KEYS);
+    let [total, free, available, anon, shmem, active_file, inactive_file, swap_total, swap_free, ..] = picked;
+    let [.., cma_free, buffers, cached, slab] = picked.map(|number| number.unwrap_or(0));
+    let mut info = Meminfo {
+        mem_total_kib: total.unwrap_or(0),
+        anon_kib: anon.unwrap_or(0),
+        shmem_kib: shmem.unwrap_or(0),
+        swap_total_kib: swap_total.unwrap_or(0),
+        ..Meminfo::default()
+    };
+    let total = if info.mem_total_kib == 0 { u64::MAX } else { info.mem_total_kib };
+    // Before 3.14: the cache counts for half, as the kernel's own estimate
+    // does where cache is scarce. Cached holds Shmem, which cannot be dropped.
+    let estimate = |free: u64| {
+        let cache = u64::saturating_add(buffers, cached).saturating_sub(info.shmem_kib);
+        free.saturating_add(cache.saturating_add(slab) / 2)
+    };
+    let available = match (available, free) {
+        (Some(available), _) => available,
+        (None, Some(free)) => estimate(free),
+        (None, None) => return None,
+    };
+    info.mem_free_kib = free.unwrap_or(0).min(total);
+    info.mem_available_kib = available.min(total).saturating_sub(cma_free);
+    info.file_lru_kib = active_file.unwrap_or(0).saturating_add(inactive_file.unwrap_or(0)).min(total);
+    info.swap_free_kib = swap_free.unwrap_or(0).min(info.swap_total_kib);
+    Some(info)
+}
+
+/// Reads `/proc/meminfo`, about 6 µs.
+///
+/// # Errors
+/// Those of [`kfile::read_small`], and [`ReadError::Malformed`].
+pub fn read_meminfo(proc: BorrowedFd<'_>) -> Result<Meminfo, ReadError> {
+    // All that is needed stands in the first 1.6 KB, CmaFree near their end.
+    let mut buf = [0; 2048];
+    parse_meminfo(kfile::read_small(proc, c"meminfo", &mut buf)?).ok_or(ReadError::Malformed)
+}
+
+/// Counters of `/proc/vmstat` that stand in for pressure where there is no PSI.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vmstat {
+    /// Pages read back soon after they were reclaimed: `workingset_refault`,
+    /// since 5.9 `workingset_refault_file` and `_anon`.
+    pub refault_pages: u64,
+    /// Times a task had to reclaim for itself: `allocstall`, since 4.10 one
+    /// counter for each zone.
+    pub allocstalls: u64,
+    /// `oom_kill` (4.13): processes the kernel's own killer ended.
+    pub oom_kills: u64,
+}
+
+impl Vmstat {
+    /// Adds one line of the file.
+    pub fn add_line(&mut self, line: &[u8]) {
+        let mut fields = kfile::fields(line);
+        let (Some(key), Some(value)) = (fields.next(), fields.next()) else {
+            return;
+        };
+        let counter = if key.starts_with(b"workingset_refault") {
+            &mut self.refault_pages
+        } else if key.starts_with(b"allocstall") {
+            &mut self.allocstalls
+        } else if key == b"oom_kill" {
+            &mut self.oom_kills
+        } else {
+            return;
+        };
+        *counter = counter.saturating_add(kfile::parse_u64(value).unwrap_or(0));
+    }
+}
+
+/// Reads `/proc/vmstat`.
+///
+/// # Errors
+/// Those of [`kfile::read_lines`].
+pub fn read_vmstat(proc: BorrowedFd<'_>) -> Result<Vmstat, ReadError> {
+    let mut buf = [0; 1024];
+    let mut vmstat = Vmstat::default();
+    kfile::read_lines(proc, c"vmstat", &mut buf, &mut |line| vmstat.add_line(line))?;
+    Ok(vmstat)
+}
+
+/// Parses the first line of `/proc/stat`, `cpu user nice system idle iowait irq
+/// softirq steal …` in hundredths of a second, into the microseconds all
+/// processors together have been busy.
+pub fn parse_busy_us(text: &[u8]) -> Option<u64> {
+    const TICK_US: u64 = 10_000;
+    let mut numbers = kfile::fields(text.strip_prefix(b"cpu ")?).map_while(kfile::parse_u64);
+    let [user, nice, system] = [numbers.next()?, numbers.next()?, numbers.next()?];
+    let _idle_and_iowait = [numbers.next()?, numbers.next()?];
+    let interrupts_and_steal = numbers.take(3).fold(0, u64::saturating_add);
+    let busy = user.saturating_add(nice).saturating_add(system).saturating_add(interrupts_and_steal);
+    Some(busy.saturating_mul(TICK_US))
+}
+
+/// Reads how long all processors together have been busy, in microseconds.
+///
+/// # Errors
+/// Those of [`kfile::read_small`], and [`ReadError::Malformed`].
+pub fn read_busy_us(proc: BorrowedFd<'_>) -> Result<u64, ReadError> {
+    let mut buf = [0; 256];
+    parse_busy_us(kfile::read_small(proc, c"stat", &mut buf)?).ok_or(ReadError::Malformed)
+}
+
+/// What a zram device stores and what that costs it, in KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Zram {
+    /// Size of what was swapped out to it.
+    pub stored_kib: u64,
+    /// RAM it takes to hold that.
+    pub used_kib: u64,
+}
+
+/// Parses `/sys/block/zramN/mm_stat` (4.1): `orig_data_size compr_data_size
+/// mem_used_total …`, in bytes.
+pub fn parse_zram_mm_stat(text: &[u8]) -> Option<Zram> {
+    let mut numbers = kfile::fields(text).map(kfile::parse_u64);
+    let stored = numbers.next()??;
+    let used = numbers.nth(1)??;
+    Some(Zram { stored_kib: stored / 1024, used_kib: used / 1024 })
+}
+
+/// Swap areas by what backs them, in KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swaps {
+    /// Free on disks and files.
+    pub disk_free_kib: u64,
+    /// Free on zram devices.
+    pub zram_free_kib: u64,
+    /// What all zram devices hold.
+    pub zram: Zram,
+}
+
+/// Below this much stored, a compression ratio is chance; assume 2 to 1, which
+/// lz4 and zstd exceed on ordinary process memory.
+const RATIO_KNOWN_FROM_KIB: u64 = 4096;
+
+impl Swaps {
+    /// How much more anonymous memory swap can really take in. A page that
+    /// goes to zram gives back only what compression saves, and no more can go
+    /// there than processes have or could still get.
+    pub fn effective_free_kib(&self, mem: &Meminfo) -> u64 {
+        let Zram { stored_kib, used_kib } = self.zram;
+        let (stored, used) = if stored_kib < RATIO_KNOWN_FROM_KIB { (2, 1) } else { (stored_kib, used_kib) };
+        let movable_kib = self.zram_free_kib.min(mem.reclaimable_kib());
+        // In thousandths, so that the product fits.
+        let saved_permille = stored.saturating_sub(used).saturating_mul(1000) / stored;
+        let gain_kib = movable_kib / 1000 * saved_permille;
+        self.disk_free_kib.saturating_add(gain_kib)
+    }
+}
+
+/// Parses one line of `/proc/swaps` (`Filename Type Size Used Priority`, KiB):
+/// the device's name and what is free on it.
+fn parse_swap_line(line: &[u8]) -> Option<(&[u8], u64)> {
+    let mut fields = kfile::fields(line);
+    let name = fields.next()?;
+    let _type = fields.next()?;
+    let size = kfile::parse_u64(fields.next()?)?;
+    let used = kfile::parse_u64(fields.next()?)?;
+    Some((name, size.saturating_sub(used)))
+}
+
+/// The device's name if it is a zram, as `/dev/zram0` or `/dev/block/zram0`.
+fn zram_name(path: &[u8]) -> Option<&[u8]> {
+    let name = path.rsplit(|&byte| byte == b'/').next()?;
+    let number = name.strip_prefix(b"zram")?;
+    kfile::parse_u64(number).map(|_| name)
+}
+
+/// Reads `/proc/swaps`, and `mm_stat` of each zram device in it. A zram whose
+/// `mm_stat` cannot be read counts as holding nothing.
+///
+/// # Errors
+/// Those of [`kfile::read_lines`] on `/proc/swaps`.
+pub fn read_swaps(tree: &Tree) -> Result<Swaps, ReadError> {
+    let mut buf = [0; 512];
+    let mut swaps = Swaps::default();
+    kfile::read_lines(tree.proc.as_fd(), c"swaps", &mut buf, &mut |line| {
+        let Some((path, free_kib)) = parse_swap_line(line) else {
+            return;
+        };
+        let Some(name) = zram_name(path) else {
+            swaps.disk_free_kib += free_kib;
+            return;
+        };
+        swaps.zram_free_kib += free_kib;
+        if let Some(zram) = read_zram(tree, name) {
+            swaps.zram.stored_kib += zram.stored_kib;
+            swaps.zram.used_kib += zram.used_kib;
+        }
+    })?;
+    Ok(swaps)
+}
+
+fn read_zram(tree: &Tree, name: &[u8]) -> Option<Zram> {
+    let block = kfile::open_dir(tree.sys.as_ref()?.as_fd(), c"block").ok()?;
+    let mut path = Line::<[u8; 32]>::default();
+    path.bytes(name).text("/mm_stat");
+    let mut buf = [0; 256];
+    parse_zram_mm_stat(kfile::read_small(block.as_fd(), path.as_cstr(), &mut buf).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_real_meminfo() {
+        let text = b"MemTotal:         327680 kB\nMemFree:           10240 kB\n\
+            MemAvailable:      51200 kB\nBuffers:            1024 kB\nCached:            61440 kB\n\
+            Active(file):      20480 kB\nInactive(file):    30720 kB\nAnonPages:        204800 kB\n\
+            Shmem:              2048 kB\nSwapTotal:        131072 kB\nSwapFree:         100000 kB\n";
+        let info = parse_meminfo(text).unwrap();
+        assert_eq!(info.mem_total_kib, 327_680);
+        assert_eq!(info.mem_available_kib, 51_200);
+        assert_eq!(info.file_lru_kib, 51_200);
+        assert_eq!(info.reclaimable_kib(), 256_000);
+        assert_eq!((info.swap_total_kib, info.swap_free_kib), (131_072, 100_000));
+    }
+
+    #[test]
+    fn survives_meminfo_in_the_wild() {
+        // lxcfs: MemTotal 0; no blank after the colon; leading zeros.
+        let info = parse_meminfo(b"MemTotal:0 kB\nMemFree:00012 kB\nMemAvailable:000034kB\n").unwrap();
+        assert_eq!(info.mem_available_kib, 34);
+        assert_eq!(info.reclaimable_kib(), 34);
+        // SwapFree above SwapTotal, MemAvailable above MemTotal.
+        let info = parse_meminfo(b"MemTotal: 10 kB\nMemAvailable: 99 kB\nSwapTotal: 5 kB\nSwapFree: 7 kB\n")
+            .unwrap();
+        assert_eq!((info.mem_available_kib, info.swap_free_kib), (10, 5));
+        // Numbers past 64 bits saturate; CMA is not available.
+        let info = parse_meminfo(
+            b"MemTotal: 100 kB\nMemFree: 99999999999999999999999 kB\nMemAvailable: 60 kB\nCmaFree: 20 kB\n",
+        )
+        .unwrap();
+        assert_eq!((info.mem_free_kib, info.mem_available_kib), (100, 40));
+        let info = parse_meminfo(b"MemFree: 5 kB\nCmaFree: 50 kB\n").unwrap();
+        assert_eq!(info.mem_available_kib, 0);
+        // Malformed lines are passed over.
+        let info =
+            parse_meminfo(b"garbage\n:\nMemFree:\nMemFree: x\nMemFree: 5 kB\nMemTotal: -3 kB\n").unwrap();
+        assert_eq!((info.mem_free_kib, info.mem_total_kib), (5, 0));
+        for bad in [&b""[..], b"MemTotal: 5 kB\n", b"\0\0\0"] {
+            assert_eq!(parse_meminfo(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn estimates_available_before_3_14() {
+        let text = b"MemTotal: 1000 kB\nMemFree: 100 kB\nBuffers: 40 kB\nCached: 300 kB\nShmem: 200 kB\nSReclaimable: 60 kB\n";
+        assert_eq!(parse_meminfo(text).unwrap().mem_available_kib, 100 + (40 + 300 - 200 + 60) / 2);
+    }
+
+    #[test]
+    fn vmstat_knows_both_spellings() {
+        let read = |text: &[u8]| {
+            let mut vmstat = Vmstat::default();
+            kfile::lines(text).for_each(|line| vmstat.add_line(line));
+            vmstat
+        };
+        let old = read(b"nr_free_pages 5\nworkingset_refault 7\nallocstall 2\n");
+        assert_eq!((old.refault_pages, old.allocstalls), (7, 2));
+        let new = read(b"workingset_refault_anon 3\nworkingset_refault_file 4\nallocstall_normal 1\nallocstall_movable 8\noom_kill 6\n");
+        assert_eq!((new.refault_pages, new.allocstalls, new.oom_kills), (7, 9, 6));
+        let odd = read(b"workingset_refault_file\nallocstall x\noom_kill 99999999999999999999\n\n");
+        assert_eq!(odd, Vmstat { oom_kills: u64::MAX, ..Vmstat::default() });
+    }
+
+    #[test]
+    fn busy_time_leaves_out_idle_and_iowait() {
+        assert_eq!(parse_busy_us(b"cpu  1 2 3 1000 1000 10 20 30 5 5\ncpu0 9 9 9 9\n"), Some(66 * 10_000));
+        assert_eq!(parse_busy_us(b"cpu  1 2 3 1000 1000\n"), Some(6 * 10_000));
+        for bad in [&b""[..], b"cpu", b"cpu 1 2 3 4", b"cpu0 1 2 3 4 5 6", b"intr 5 5 5 5 5"] {
+            assert_eq!(parse_busy_us(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn zram_is_worth_what_it_saves() {
+        let mem = Meminfo {
+            mem_total_kib: 300_000,
+            anon_kib: 200_000,
+            mem_available_kib: 50_000,
+            ..Meminfo::default()
+        };
+        let swaps = |stored_kib, used_kib| Swaps {
+            zram_free_kib: 1_000_000,
+            zram: Zram { stored_kib, used_kib },
+            ..Swaps::default()
+        };
+        // Nothing stored yet: 2 to 1, of what could be moved there.
+        assert_eq!(swaps(0, 0).effective_free_kib(&mem), 125_000);
+        assert_eq!(swaps(40_000, 10_000).effective_free_kib(&mem), 187_500);
+        // Incompressible: worth nothing, whatever SwapFree says.
+        assert_eq!(swaps(40_000, 41_000).effective_free_kib(&mem), 0);
+        let disk = Swaps { disk_free_kib: 7, ..swaps(40_000, 40_000) };
+        assert_eq!(disk.effective_free_kib(&mem), 7);
+    }
+
+    #[test]
+    fn swap_lines() {
+        assert_eq!(parse_swap_line(b"/dev/zram0 partition 1000 300 100"), Some((&b"/dev/zram0"[..], 700)));
+        assert_eq!(parse_swap_line(b"/swap\\040file file 10 30 -2"), Some((&b"/swap\\040file"[..], 0)));
+        assert_eq!(parse_swap_line(b"Filename Type Size Used Priority"), None);
+        assert_eq!(zram_name(b"/dev/zram12"), Some(&b"zram12"[..]));
+        assert_eq!(zram_name(b"/dev/sda2"), None);
+        assert_eq!(zram_name(b"/mnt/zram"), None);
+        assert_eq!(
+            parse_zram_mm_stat(b"  1048576 2048 524288 0 1 0 0\n"),
+            Some(Zram { stored_kib: 1024, used_kib: 512 })
+        );
+        assert_eq!(parse_zram_mm_stat(b"1 2"), None);
+    }
+}

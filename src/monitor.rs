@@ -1,0 +1,802 @@
+//! The loop: it owns time and state, and calls each stage in turn.
+
+use crate::capability::Capabilities;
+use crate::event::{self, Sources, Woken};
+use crate::hook::{Children, Ended, Purpose};
+use crate::kfile::Tree;
+use crate::kill::{self, HOLD_US, Kill, Progress, Reach, Refusal};
+use crate::log::{Line, Log};
+use crate::memory::{self, Meminfo};
+use crate::process::{Identity, Pid};
+use crate::psi::{Stall, StallWindow};
+use crate::survey::{Scope, Survey, survey};
+use crate::sys::Notice;
+use crate::verdict::{
+    FLOOR_FULL_BP, Levels, Limits, Readings, Rule, THRASH_REFAULT_PCT, Thrash, Urgency, Verdict, decide,
+};
+use crate::victim::{Candidate, Policy};
+use crate::window::Window;
+use core::ffi::CStr;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::Signal;
+
+/// What the user asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// When to act.
+    pub limits: Limits,
+    /// Whom to choose.
+    pub policy: Policy<'a>,
+    /// From SIGTERM to SIGKILL.
+    pub grace_us: u64,
+    /// Kill the victim's process group with it.
+    pub kill_pgroup: bool,
+    /// Decide and log, but never signal.
+    pub dry_run: bool,
+    /// End after one decision and what comes of it.
+    pub once: bool,
+    /// Log every change of state.
+    pub verbose: bool,
+    /// Run before the first signal.
+    pub before_kill: Option<&'a CStr>,
+    /// Run after the victim is gone.
+    pub on_kill: Option<&'a CStr>,
+}
+
+const MS: u64 = 1000;
+const SECOND: u64 = 1_000_000;
+
+/// The window of the pressure and thrash rules, the one avg10 is named for.
+const STALL_SPAN_US: u64 = 10 * SECOND;
+/// The window of the floor rule.
+const RECENT_SPAN_US: u64 = SECOND;
+
+/// Fastest plausible fill rates, in KiB per ms: 6 GiB/s for RAM is what several
+/// processes touching fresh pages reach, 0.8 GiB/s for swap what zram does.
+const RAM_FILL_KIB_PER_MS: u64 = 6 * 1024 * 1024 / 1000;
+const SWAP_FILL_KIB_PER_MS: u64 = 8 * 1024 * 1024 / 10_000;
+
+/// Shortest sleep: a leak of 1 GiB/s moves 20 MiB in it.
+const MIN_SLEEP_US: u64 = 20 * MS;
+/// Longest sleep while memory is low, for the windows to have samples.
+const LOW_SLEEP_US: u64 = 100 * MS;
+/// Processor time that still counts as idle: ourselves and a few timers.
+const IDLE_BUSY_PCT: u64 = 3;
+const IDLE_SPAN_US: u64 = SECOND;
+/// Longest sleep without a trigger, and what an idle machine sleeps at least.
+const IDLE_SLEEP_US: u64 = SECOND;
+/// Longest sleep with a trigger to wake us.
+const TRIGGER_SLEEP_US: u64 = 10 * SECOND;
+
+/// After a death, for the kernel's counters to show what was freed.
+const SETTLE_US: u64 = 50 * MS;
+/// When there is nobody to kill, look again this often.
+const HOLD_NO_VICTIM_US: u64 = SECOND;
+/// In a dry run, decide again this often.
+const HOLD_DRY_RUN_US: u64 = 10 * SECOND;
+
+/// Victims that would not die, remembered so that another is chosen.
+const SET_ASIDE: usize = 8;
+
+/// A kill under way and what led to it.
+#[derive(Debug)]
+struct Underway {
+    kill: Kill,
+    rule: Rule,
+    before: Readings,
+}
+
+/// What the loop does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Sleep { us: u64 },
+    End,
+}
+
+/// What a look at memory showed.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    /// Free memory alone is so plenty that nothing past sysinfo(2) was read.
+    Plenty { headroom_kib: u64 },
+    /// Everything there is to read.
+    Whole(Readings, Levels),
+    /// `/proc/meminfo` cannot be read.
+    Unreadable,
+}
+
+/// The guard.
+#[derive(Debug)]
+pub struct Monitor<'a> {
+    tree: &'a Tree,
+    settings: Settings<'a>,
+    capabilities: Capabilities,
+    signals: &'a OwnedFd,
+    log: Log,
+    own: Pid,
+    page_kib: u64,
+    stall: StallWindow,
+    recent_stall: StallWindow,
+    thrash: Window,
+    busy: Window,
+    /// As of the last look at meminfo, and the totals they were made for.
+    levels: Option<(Levels, [u64; 2])>,
+    underway: Option<Underway>,
+    children: Children,
+    set_aside: [Option<Identity>; SET_ASIDE],
+    /// No new kill before this.
+    hold_until_us: u64,
+    was_low: bool,
+    said_no_victim: bool,
+    kills: u64,
+}
+
+impl<'a> Monitor<'a> {
+    /// A guard over `tree`.
+    pub fn new(
+        tree: &'a Tree,
+        mut settings: Settings<'a>,
+        capabilities: Capabilities,
+        signals: &'a OwnedFd,
+        log: Log,
+    ) -> Self {
+        settings.policy.only_uid = capabilities.only_uid;
+        settings.dry_run |= !tree.live;
+        Self {
+            tree,
+            settings,
+            capabilities,
+            signals,
+            log,
+            own: rustix::process::getpid(),
+            page_kib: if tree.live { crate::sys::page_kib() } else { CAPTURED_PAGE_KIB },
+            stall: StallWindow::new(STALL_SPAN_US),
+            recent_stall: StallWindow::new(RECENT_SPAN_US),
+            thrash: Window::new(STALL_SPAN_US),
+            busy: Window::new(IDLE_SPAN_US),
+            levels: None,
+            underway: None,
+            children: Children::default(),
+            set_aside: [None; SET_ASIDE],
+            hold_until_us: 0,
+            was_low: false,
+            said_no_victim: false,
+            kills: 0,
+        }
+    }
+
+    /// Runs until a signal ends it, or with `once` until the decision is made
+    /// and carried out.
+    pub fn run(&mut self) {
+        let mut woken = Woken::default();
+        loop {
+            match self.step(woken, event::now_us()) {
+                Next::End => return,
+                Next::Sleep { us } => woken = self.wait(us),
+            }
+        }
+    }
+
+    fn wait(&self, sleep_us: u64) -> Woken {
+        // A group is waited for by looking: its leader's end is not the end.
+        let victim = self.underway.as_ref().filter(|_| !self.settings.kill_pgroup);
+        let sources = Sources {
+            signals: self.signals,
+            trigger: self.capabilities.trigger.as_ref().ok().map(|trigger| trigger.fd.as_fd()),
+            victim: victim.and_then(|underway| underway.kill.pidfd()),
+        };
+        event::wait(&sources, sleep_us)
+    }
+
+    /// One turn: what happened, what it means, what to do about it.
+    fn step(&mut self, woken: Woken, now_us: u64) -> Next {
+        if woken.trigger_gone {
+            self.capabilities.trigger = Err(rustix::io::Errno::NODEV);
+            self.log.warn(|line| {
+                line.text("the pressure trigger is gone, polling from now on");
+            });
+        }
+        while let Some(notice) = event::take_notice(self.signals) {
+            match notice {
+                Notice::End => return Next::End,
+                Notice::Status => self.log_status(now_us),
+                Notice::Child => {}
+            }
+        }
+        self.tend_children(now_us);
+        let look = self.look(woken.trigger_fired, now_us);
+        let sleep_us = match (self.underway.take(), look) {
+            (Some(underway), Look::Whole(readings, levels)) => {
+                self.pursue(underway, Some((readings, levels)), now_us)
+            }
+            (Some(underway), _) => self.pursue(underway, None, now_us),
+            (None, Look::Whole(readings, levels)) => self.judge(&readings, &levels, now_us),
+            (None, Look::Plenty { headroom_kib }) => {
+                self.leave_low();
+                self.healthy_sleep_us(headroom_kib, 0, now_us)
+            }
+            (None, Look::Unreadable) => IDLE_SLEEP_US,
+        };
+        if self.settings.once && self.underway.is_none() && !self.children.hooks_running() {
+            return Next::End;
+        }
+        Next::Sleep { us: sleep_us.min(self.children.deadline_us().saturating_sub(now_us)) }
+    }
+
+    // -------------------------------------------------------- readings
+
+    /// Reads as much as it takes to decide.
+    fn look(&mut self, trigger_fired: bool, now_us: u64) -> Look {
+        let idle = self.tree.live && !trigger_fired && !self.settings.once && self.underway.is_none();
+        if let (true, Some((levels, totals))) = (idle, &self.levels) {
+            let gate = memory::read_gate();
+            if [gate.total_kib, gate.swap_total_kib] == *totals && gate.free_kib > levels.gate_kib {
+                return Look::Plenty { headroom_kib: gate.free_kib - levels.mem_term_kib.min(gate.free_kib) };
+            }
+        }
+        match self.read_all(now_us) {
+            Some((readings, levels)) => Look::Whole(readings, levels),
+            None => Look::Unreadable,
+        }
+    }
+
+    fn read_all(&mut self, now_us: u64) -> Option<(Readings, Levels)> {
+        let proc = self.tree.proc.as_fd();
+        let mem = match memory::read_meminfo(proc) {
+            Ok(mem) => mem,
+            Err(_) => return None,
+        };
+        let mut readings =
+            Readings { mem, swap_free_kib: self.read_swap_free_kib(&mem), ..Readings::default() };
+        if let Ok(pressure) =
+            self.capabilities.pressure.as_ref().map_err(|error| *error).and_then(|file| file.read())
+        {
+            readings.stall = Some(self.stall.push(now_us, &pressure));
+            readings.recent_stall = Some(self.recent_stall.push(now_us, &pressure));
+            if self.settings.once {
+                // No window of our own yet: the kernel's has to do.
+                let average = Stall { some_bp: pressure.some.avg10_bp, full_bp: pressure.full.avg10_bp };
+                readings.stall = Some(average);
+                readings.recent_stall = Some(average);
+            }
+        } else if let Ok(vmstat) = memory::read_vmstat(proc) {
+            let growth = self.thrash.push(now_us, [vmstat.refault_pages, vmstat.allocstalls]);
+            let refault_kib = growth.counters[0].saturating_mul(self.page_kib);
+            readings.thrash = Some(Thrash {
+                refault_pct: refault_kib.saturating_mul(100) / (mem.file_lru_kib + 1),
+                allocstalls: growth.counters[1],
+            });
+        }
+        let levels = self.settings.limits.levels(&mem);
+        let gate = memory::read_gate();
+        self.levels = Some((levels, [gate.total_kib, gate.swap_total_kib]));
+        Some((readings, levels))
+    }
+
+    fn read_swap_free_kib(&self, mem: &Meminfo) -> u64 {
+        if mem.swap_total_kib == 0 {
+            return 0;
+        }
+        match memory::read_swaps(self.tree) {
+            // In a container /proc/swaps may be the host's, or empty.
+            Ok(swaps) => swaps.effective_free_kib(mem).min(mem.swap_free_kib),
+            Err(_) => mem.swap_free_kib,
+        }
+    }
+
+    // -------------------------------------------------------- judgement
+
+    fn judge(&mut self, readings: &Readings, levels: &Levels, now_us: u64) -> u64 {
+        match decide(readings, levels) {
+            Verdict::Enough => {
+                self.leave_low();
+                if self.settings.once {
+                    self.log_readings("nothing to do: ", readings);
+                }
+                let mem_kib = readings.mem.mem_available_kib.saturating_sub(levels.mem_term_kib);
+                let swap_kib = readings.swap_free_kib.saturating_sub(levels.swap_term_kib);
+                self.healthy_sleep_us(mem_kib, swap_kib, now_us)
+            }
+            Verdict::Low => {
+                if !self.was_low && (self.settings.verbose || self.settings.once) {
+                    self.log_readings("memory is low: ", readings);
+                }
+                self.was_low = true;
+                let mem_kib = readings.mem.mem_available_kib.saturating_sub(levels.mem_term_kib);
+                let swap_kib = readings.swap_free_kib.saturating_sub(levels.swap_term_kib);
+                fill_time_us(mem_kib, swap_kib).clamp(MIN_SLEEP_US, LOW_SLEEP_US)
+            }
+            Verdict::Act(..) if now_us < self.hold_until_us => self.hold_until_us - now_us,
+            Verdict::Act(rule, _) => {
+                self.was_low = true;
+                self.act(rule, now_us)
+            }
+        }
+    }
+
+    /// Sleeps as long as the headroom lasts against the fastest leak, up to the
+    /// trigger's limit where there is one. Where the headroom is small that
+    /// would be many times a second; a machine whose processors do nothing is
+    /// left alone for a second all the same.
+    fn healthy_sleep_us(&mut self, mem_headroom_kib: u64, swap_headroom_kib: u64, now_us: u64) -> u64 {
+        let longest_us = if self.capabilities.trigger.is_ok() { TRIGGER_SLEEP_US } else { IDLE_SLEEP_US };
+        let sleep_us = fill_time_us(mem_headroom_kib, swap_headroom_kib).clamp(MIN_SLEEP_US, longest_us);
+        if sleep_us >= IDLE_SLEEP_US {
+            sleep_us
+        } else if self.is_idle(now_us) {
+            IDLE_SLEEP_US
+        } else {
+            sleep_us
+        }
+    }
+
+    /// Did the processors do next to nothing during the last second?
+    fn is_idle(&mut self, now_us: u64) -> bool {
+        let Ok(busy_us) = memory::read_busy_us(self.tree.proc.as_fd()) else {
+            return false;
+        };
+        let growth = self.busy.push(now_us, [busy_us, now_us]);
+        // The second counter is the time itself: how much of the span was seen.
+        growth.counters[1] >= IDLE_SPAN_US && growth.counters[0] * 100 < growth.elapsed_us * IDLE_BUSY_PCT
+    }
+
+    fn leave_low(&mut self) {
+        if self.was_low && self.settings.verbose {
+            self.log.info(|line| {
+                line.text("memory is no longer low");
+            });
+        }
+        self.was_low = false;
+        self.said_no_victim = false;
+    }
+
+    // -------------------------------------------------------- victim
+
+    fn survey(&self, mem: &Meminfo) -> Option<Survey<2>> {
+        let scope = Scope {
+            policy: self.settings.policy,
+            total_kib: mem.mem_total_kib,
+            swap_used_kib: mem.swap_total_kib - mem.swap_free_kib,
+            page_kib: self.page_kib,
+            own: self.tree.live.then_some(self.own),
+            set_aside: &self.set_aside,
+        };
+        survey(self.tree.proc.as_fd(), &scope).ok()
+    }
+
+    /// Chooses a victim and begins its kill, unless memory has come back in
+    /// the time that took.
+    fn act(&mut self, rule: Rule, now_us: u64) -> u64 {
+        let Some((readings, _)) = self.read_all(now_us) else {
+            return MIN_SLEEP_US;
+        };
+        let found = self.survey(&readings.mem).unwrap_or_default();
+        // Choosing took time: is there still a reason?
+        let Some((readings, levels)) = self.read_all(now_us) else {
+            return MIN_SLEEP_US;
+        };
+        let (rule, urgency) = match decide(&readings, &levels) {
+            Verdict::Act(rule, urgency) => (rule, urgency),
+            Verdict::Enough | Verdict::Low => {
+                self.log.info(|line| {
+                    line.text("memory came back while choosing a victim, nobody is killed (")
+                        .text(rule.name())
+                        .text(")");
+                });
+                return MIN_SLEEP_US;
+            }
+        };
+        let mut ranked = found.ranking.iter();
+        let Some(victim) = ranked.next() else {
+            self.hold(now_us, HOLD_NO_VICTIM_US);
+            if !self.said_no_victim {
+                self.said_no_victim = true;
+                self.log.warn(|line| {
+                    push_reason(line, rule, &readings, &levels);
+                    line.text(", but no process is worth killing among ").number(found.processes.into());
+                });
+            }
+            return MIN_SLEEP_US;
+        };
+        self.log_choice(rule, urgency, &readings, &levels, victim, ranked.next());
+        if self.settings.dry_run {
+            self.hold(now_us, HOLD_DRY_RUN_US);
+            return MIN_SLEEP_US;
+        }
+        let now_us = event::now_us();
+        match self.begin(*victim, rule, readings, now_us) {
+            Ok(underway) => self.pursue(underway, Some((readings, levels)), now_us),
+            Err(refusal) => {
+                self.refused(victim, refusal);
+                MIN_SLEEP_US
+            }
+        }
+    }
+
+    // -------------------------------------------------------- kill
+
+    fn reach(&self) -> Reach<'a> {
+        Reach { proc: self.tree.proc.as_fd(), pidfd: self.capabilities.pidfd, own: self.own }
+    }
+
+    fn begin(
+        &mut self,
+        victim: Candidate,
+        rule: Rule,
+        before: Readings,
+        now_us: u64,
+    ) -> Result<Underway, Refusal> {
+        let reach = self.reach();
+        let group = Some(victim.pgrp).filter(|_| self.settings.kill_pgroup);
+        let fair = group.filter(|&pgrp| kill::group_is_fair_game(&reach, pgrp));
+        if let (Some(pgrp), None) = (group, fair) {
+            self.log.warn(|line| {
+                line.text("process group ")
+                    .signed(pgrp.into())
+                    .text(" is not killed as a whole: it is ours or init's");
+            });
+        }
+        let hook = self.settings.before_kill;
+        let held =
+            hook.is_some_and(|program| self.start_hook(Purpose::BeforeKill, program, &victim, rule, now_us));
+        let hold_us = if held { HOLD_US } else { 0 };
+        let kill = Kill::begin(&reach, victim, fair, self.settings.grace_us, now_us, hold_us)?;
+        Ok(Underway { kill, rule, before })
+    }
+
+    /// One step of the kill under way.
+    fn pursue(&mut self, mut underway: Underway, readings: Option<(Readings, Levels)>, now_us: u64) -> u64 {
+        let force = readings.is_some_and(|(readings, levels)| {
+            matches!(decide(&readings, &levels), Verdict::Act(_, Urgency::Kill))
+        });
+        let gained_kib = readings.map_or(0, |(readings, _)| {
+            readings.mem.mem_available_kib.saturating_sub(underway.before.mem.mem_available_kib)
+        });
+        let recovering = gained_kib > underway.kill.victim.stake_kib / 4;
+        let progress = underway.kill.step(&self.reach(), &self.settings.policy, now_us, force, recovering);
+        match progress {
+            Progress::Waiting => {}
+            Progress::Signalled(signal) => self.signalled(&underway, signal),
+            Progress::Dead => {
+                self.finish(&underway, now_us);
+                return MIN_SLEEP_US;
+            }
+            Progress::Stuck => {
+                let victim = underway.kill.victim;
+                self.set_aside(victim.id);
+                self.log.warn(|line| {
+                    push_process(line, &victim);
+                    line.text(" does not die of SIGKILL, it is set aside");
+                });
+                self.restart_windows();
+                return MIN_SLEEP_US;
+            }
+            Progress::Refused(refusal) => {
+                self.refused(&underway.kill.victim, refusal);
+                return MIN_SLEEP_US;
+            }
+        }
+        let left_us = underway.kill.deadline_us().saturating_sub(now_us);
+        self.underway = Some(underway);
+        left_us.clamp(1, MIN_SLEEP_US)
+    }
+
+    fn signalled(&mut self, underway: &Underway, signal: Signal) {
+        if signal != Signal::KILL {
+            return;
+        }
+        if let (true, Some(pidfd)) = (self.capabilities.release, underway.kill.pidfd()) {
+            // Without it the victim frees its memory itself, only later.
+            let _ = self.children.start_release(pidfd);
+        }
+    }
+
+    fn finish(&mut self, underway: &Underway, now_us: u64) {
+        let victim = underway.kill.victim;
+        self.restart_windows();
+        let after = self.read_all(now_us);
+        self.log_outcome(underway, after.map(|(readings, _)| readings), now_us);
+        if underway.kill.signalled_us.is_some() {
+            self.kills += 1;
+            if let Some(program) = self.settings.on_kill {
+                let _ = self.start_hook(Purpose::OnKill, program, &victim, underway.rule, now_us);
+            }
+        }
+        self.hold(now_us, SETTLE_US);
+    }
+
+    fn refused(&mut self, victim: &Candidate, refusal: Refusal) {
+        if refusal != Refusal::Gone {
+            self.set_aside(victim.id);
+        }
+        self.log.warn(|line| {
+            push_process(line, victim);
+            line.text(" was not signalled: ").text(refusal.reason());
+        });
+    }
+
+    fn set_aside(&mut self, id: Identity) {
+        self.set_aside.rotate_right(1);
+        self.set_aside[0] = Some(id);
+    }
+
+    fn hold(&mut self, now_us: u64, for_us: u64) {
+        self.hold_until_us = now_us + for_us;
+    }
+
+    /// What stalled before says nothing about the memory that is free now.
+    fn restart_windows(&mut self) {
+        self.stall.restart();
+        self.recent_stall.restart();
+        self.thrash.restart();
+    }
+
+    // -------------------------------------------------------- children
+
+    fn start_hook(
+        &mut self,
+        purpose: Purpose,
+        program: &CStr,
+        victim: &Candidate,
+        rule: Rule,
+        now_us: u64,
+    ) -> bool {
+        let inherited = &self.capabilities.inherited;
+        let started = self.children.start_hook(purpose, program, victim, rule, inherited, now_us);
+        if started.is_err() {
+            self.log.warn(|line| {
+                line.text(option_of(purpose)).text(": cannot be started");
+            });
+        }
+        started.is_ok()
+    }
+
+    fn tend_children(&mut self, now_us: u64) {
+        while let Some(Ended { purpose, status }) = self.children.reap() {
+            if let (Purpose::BeforeKill, Some(underway)) = (purpose, &mut self.underway) {
+                underway.kill.release_hold();
+            }
+            if purpose == Purpose::Release || status.exit_status() == Some(0) {
+                continue;
+            }
+            self.log.warn(|line| {
+                line.text(option_of(purpose)).text(": the program ");
+                match (status.exit_status(), status.terminating_signal()) {
+                    (Some(127), _) => line.text("could not be executed, or exited with 127"),
+                    (Some(code), _) => line.text("exited with ").signed(code.into()),
+                    (_, signal) => line.text("was ended by signal ").signed(signal.unwrap_or(0).into()),
+                };
+            });
+        }
+        while let Some(purpose) = self.children.end_overdue(now_us) {
+            self.log.warn(|line| {
+                line.text(option_of(purpose)).text(": the program did not end in 5 s and was killed");
+            });
+        }
+    }
+
+    // -------------------------------------------------------- log
+
+    /// The line that says what is watched and how, once, at start.
+    pub fn announce(&mut self) {
+        let now_us = event::now_us();
+        let read = self.read_all(now_us);
+        let Self { log, capabilities, settings, .. } = self;
+        for (missing, why) in missing(capabilities) {
+            log.warn(|line| {
+                line.text(missing).text(why);
+            });
+        }
+        log.info(|line| {
+            line.text("version ").text(env!("CARGO_PKG_VERSION")).text(", watching ");
+            let Some((readings, levels)) = read else {
+                line.text("without being able to read /proc/meminfo");
+                return;
+            };
+            let mem = readings.mem;
+            line.size(mem.mem_total_kib)
+                .text(" of memory and ")
+                .size(mem.swap_total_kib)
+                .text(" of swap; SIGTERM at ");
+            line.size(levels.mem_term_kib).text(" available");
+            if mem.swap_total_kib > 0 {
+                line.text(" and ").size(levels.swap_term_kib).text(" swap free");
+            }
+            line.text(", SIGKILL at ").size(levels.mem_kill_kib);
+            if mem.swap_total_kib > 0 {
+                line.text(" and ").size(levels.swap_kill_kib);
+            }
+            line.text("; rules: exhaustion");
+            if capabilities.pressure.is_ok() {
+                line.text(", pressure (").percent(levels.psi_bp.into()).text(" of 10 s, at ");
+                line.size(levels.confirm_kib).text("), floor (").size(levels.floor_kib).text(")");
+            } else {
+                line.text(", thrash (at ").size(levels.confirm_kib).text(")");
+            }
+            match &capabilities.trigger {
+                Ok(trigger) => {
+                    line.text("; trigger: ").number((trigger.window_ms / 1000).into()).text(" s window")
+                }
+                Err(_) => line.text("; no trigger, polling"),
+            };
+            line.text(if capabilities.lock.is_ok() { "; memory locked" } else { "; memory not locked" });
+            if settings.dry_run {
+                line.text("; dry run, nobody is killed");
+            }
+        });
+    }
+
+    fn log_readings(&mut self, what: &str, readings: &Readings) {
+        self.log.info(|line| {
+            line.text(what);
+            push_readings(line, readings);
+        });
+    }
+
+    fn log_status(&mut self, now_us: u64) {
+        let read = self.read_all(now_us);
+        let (kills, trigger) = (self.kills, self.capabilities.trigger.is_ok());
+        self.log.info(|line| {
+            line.text("status: ");
+            if let Some((readings, levels)) = &read {
+                push_readings(line, readings);
+                line.text("; SIGTERM at ").size(levels.mem_term_kib);
+            }
+            line.text("; ").text(if trigger { "trigger armed" } else { "polling" });
+            line.text("; kills so far: ").number(kills);
+        });
+    }
+
+    fn log_choice(
+        &mut self,
+        rule: Rule,
+        urgency: Urgency,
+        readings: &Readings,
+        levels: &Levels,
+        victim: &Candidate,
+        next: Option<&Candidate>,
+    ) {
+        let signal =
+            if urgency == Urgency::Kill || self.settings.grace_us == 0 { "SIGKILL" } else { "SIGTERM" };
+        let verb = if self.settings.dry_run { "would kill " } else { "killing " };
+        self.log.warn(|line| {
+            line.text(verb);
+            push_process(line, victim);
+            line.text(" with ").text(signal).text(" (");
+            push_reason(line, rule, readings, levels);
+            line.text("): uid ").number(victim.uid.into());
+            line.text(", stake ").size(victim.stake_kib);
+            line.text(", score ").signed(victim.score_kib);
+            line.text(", oom_score_adj ").signed(victim.oom_score_adj.into());
+            match next {
+                Some(next) => {
+                    line.text("; next: ");
+                    push_process(line, next);
+                    line.text(" score ").signed(next.score_kib);
+                }
+                None => {
+                    line.text("; no other candidate");
+                }
+            }
+        });
+    }
+
+    fn log_outcome(&mut self, underway: &Underway, after: Option<Readings>, now_us: u64) {
+        let Underway { kill, before, .. } = underway;
+        self.log.warn(|line| {
+            push_process(line, &kill.victim);
+            match kill.signalled_us {
+                Some(signalled_us) => {
+                    line.text(" died ").number(now_us.saturating_sub(signalled_us) / MS).text(" ms after ");
+                    line.text(match (kill.asked, kill.forced) {
+                        (true, true) => "SIGTERM, of SIGKILL",
+                        (true, false) => "SIGTERM",
+                        (false, _) => "SIGKILL",
+                    });
+                }
+                None => {
+                    line.text(" was gone before it was signalled");
+                }
+            }
+            if let Some(after) = after {
+                line.text("; available ").size(before.mem.mem_available_kib);
+                line.text(" -> ").size(after.mem.mem_available_kib);
+                if after.mem.swap_total_kib > 0 {
+                    line.text(", swap free ")
+                        .size(before.swap_free_kib)
+                        .text(" -> ")
+                        .size(after.swap_free_kib);
+                }
+            }
+        });
+    }
+}
+
+/// What captured trees are taken to come from.
+const CAPTURED_PAGE_KIB: u64 = 4;
+
+/// How long headroom lasts against the fastest leak.
+fn fill_time_us(mem_kib: u64, swap_kib: u64) -> u64 {
+    let ms = (mem_kib / RAM_FILL_KIB_PER_MS).saturating_add(swap_kib / SWAP_FILL_KIB_PER_MS);
+    ms.saturating_mul(MS)
+}
+
+fn option_of(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::BeforeKill => "--before-kill",
+        Purpose::OnKill => "--on-kill",
+        Purpose::Release => "release",
+    }
+}
+
+/// One line for each thing that could not be had, and what that means.
+fn missing(capabilities: &Capabilities) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let Capabilities { lock, pressure, trigger, only_uid, .. } = capabilities;
+    let &Capabilities { spared, pidfd, release, hidepid, .. } = capabilities;
+    let list = [
+        (!spared, "cannot lower our own oom_score_adj", ": the kernel might end the guard"),
+        (lock.is_err(), "cannot lock memory", ": may be slow to answer when memory runs out"),
+        (pressure.is_err(), "no pressure information (PSI)", ": judging by vmstat and meminfo"),
+        (pressure.is_ok() && trigger.is_err(), "cannot arm a pressure trigger", ": polling"),
+        (!pidfd, "no pidfd", ": processes are verified by their start time alone"),
+        (pidfd && !release, "no process_mrelease", ": victims free their memory themselves"),
+        (only_uid.is_some(), "cannot signal other users' processes", ": choosing among our own"),
+        (hidepid, "process 1 is hidden (hidepid)", ": what is not visible is not chosen"),
+    ];
+    list.into_iter().filter(|&(is_missing, ..)| is_missing).map(|(_, what, then)| (what, then))
+}
+
+fn push_process(line: &mut Line, candidate: &Candidate) {
+    let pid = candidate.id.pid.as_raw_pid();
+    line.text("pid ").signed(pid.into()).text(" ").quoted(candidate.comm.as_bytes());
+}
+
+fn push_readings(line: &mut Line, readings: &Readings) {
+    line.size(readings.mem.mem_available_kib).text(" available of ").size(readings.mem.mem_total_kib);
+    if readings.mem.swap_total_kib > 0 {
+        line.text(", ").size(readings.swap_free_kib).text(" swap free");
+    }
+    if let Some(stall) = readings.stall {
+        line.text(", stalled ").percent(stall.some_bp.into());
+    }
+    if let Some(thrash) = readings.thrash {
+        line.text(", ").number(thrash.refault_pct).text("% of the cache read again");
+    }
+}
+
+/// The rule and the readings that decided, beside the limits they passed.
+fn push_reason(line: &mut Line, rule: Rule, readings: &Readings, levels: &Levels) {
+    line.text(rule.name()).text(": ").size(readings.mem.mem_available_kib).text(" available, limit ");
+    line.size(match rule {
+        Rule::Exhaustion => levels.mem_term_kib,
+        Rule::Floor => levels.floor_kib,
+        Rule::Pressure | Rule::Thrash => levels.confirm_kib,
+    });
+    match rule {
+        Rule::Exhaustion if readings.mem.swap_total_kib > 0 => {
+            line.text("; ")
+                .size(readings.swap_free_kib)
+                .text(" swap free, limit ")
+                .size(levels.swap_term_kib);
+        }
+        Rule::Exhaustion => {}
+        Rule::Pressure => {
+            let some_bp = readings.stall.unwrap_or_default().some_bp;
+            line.text("; stalled ")
+                .percent(some_bp.into())
+                .text(" of 10 s, limit ")
+                .percent(levels.psi_bp.into());
+        }
+        Rule::Floor => {
+            let full_bp = readings.recent_stall.unwrap_or_default().full_bp;
+            line.text("; all stalled ")
+                .percent(full_bp.into())
+                .text(" of 1 s, limit ")
+                .percent(FLOOR_FULL_BP.into());
+        }
+        Rule::Thrash => {
+            let refault_pct = readings.thrash.unwrap_or_default().refault_pct;
+            line.text("; ").number(refault_pct).text("% of the cache read again in 10 s, limit ");
+            line.number(THRASH_REFAULT_PCT).text("%");
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! What the kernel says of one process: `/proc/PID/{statm,stat,status,
+//! oom_score,oom_score_adj}` (proc(5)). Never `cmdline` or `environ`: reading
+//! them waits for the process's mmap lock, possibly for ever (moby#15204).
+
+use crate::kfile::{self, ReadError, open_dir};
+use crate::line::Line;
+use core::mem::MaybeUninit;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::RawDir;
+pub use rustix::process::Pid;
+
+/// Pids found by one getdents(2): 2 KiB hold about seventy.
+const DIR_BUF_LEN: usize = 2048;
+
+/// Calls `found` with each process in `proc`, in the order the kernel lists
+/// them (ascending).
+///
+/// # Errors
+/// Those of openat(2) and getdents64(2); processes before the error were told.
+pub fn list_processes(proc: BorrowedFd<'_>, found: &mut dyn FnMut(Pid)) -> Result<(), ReadError> {
+    let dir = open_dir(proc, c".")?;
+    let mut buf = [MaybeUninit::uninit(); DIR_BUF_LEN];
+    let mut entries = RawDir::new(dir, &mut buf);
+    while let Some(entry) = entries.next() {
+        if let Some(pid) = parse_pid(entry?.file_name().to_bytes()) {
+            found(pid);
+        }
+    }
+    Ok(())
+}
+
+/// Parses a positive pid.
+pub fn parse_pid(text: &[u8]) -> Option<Pid> {
+    positive_pid(kfile::parse_i32(text)?)
+}
+
+/// The pid, unless it is 0 or negative: those mean groups, or everything.
+pub fn positive_pid(raw: i32) -> Option<Pid> {
+    if raw > 0 { Pid::from_raw(raw) } else { None }
+}
+
+/// Reads `PID/NAME` below `proc`.
+fn read_file<'b>(
+    proc: BorrowedFd<'_>,
+    pid: Pid,
+    name: &str,
+    buf: &'b mut [u8],
+) -> Result<&'b [u8], ReadError> {
+    let text = kfile::read_small(proc, path_of(pid, name).as_cstr(), buf)?;
+    // A process that dies between open and read leaves an empty file.
+    if text.is_empty() { Err(ReadError::Missing) } else { Ok(text) }
+}
+
+/// Room for any pid and the longest name, `/oom_score_adj`.
+fn path_of(pid: Pid, name: &str) -> Line<[u8; 32]> {
+    let mut path = Line::default();
+    path.number(pid.as_raw_pid().unsigned_abs().into()).text(name);
+    path
+}
+
+/// `/proc/PID/statm`, in pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statm {
+    /// Address space.
+    pub size_pages: u64,
+    /// Resident: anonymous, file and shared memory.
+    pub resident_pages: u64,
+    /// The part of `resident_pages` that is file or shared memory.
+    pub shared_pages: u64,
+    /// Private writable address space and stack: no process has more anonymous
+    /// memory, in RAM and swap together.
+    pub data_pages: u64,
+}
+
+/// Parses `size resident shared text lib data dt`.
+pub fn parse_statm(text: &[u8]) -> Option<Statm> {
+    let mut numbers = kfile::fields(text).map(kfile::parse_u64);
+    let mut next = || numbers.next()?;
+    Some(Statm {
+        size_pages: next()?,
+        resident_pages: next()?,
+        shared_pages: next()?,
+        data_pages: {
+            let _text = next()?;
+            let _lib = next()?;
+            next()?
+        },
+    })
+}
+
+/// Reads `/proc/PID/statm`. All zero for a kernel thread, and for a process
+/// whose leading thread has exited, others living or not.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_statm(proc: BorrowedFd<'_>, pid: Pid) -> Result<Statm, ReadError> {
+    let mut buf = [0; 192];
+    parse_statm(read_file(proc, pid, "/statm", &mut buf)?).ok_or(ReadError::Malformed)
+}
+
+/// Reads `statm` of the first thread of `pid` that still has memory: the
+/// leader's is all zero once it has exited, though its threads keep it all.
+///
+/// # Errors
+/// See [`ReadError`]; [`ReadError::Missing`] when no thread has any memory.
+pub fn read_statm_of_threads(proc: BorrowedFd<'_>, pid: Pid) -> Result<Statm, ReadError> {
+    let tasks = open_dir(proc, path_of(pid, "/task").as_cstr())?;
+    let mut found = Err(ReadError::Missing);
+    list_processes(tasks.as_fd(), &mut |tid| {
+        if found.is_err() {
+            found = read_statm(tasks.as_fd(), tid)
+                .and_then(|statm| if statm.resident_pages > 0 { Ok(statm) } else { Err(ReadError::Missing) });
+        }
+    })?;
+    found
+}
+
+/// A process name of up to 15 bytes: any byte but NUL, so newlines, blanks and
+/// parentheses too. Escape it before it goes to people.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Comm {
+    bytes: [u8; 15],
+    len: u8,
+}
+
+impl Comm {
+    /// The first 15 bytes of `name`.
+    pub fn new(name: &[u8]) -> Self {
+        let mut comm = Self::default();
+        let len = name.len().min(comm.bytes.len());
+        comm.bytes[..len].copy_from_slice(&name[..len]);
+        comm.len = len as u8;
+        comm
+    }
+
+    /// The name's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl core::fmt::Debug for Comm {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}
+
+/// Who a process is: pids are reused, a pid together with its start is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The thread-group leader's pid.
+    pub pid: Pid,
+    /// When it started, in clock ticks since boot (stat field 22).
+    pub starttime: u64,
+}
+
+/// The fields of `/proc/PID/stat` that tell who a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its name.
+    pub comm: Comm,
+    /// `R`, `S`, `D`, `Z`, `T`, … (field 3).
+    pub state: u8,
+    /// Its parent, 0 where that is outside our pid namespace.
+    pub ppid: i32,
+    /// Its process group, 0 where that is led from outside our pid namespace.
+    pub pgrp: i32,
+    /// The kernel's PF_ flags (field 9).
+    pub flags: u64,
+    /// Threads, a leader that has exited included (field 20).
+    pub num_threads: u64,
+    /// See [`Identity::starttime`].
+    pub starttime: u64,
+}
+
+/// PF_KTHREAD, the same bit since Linux 2.6.
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+impl Stat {
+    /// Is this a kernel thread?
+    pub fn is_kernel_thread(&self) -> bool {
+        self.flags & PF_KTHREAD != 0
+    }
+
+    /// Has every thread of this process exited? A leader that is a zombie
+    /// while threads live is not gone: they keep its memory.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x') && self.num_threads <= 1
+    }
+}
+
+/// Parses `pid (comm) state ppid …`. comm may hold anything, so it ends at the
+/// last `)`.
+pub fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let open = text.iter().position(|&byte| byte == b'(')?;
+    let close = text.iter().rposition(|&byte| byte == b')')?;
+    let comm = Comm::new(text.get(open + 1..close)?);
+    let mut fields = kfile::fields(&text[close + 1..]);
+    let state = *fields.next()?.first()?;
+    let ppid = kfile::parse_i32(fields.next()?)?;
+    let pgrp = kfile::parse_i32(fields.next()?)?;
+    // Fields 6 to 8: session, tty_nr, tpgid.
+    let flags = kfile::parse_u64(fields.nth(3)?)?;
+    // Fields 10 to 19: fault and time counters, priority, nice.
+    let num_threads = kfile::parse_u64(fields.nth(10)?)?;
+    let starttime = kfile::parse_u64(fields.nth(1)?)?;
+    Some(Stat { comm, state, ppid, pgrp, flags, num_threads, starttime })
+}
+
+/// Reads `/proc/PID/stat`.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_stat(proc: BorrowedFd<'_>, pid: Pid) -> Result<Stat, ReadError> {
+    // 52 numbers of up to 20 digits would need more; those wanted come early.
+    let mut buf = [0; 512];
+    parse_stat(read_file(proc, pid, "/stat", &mut buf)?).ok_or(ReadError::Malformed)
+}
+
+/// The lines of `/proc/PID/status` that tell what a process holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Real uid, as seen from our user namespace.
+    pub uid: u32,
+    /// `RssAnon` (Linux 4.5).
+    pub anon_kib: Option<u64>,
+    /// `RssShmem` (4.5): tmpfs and shared anonymous memory it maps.
+    pub shmem_kib: Option<u64>,
+    /// `VmSwap` (2.6.34), shared memory not included.
+    pub swap_kib: Option<u64>,
+    /// `CapEff`: effective capabilities, a bit each.
+    pub cap_eff: u64,
+}
+
+/// Parses `/proc/PID/status`. `None` without a `Uid` line.
+pub fn parse_status(text: &[u8]) -> Option<Status> {
+    let [uid, anon_kib, shmem_kib, swap_kib] =
+        kfile::pick_numbers(text, &["Uid", "RssAnon", "RssShmem", "VmSwap"]);
+    let cap_eff = kfile::lines(text).filter_map(kfile::split_key).find(|(key, _)| key == b"CapEff");
+    Some(Status {
+        uid: u32::try_from(uid?).ok()?,
+        anon_kib,
+        shmem_kib,
+        swap_kib,
+        cap_eff: cap_eff.map_or(0, |(_, value)| parse_hex(value)),
+    })
+}
+
+fn parse_hex(text: &[u8]) -> u64 {
+    let digits = text.iter().map_while(|&byte| char::from(byte).to_digit(16));
+    digits.fold(0, |value, digit| (value << 4) | u64::from(digit))
+}
+
+/// Reads `/proc/PID/status`.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_status(proc: BorrowedFd<'_>, pid: Pid) -> Result<Status, ReadError> {
+    // 1.4 KB here; a long Groups line may push CapEff out, never the others
+    // below 100 groups.
+    let mut buf = [0; 2048];
+    parse_status(read_file(proc, pid, "/status", &mut buf)?).ok_or(ReadError::Malformed)
+}
+
+/// Reads `/proc/PID/oom_score_adj`, −1000 (never kill) to 1000.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_oom_score_adj(proc: BorrowedFd<'_>, pid: Pid) -> Result<i16, ReadError> {
+    let mut buf = [0; 16];
+    let text = read_file(proc, pid, "/oom_score_adj", &mut buf)?;
+    let adj = kfile::parse_i32(text.trim_ascii_end()).ok_or(ReadError::Malformed)?;
+    Ok(adj.clamp(-1000, 1000) as i16)
+}
+
+/// Reads `/proc/PID/oom_score`: 0 for what the kernel would not kill; from 5.9
+/// (1000 + badness · 1000 / total) · 2 / 3, so about 666 for an idle process,
+/// before that badness in thousandths of all memory.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_oom_score(proc: BorrowedFd<'_>, pid: Pid) -> Result<u32, ReadError> {
+    let mut buf = [0; 16];
+    let text = read_file(proc, pid, "/oom_score", &mut buf)?;
+    let score = kfile::parse_u64(text.trim_ascii_end()).ok_or(ReadError::Malformed)?;
+    Ok(u32::try_from(score).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pid(raw: i32) -> Pid {
+        Pid::from_raw(raw).unwrap()
+    }
+
+    #[test]
+    fn pids_are_positive_decimal() {
+        assert_eq!(parse_pid(b"1"), Some(pid(1)));
+        assert_eq!(parse_pid(b"4194304"), Some(pid(4_194_304)));
+        for bad in [&b"0"[..], b"-5", b"self", b"", b".", b"12a", b"99999999999"] {
+            assert_eq!(parse_pid(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn paths_hold_any_pid() {
+        for raw in [1, 10, 305, i32::MAX] {
+            let path = path_of(pid(raw), "/oom_score_adj");
+            assert_eq!(path.as_cstr().to_bytes(), std::format!("{raw}/oom_score_adj").as_bytes());
+        }
+    }
+
+    #[test]
+    fn stat_splits_at_the_last_parenthesis() {
+        let tail = b" S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 9876 1 2 3\n";
+        for name in [&b"cat"[..], b") R 1 1", b"a b", b"x\ny", b"((", b"", b"tmux: server"] {
+            let text = [b"12 (", name, b")", tail].concat();
+            let stat = parse_stat(&text).unwrap();
+            assert_eq!(stat.comm.as_bytes(), name);
+            assert_eq!((stat.state, stat.ppid, stat.pgrp), (b'S', 7, 42));
+            assert_eq!((stat.num_threads, stat.starttime), (3, 9876));
+            assert!(!stat.is_kernel_thread());
+        }
+        for bad in [&b""[..], b"12", b"12 (a", b"12 )a(", b"12 (a)", b"12 (a) S 1", b"12 (a) S x 1 1 1 1 1"] {
+            assert_eq!(parse_stat(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn zombie_leaders_with_threads_are_not_gone() {
+        let stat = |state: &str, threads: u32| {
+            let text = std::format!("1 (a) {state} 1 1 1 0 -1 0 1 2 3 4 5 6 7 8 20 0 {threads} 0 5 ");
+            parse_stat(text.as_bytes()).unwrap()
+        };
+        assert!(stat("Z", 1).is_gone());
+        assert!(!stat("Z", 2).is_gone());
+        assert!(!stat("D", 1).is_gone());
+        let kthread = parse_stat(b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 1 ").unwrap();
+        assert!(kthread.is_kernel_thread());
+    }
+
+    #[test]
+    fn statm_and_status() {
+        let statm = parse_statm(b"2214 230 180 10 0 330 0\n").unwrap();
+        assert_eq!(
+            (statm.size_pages, statm.resident_pages, statm.shared_pages, statm.data_pages),
+            (2214, 230, 180, 330)
+        );
+        for bad in [&b""[..], b"1 2 3", b"1 2 3 x 5 6", b"-1 2 3 4 5 6"] {
+            assert_eq!(parse_statm(bad), None, "{bad:?}");
+        }
+        let text = b"Name:\ta\nUid:\t1000\t0\t0\t0\nVmSwap:\t  12 kB\nRssAnon:\t 345 kB\nRssShmem:\t6 kB\nCapEff:\t000001ffffffffff\n";
+        let status = parse_status(text).unwrap();
+        assert_eq!(status.uid, 1000);
+        assert_eq!((status.anon_kib, status.shmem_kib, status.swap_kib), (Some(345), Some(6), Some(12)));
+        assert_eq!(status.cap_eff, 0x1ff_ffff_ffff);
+        // Name cannot forge a line: the kernel escapes newlines there.
+        assert_eq!(parse_status(b"Name:\tUid: 0\nState: S\n"), None);
+        assert_eq!(parse_status(b"Uid:\t99999999999\n"), None);
+        assert_eq!(parse_status(b"Uid:\t5\n").unwrap().anon_kib, None);
+    }
+
+    #[test]
+    fn reads_itself() {
+        let tree = kfile::Tree::open_live().unwrap();
+        let me = rustix::process::getpid();
+        let stat = read_stat(tree.proc.as_fd(), me).unwrap();
+        assert!(!stat.is_gone() && !stat.is_kernel_thread());
+        assert!(read_statm(tree.proc.as_fd(), me).unwrap().resident_pages > 0);
+        assert!(read_statm_of_threads(tree.proc.as_fd(), me).unwrap().resident_pages > 0);
+        let mut seen = false;
+        list_processes(tree.proc.as_fd(), &mut |pid| seen |= pid == me).unwrap();
+        assert!(seen);
+        let nobody = pid(i32::MAX);
+        assert_eq!(read_stat(tree.proc.as_fd(), nobody), Err(ReadError::Missing));
+    }
+}

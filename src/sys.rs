@@ -1,0 +1,384 @@
+//! What rustix does not wrap: the only unsafe code of the library, each block
+//! with the reason it is sound.
+
+use crate::process::{Pid, positive_pid};
+use core::alloc::{GlobalAlloc, Layout};
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char, c_int};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::io::Errno;
+
+// ---------------------------------------------------------------- the heap
+
+/// A heap for start-up only: memory is handed out once, from a static array,
+/// and taken back never. After [`seal`](Self::seal) there is no heap.
+pub struct Arena<const BYTES: usize> {
+    memory: UnsafeCell<[u8; BYTES]>,
+    used: AtomicUsize,
+    sealed: AtomicBool,
+}
+
+// SAFETY: `used` hands every byte of `memory` to one caller only.
+unsafe impl<const BYTES: usize> Sync for Arena<BYTES> {}
+
+impl<const BYTES: usize> Default for Arena<BYTES> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const BYTES: usize> Arena<BYTES> {
+    /// An unused arena. It lies in .bss: pages never used are never resident.
+    pub const fn new() -> Self {
+        Self {
+            memory: UnsafeCell::new([0; BYTES]),
+            used: AtomicUsize::new(0),
+            sealed: AtomicBool::new(false),
+        }
+    }
+
+    /// Ends allocation: from here on it is a bug, which aborts where assertions
+    /// are on and is refused where they are not.
+    pub fn seal(&self) {
+        self.sealed.store(true, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: returned blocks are aligned, in bounds and never handed out twice.
+unsafe impl<const BYTES: usize> GlobalAlloc for Arena<BYTES> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if self.sealed.load(Ordering::Relaxed) {
+            debug_assert!(false, "allocation after start-up");
+            return core::ptr::null_mut();
+        }
+        let base: *mut u8 = self.memory.get().cast();
+        let mut block = core::ptr::null_mut();
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            let start = (base as usize).checked_add(used)?.checked_next_multiple_of(layout.align())?;
+            let end = (start - base as usize).checked_add(layout.size())?;
+            // SAFETY: `end`, and so the start, lies within the array.
+            block = (end <= BYTES).then(|| unsafe { base.add(start - base as usize) })?;
+            Some(end)
+        });
+        block
+    }
+
+    unsafe fn dealloc(&self, _block: *mut u8, _layout: Layout) {}
+}
+
+// ------------------------------------------------------------- killing
+
+/// Is `errno` what a missing or filtered system call answers? Sandboxes refuse
+/// with EPERM, old kernels with ENOSYS.
+fn is_unavailable(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSYS | Errno::PERM)
+}
+
+fn last_errno() -> Errno {
+    // SAFETY: errno's address is valid for the calling thread.
+    #[cfg(not(target_os = "android"))]
+    Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
+}
+
+/// Asks through `pidfd` whether its process has not been reaped, without
+/// signalling it: while this holds its pid cannot be reused.
+///
+/// # Errors
+/// Those of pidfd_send_signal(2): ESRCH after the process was reaped.
+pub fn pidfd_test(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let no_info = core::ptr::null::<libc::siginfo_t>();
+    // SAFETY: signal 0 with no siginfo only checks; the fd outlives the call.
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), 0, no_info, 0) };
+    if answer == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Frees a process's memory without waiting for it to get that far itself
+/// (process_mrelease(2), Linux 5.15). Valid only once SIGKILL is pending. May
+/// wait for the process's mmap lock, so call it where waiting does no harm.
+///
+/// # Errors
+/// EINVAL without a pending SIGKILL, ESRCH when there is nothing left to free.
+pub fn process_mrelease(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    mrelease(pidfd.as_raw_fd())
+}
+
+fn mrelease(raw_pidfd: c_int) -> Result<(), Errno> {
+    // SAFETY: takes two integers; a bad fd is answered with EBADF.
+    let answer = unsafe { libc::syscall(libc::SYS_process_mrelease, raw_pidfd, 0) };
+    if answer == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Is process_mrelease(2) there? Asked at start, so that a sandbox that ends
+/// callers of unknown system calls does so then and not at the kill
+/// (earlyoom#315).
+pub fn probe_process_mrelease() -> bool {
+    mrelease(-1).is_err_and(|errno| !is_unavailable(errno))
+}
+
+/// Are pidfd_open(2) (Linux 5.3) and pidfd_send_signal(2) (5.1) there?
+pub fn probe_pidfd() -> bool {
+    use rustix::process::{PidfdFlags, getpid, pidfd_open};
+    pidfd_open(getpid(), PidfdFlags::empty()).is_ok_and(|own| pidfd_test(own.as_fd()).is_ok())
+}
+
+/// CLOCK_MONOTONIC in microseconds. Where the C library's `timespec` is the
+/// kernel's, without the vDSO: parsing that is a kilobyte of code, to save a
+/// tenth of a microsecond a turn.
+pub fn monotonic_us() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec to write to; the clock exists.
+    unsafe {
+        if cfg!(target_pointer_width = "64") {
+            libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now);
+        } else {
+            libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now);
+        }
+    }
+    (now.tv_sec as u64).saturating_mul(1_000_000).saturating_add(now.tv_nsec as u64 / 1000)
+}
+
+// -------------------------------------------------------- standard streams
+
+/// Standard error, as [`fill_standard_streams`] left it.
+pub fn stderr() -> BorrowedFd<'static> {
+    // SAFETY: nothing in this crate closes descriptor 2.
+    unsafe { BorrowedFd::borrow_raw(2) }
+}
+
+/// Which standard streams were closed when we started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Closed {
+    /// Descriptor 2: what is written there reaches nobody.
+    pub stderr: bool,
+}
+
+/// Opens something harmless in place of each standard stream that is closed,
+/// as for process 1 of an initramfs without a console: else the next file we
+/// open would become standard error.
+pub fn fill_standard_streams() -> Closed {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let mut closed = Closed::default();
+    for number in 0..3 {
+        // SAFETY: asks for flags only; a closed descriptor is answered with EBADF.
+        if rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_ok() {
+            continue;
+        }
+        closed.stderr |= number == 2;
+        // The lowest free number is the one that was missing.
+        let filled = openat(CWD, c"/dev/null", OFlags::RDWR, Mode::empty())
+            .or_else(|_| openat(CWD, c"/", OFlags::PATH, Mode::empty()));
+        core::mem::forget(filled);
+    }
+    closed
+}
+
+/// KiB in a page.
+pub fn page_kib() -> u64 {
+    // SAFETY: asks for a constant.
+    let bytes = unsafe { libc::getauxval(libc::AT_PAGESZ) };
+    (bytes as u64 / 1024).max(4)
+}
+
+// ------------------------------------------------------------- signals
+
+/// Signals the loop acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// SIGTERM or SIGINT: end.
+    End,
+    /// SIGUSR1: say how things stand.
+    Status,
+    /// SIGCHLD: a child has changed state.
+    Child,
+}
+
+fn signal_set(signals: &[c_int]) -> libc::sigset_t {
+    // SAFETY: all zero is a valid sigset_t, and sigemptyset makes it an empty one.
+    let mut set = unsafe { core::mem::zeroed() };
+    // SAFETY: `set` is valid; adding a valid signal number cannot fail.
+    unsafe {
+        libc::sigemptyset(&mut set);
+        for &signal in signals {
+            libc::sigaddset(&mut set, signal);
+        }
+    }
+    set
+}
+
+const NOTICES: [c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGCHLD];
+
+fn block(set: &libc::sigset_t) {
+    // SAFETY: an initialised signal set; no old mask is asked for.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, set, core::ptr::null_mut()) };
+}
+
+/// Blocks the signals the loop acts on and returns a descriptor they are read
+/// from. PID 1 of a namespace is sent none it has no handler for, unless they
+/// are blocked. SIGPIPE is blocked and never taken: a log nobody reads is an
+/// error of write(2), no more.
+///
+/// # Errors
+/// Those of signalfd(2).
+pub fn open_signals() -> Result<OwnedFd, Errno> {
+    let set = signal_set(&NOTICES);
+    block(&set);
+    block(&signal_set(&[libc::SIGPIPE]));
+    // SAFETY: `set` is an initialised signal set; -1 asks for a new descriptor.
+    let fd = unsafe { libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: a descriptor just made and owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Keeps SIGHUP, the end of a session that is not ours, from ending us.
+pub fn block_hangup() {
+    block(&signal_set(&[libc::SIGHUP]));
+}
+
+/// Takes the next pending signal, if any.
+pub fn take_signal(signals: BorrowedFd<'_>) -> Option<Notice> {
+    // ssi_signo is the first field, ssi a multiple of 4 bytes.
+    let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
+    let len = rustix::io::read(signals, &mut info).ok()?;
+    let signal = u32::from_ne_bytes(*info.first_chunk()?) as c_int;
+    (len == info.len()).then_some(match signal {
+        libc::SIGTERM | libc::SIGINT => Notice::End,
+        libc::SIGUSR1 => Notice::Status,
+        _ => Notice::Child,
+    })
+}
+
+// ------------------------------------------------------------ children
+
+/// The side of fork(2) we are on.
+#[derive(Debug)]
+pub enum Forked {
+    /// In the new process.
+    Child,
+    /// In the old one.
+    Parent(Pid),
+}
+
+/// fork(2). A vfork would be cheaper, but would have us wait for the child's
+/// exec, which reads from disks that may be thrashing.
+///
+/// # Errors
+/// Those of fork(2).
+pub fn fork() -> Result<Forked, Errno> {
+    // The system call and not the C library's fork: that one takes every lock
+    // of a heap and of threads we do not have, 2 KB of code. s390 has the
+    // arguments the other way round.
+    let (flags, stack) = (libc::SIGCHLD as libc::c_long, 0 as libc::c_long);
+    let (first, second) = if cfg!(target_arch = "s390x") { (stack, flags) } else { (flags, stack) };
+    // SAFETY: no flag shares memory with the child, which goes on from here on
+    // a copy of the stack; one thread, so no lock is held by another.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, 0, 0, 0) } as i32;
+    match positive_pid(pid) {
+        Some(pid) => Ok(Forked::Parent(pid)),
+        None if pid == 0 => Ok(Forked::Child),
+        None => Err(last_errno()),
+    }
+}
+
+/// Ends the process at once, running nothing registered for its exit.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: does not return and touches no memory.
+    unsafe { libc::_exit(status) }
+}
+
+/// What we changed about ourselves at start, and children get back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inherited {
+    /// `oom_score_adj` as text, NUL-padded; empty when it was not changed.
+    pub oom_score_adj: [u8; 8],
+    /// Nice value.
+    pub nice: i32,
+}
+
+/// The largest environment a child is given.
+pub const MAX_ENV: usize = 96;
+
+/// Environment strings, `NAME=VALUE`, a null pointer after the last.
+pub type Env = [*const c_char; MAX_ENV];
+
+/// Copies the environment `environ` into `env`, as far as `room` more strings
+/// still fit behind it, and returns how many there are.
+pub fn copy_environ(env: &mut Env, room: usize) -> usize {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    let mut count = 0;
+    while count + room + 1 < MAX_ENV {
+        // SAFETY: environ is null or an array that ends with a null pointer,
+        // and nothing changes it after start-up.
+        let string = unsafe { if environ.is_null() { core::ptr::null() } else { *environ.add(count) } };
+        if string.is_null() {
+            break;
+        }
+        env[count] = string;
+        count += 1;
+    }
+    count
+}
+
+/// Starts `program` with no arguments and the inherited environment followed
+/// by `extra`, in a session of its own, standard input from /dev/null, with
+/// the priority and `oom_score_adj` we were started with and no signal blocked.
+///
+/// # Errors
+/// Those of fork(2). A program that cannot be executed exits with 127.
+pub fn spawn(program: &CStr, extra: &[&CStr], inherited: &Inherited) -> Result<Pid, Errno> {
+    match fork()? {
+        Forked::Parent(pid) => Ok(pid),
+        Forked::Child => exec(program, extra, inherited),
+    }
+}
+
+fn exec(program: &CStr, extra: &[&CStr], inherited: &Inherited) -> ! {
+    let mut env: Env = [core::ptr::null(); MAX_ENV];
+    let count = copy_environ(&mut env, extra.len());
+    for (place, string) in env[count..MAX_ENV - 1].iter_mut().zip(extra) {
+        *place = string.as_ptr();
+    }
+    restore(inherited);
+    let argv = [program.as_ptr(), core::ptr::null()];
+    // SAFETY: three NUL-terminated strings or null-terminated arrays of such,
+    // alive until the call replaces this process or fails.
+    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    exit_now(127)
+}
+
+fn restore(inherited: &Inherited) {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let adj = &inherited.oom_score_adj;
+    let adj_len = adj.iter().position(|&byte| byte == 0).unwrap_or(adj.len());
+    if adj_len > 0
+        && let Ok(file) =
+            openat(CWD, c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+    {
+        let _ = rustix::io::write(&file, &adj[..adj_len]);
+    }
+    let _ = rustix::process::setpriority_process(None, inherited.nice);
+    let _ = rustix::process::setsid();
+    if let Ok(null) = openat(CWD, c"/dev/null", OFlags::RDONLY, Mode::empty()) {
+        let _ = rustix::stdio::dup2_stdin(&null);
+    }
+    // SAFETY: an initialised, empty signal set; no old mask is asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &signal_set(&[]), core::ptr::null_mut()) };
+}
+
+/// Starts a child that frees the memory of the process behind `pidfd` and
+/// ends. A child, because process_mrelease(2) can wait for the victim's mmap
+/// lock, and the loop never waits.
+///
+/// # Errors
+/// Those of fork(2).
+pub fn spawn_release(pidfd: BorrowedFd<'_>) -> Result<Pid, Errno> {
+    match fork()? {
+        Forked::Parent(pid) => Ok(pid),
+        Forked::Child => exit_now(i32::from(process_mrelease(pidfd).is_err())),
+    }
+}

@@ -1,0 +1,284 @@
+//! Candidates in, ranking out. Pure: it never looks at /proc itself, but tells
+//! the [`survey`](crate::survey) which processes are worth reading.
+
+use crate::pattern::Globs;
+use crate::process::{Comm, Identity};
+
+/// A process that could be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Who it is.
+    pub id: Identity,
+    /// Its process group.
+    pub pgrp: i32,
+    /// Its real uid.
+    pub uid: u32,
+    /// Its name.
+    pub comm: Comm,
+    /// Its `oom_score_adj`.
+    pub oom_score_adj: i16,
+    /// What killing it frees: anonymous memory and swap, and shared memory
+    /// nobody else can be mapping.
+    pub stake_kib: u64,
+    /// What it is ranked by; see [`score_kib`].
+    pub score_kib: i64,
+}
+
+/// How the user's patterns see a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// `--prefer`: counts as [`PREFERENCE`] times its stake.
+    Preferred,
+    /// No pattern, or both.
+    Ordinary,
+    /// `--avoid`: counts as a [`PREFERENCE`]th of its stake.
+    Avoided,
+    /// `--unkillables`: never.
+    Unkillable,
+}
+
+/// A factor, not a sum: preferring `firefox` must not turn a 5 MB helper of
+/// that name into a better victim than a 5 GB leak (earlyoom#261).
+pub const PREFERENCE: u64 = 4;
+
+/// A positive `oom_score_adj` adds a thousandth of the stake a point, at most
+/// half of it: Chromium's 300 and VS Code's 200 say "me first", not "only me".
+pub const ADJ_CAP: i16 = 500;
+
+/// Smallest stake worth a kill: half a per cent of memory, within these bounds.
+/// A peer once killed a 17 MiB bystander while the culprit was still exiting
+/// (earlyoom#309).
+const MIN_STAKE_DEN: u64 = 200;
+const MIN_STAKE_FLOOR_KIB: u64 = 256;
+const MIN_STAKE_CEILING_KIB: u64 = 16 * 1024;
+
+/// The smallest stake worth a kill where there are `total_kib` of memory.
+pub fn min_stake_kib(total_kib: u64) -> u64 {
+    (total_kib / MIN_STAKE_DEN).clamp(MIN_STAKE_FLOOR_KIB, MIN_STAKE_CEILING_KIB)
+}
+
+/// The score in KiB. The stake, weighed by the user's patterns; a positive
+/// `oom_score_adj` adds up to half; a negative one takes away its thousandth of
+/// all memory a point, as in the kernel's own badness, and so may lead below 0.
+pub fn score_kib(stake_kib: u64, oom_score_adj: i16, standing: Standing, total_kib: u64) -> i64 {
+    let weighed_kib = match standing {
+        Standing::Preferred => stake_kib.saturating_mul(PREFERENCE),
+        Standing::Ordinary | Standing::Unkillable => stake_kib,
+        Standing::Avoided => stake_kib / PREFERENCE,
+    };
+    let part = |whole_kib: u64, points: i16| whole_kib.saturating_mul(points.unsigned_abs().into()) / 1000;
+    let signed = |kib: u64| i64::try_from(kib).unwrap_or(i64::MAX);
+    if oom_score_adj >= 0 {
+        let bonus_kib = part(weighed_kib, oom_score_adj.min(ADJ_CAP));
+        signed(weighed_kib.saturating_add(bonus_kib))
+    } else {
+        signed(weighed_kib).saturating_sub(signed(part(total_kib, oom_score_adj)))
+    }
+}
+
+/// What the user and the machine rule out or favour.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy<'a> {
+    /// Names that count for more.
+    pub prefer: Option<Globs<'a>>,
+    /// Names that count for less.
+    pub avoid: Option<Globs<'a>>,
+    /// Names never chosen.
+    pub unkillables: Option<Globs<'a>>,
+    /// The only uid whose processes we may signal, without CAP_KILL.
+    pub only_uid: Option<u32>,
+}
+
+impl Policy<'_> {
+    /// How the patterns see `comm`.
+    pub fn standing(&self, comm: &Comm) -> Standing {
+        let matched = |globs: &Option<Globs<'_>>| globs.is_some_and(|globs| globs.matches(comm.as_bytes()));
+        if matched(&self.unkillables) {
+            return Standing::Unkillable;
+        }
+        match (matched(&self.prefer), matched(&self.avoid)) {
+            (true, false) => Standing::Preferred,
+            (false, true) => Standing::Avoided,
+            _ => Standing::Ordinary,
+        }
+    }
+
+    /// The highest score a process could reach with at most `stake_kib`.
+    pub fn score_bound_kib(&self, stake_kib: u64) -> i64 {
+        let best = if self.prefer.is_some() { Standing::Preferred } else { Standing::Ordinary };
+        score_kib(stake_kib, ADJ_CAP, best, 0)
+    }
+}
+
+/// The `N` best candidates seen so far, best first.
+#[derive(Clone, Debug)]
+pub struct Ranking<const N: usize> {
+    places: [Option<Candidate>; N],
+}
+
+impl<const N: usize> Default for Ranking<N> {
+    fn default() -> Self {
+        Self { places: [None; N] }
+    }
+}
+
+/// Does `one` rank before `other`? The higher score; of equal ones the larger
+/// stake, then the younger, then the higher pid.
+fn ranks_before(one: &Candidate, other: &Candidate) -> bool {
+    let key = |candidate: &Candidate| {
+        let Candidate { id, stake_kib, score_kib, .. } = *candidate;
+        (score_kib, stake_kib, id.starttime, id.pid.as_raw_pid())
+    };
+    key(one) > key(other)
+}
+
+impl<const N: usize> Ranking<N> {
+    /// Could a candidate with this score still get in?
+    pub fn admits(&self, score_kib: i64) -> bool {
+        match self.places.last() {
+            Some(Some(last)) => score_kib >= last.score_kib,
+            Some(None) => true,
+            None => false,
+        }
+    }
+
+    /// Puts `candidate` where it belongs, if it does; a process already there
+    /// is replaced.
+    pub fn enter(&mut self, candidate: Candidate) {
+        if let Some(old) =
+            self.places.iter().position(|place| place.is_some_and(|held| held.id == candidate.id))
+        {
+            self.places[old..].rotate_left(1);
+            self.places[N - 1] = None;
+        }
+        let outranked = |place: &Option<Candidate>| place.is_none_or(|held| ranks_before(&candidate, &held));
+        let Some(at) = self.places.iter().position(outranked) else {
+            return;
+        };
+        self.places[at..].rotate_right(1);
+        self.places[at] = Some(candidate);
+    }
+
+    /// The candidates, best first.
+    pub fn iter(&self) -> impl Iterator<Item = &Candidate> {
+        self.places.iter().flatten()
+    }
+
+    /// The best one.
+    pub fn first(&self) -> Option<&Candidate> {
+        self.iter().next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Pid;
+
+    const TOTAL_KIB: u64 = 1_000_000;
+
+    fn candidate(pid: i32, stake_kib: u64, adj: i16) -> Candidate {
+        Candidate {
+            id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime: 100 },
+            pgrp: pid,
+            uid: 0,
+            comm: Comm::new(b"x"),
+            oom_score_adj: adj,
+            stake_kib,
+            score_kib: score_kib(stake_kib, adj, Standing::Ordinary, TOTAL_KIB),
+        }
+    }
+
+    fn pids<const N: usize>(ranking: &Ranking<N>) -> std::vec::Vec<i32> {
+        ranking.iter().map(|held| held.id.pid.as_raw_pid()).collect()
+    }
+
+    #[test]
+    fn positive_adj_is_a_capped_preference() {
+        assert_eq!(score_kib(1000, 300, Standing::Ordinary, TOTAL_KIB), 1300);
+        assert_eq!(score_kib(1000, 1000, Standing::Ordinary, TOTAL_KIB), 1500);
+        // A 5 MB tab that offers itself is no match for a 5.4 GB leak.
+        let tab = score_kib(5_000, 1000, Standing::Preferred, TOTAL_KIB);
+        assert!(tab < score_kib(5_400_000, 0, Standing::Ordinary, TOTAL_KIB));
+    }
+
+    #[test]
+    fn negative_adj_protects_as_in_the_kernel() {
+        assert_eq!(score_kib(300_000, -250, Standing::Ordinary, TOTAL_KIB), 50_000);
+        assert_eq!(score_kib(100_000, -500, Standing::Ordinary, TOTAL_KIB), -400_000);
+        assert_eq!(
+            score_kib(u64::MAX, -1, Standing::Preferred, u64::MAX),
+            i64::MAX - (u64::MAX / 1000) as i64
+        );
+    }
+
+    #[test]
+    fn patterns_weigh_the_stake() {
+        assert_eq!(score_kib(1000, 0, Standing::Preferred, TOTAL_KIB), 4000);
+        assert_eq!(score_kib(1000, 0, Standing::Avoided, TOTAL_KIB), 250);
+        let policy = Policy {
+            prefer: Globs::parse(b"web*").ok(),
+            avoid: Globs::parse(b"db|webdb").ok(),
+            unkillables: Globs::parse(b"sshd").ok(),
+            only_uid: None,
+        };
+        for (name, standing) in [
+            ("webx", Standing::Preferred),
+            ("db", Standing::Avoided),
+            ("webdb", Standing::Ordinary),
+            ("sshd", Standing::Unkillable),
+            ("sh", Standing::Ordinary),
+        ] {
+            assert_eq!(policy.standing(&Comm::new(name.as_bytes())), standing, "{name}");
+        }
+        assert_eq!(policy.score_bound_kib(1000), 6000);
+        assert_eq!(Policy { prefer: None, ..policy }.score_bound_kib(1000), 1500);
+    }
+
+    #[test]
+    fn the_bound_holds() {
+        let policy = Policy { prefer: None, avoid: None, unkillables: None, only_uid: None };
+        for adj in [-1000, -1, 0, 1, 499, 500, 501, 1000] {
+            for stake_kib in [0, 1, 999, 123_456_789, u64::MAX] {
+                let score = score_kib(stake_kib, adj, Standing::Ordinary, TOTAL_KIB);
+                assert!(score <= policy.score_bound_kib(stake_kib), "{adj} {stake_kib}");
+            }
+        }
+    }
+
+    #[test]
+    fn ranks_and_keeps_the_best() {
+        let mut ranking = Ranking::<2>::default();
+        assert!(ranking.admits(i64::MIN));
+        for candidate in
+            [candidate(10, 50, 0), candidate(11, 70, 0), candidate(12, 60, 0), candidate(13, 10, 0)]
+        {
+            ranking.enter(candidate);
+        }
+        assert_eq!(pids(&ranking), [11, 12]);
+        assert!(ranking.admits(60) && !ranking.admits(59));
+        // The same process again, now worth more.
+        ranking.enter(candidate(12, 90, 0));
+        assert_eq!(pids(&ranking), [12, 11]);
+    }
+
+    #[test]
+    fn ties_go_to_larger_stake_then_younger_then_higher_pid() {
+        let mut ranking = Ranking::<4>::default();
+        let mut younger = candidate(5, 100, 0);
+        younger.id.starttime = 200;
+        let mut larger = candidate(3, 400, 0);
+        larger.score_kib = 100;
+        for candidate in [candidate(7, 100, 0), younger, larger, candidate(8, 100, 0)] {
+            ranking.enter(candidate);
+        }
+        assert_eq!(pids(&ranking), [3, 5, 8, 7]);
+    }
+
+    #[test]
+    fn min_stake_follows_the_machine() {
+        assert_eq!(min_stake_kib(32 * 1024), 256);
+        assert_eq!(min_stake_kib(320_000), 1600);
+        assert_eq!(min_stake_kib(1 << 30), 16 * 1024);
+    }
+}
