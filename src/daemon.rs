@@ -131,12 +131,15 @@ fn await_child(pipe: &OwnedFd, child: Pid) -> i32 {
     1
 }
 
-/// Leaves the directory and the streams we were started with.
-pub fn detach() {
+/// Leaves the directory and the streams we were started with, but for standard
+/// error where no other log could be had.
+pub fn detach(keep_stderr: bool) {
     let _ = rustix::process::chdir(c"/");
     if let Ok(null) = openat(CWD, c"/dev/null", OFlags::RDWR, Mode::empty()) {
         let _ = rustix::stdio::dup2_stdin(&null);
         let _ = rustix::stdio::dup2_stdout(&null);
-        let _ = rustix::stdio::dup2_stderr(&null);
+        if !keep_stderr {
+            let _ = rustix::stdio::dup2_stderr(&null);
+        }
     }
 }

@@ -13,11 +13,13 @@ use bustd::kfile::{ReadError, Tree};
 use bustd::line::Line;
 use bustd::log::{Log, Sink};
 use bustd::monitor::Monitor;
+use bustd::process::read_own_pid;
 use bustd::sys;
 use cli::{Command, Options};
 use core::ffi::{CStr, c_char, c_int};
 use daemon::{DEFAULT_PIDFILE, Pidfile, PidfileError};
-use rustix::fd::BorrowedFd;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::process::getpid;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -56,7 +58,7 @@ pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int 
 
 /// Are we process 1?
 pub fn is_init() -> bool {
-    rustix::process::getpid().is_init()
+    getpid().is_init()
 }
 
 fn guard(options: &Options, closed: sys::Closed) -> c_int {
@@ -67,6 +69,10 @@ fn guard(options: &Options, closed: sys::Closed) -> c_int {
             line.quoted(path).text(": cannot open proc below it: ").text(describe(error))
         })
     });
+    if tree.live && read_own_pid(tree.proc.as_fd()) != Ok(getpid()) {
+        // What it shows under a pid is not what we would signal there.
+        fail(EXIT_FAILURE, |line| line.text("/proc is not mounted, or another pid namespace's"));
+    }
     let daemon = tree.live && !no_daemon && !settings.once && !is_init();
     let parent = daemon.then(|| {
         daemon::fork_and_leave()
@@ -80,13 +86,14 @@ fn guard(options: &Options, closed: sys::Closed) -> c_int {
         true => Capabilities::acquire(&tree),
         false => Capabilities::of_captured(&tree),
     };
+    let sink = log.sink();
     let mut monitor = Monitor::new(&tree, settings, capabilities, &signals, log);
     ARENA.seal();
     if tree.live && !settings.once {
         monitor.announce();
     }
     if let Some(parent) = parent {
-        daemon::detach();
+        daemon::detach(sink == Sink::Stderr);
         parent.release();
     }
     monitor.run();

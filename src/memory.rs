@@ -129,8 +129,6 @@ pub struct Vmstat {
     /// Times a task had to reclaim for itself: `allocstall`, since 4.10 one
     /// counter for each zone.
     pub allocstalls: u64,
-    /// `oom_kill` (4.13): processes the kernel's own killer ended.
-    pub oom_kills: u64,
 }
 
 impl Vmstat {
@@ -144,8 +142,6 @@ impl Vmstat {
             &mut self.refault_pages
         } else if key.starts_with(b"allocstall") {
             &mut self.allocstalls
-        } else if key == b"oom_kill" {
-            &mut self.oom_kills
         } else {
             return;
         };
@@ -346,9 +342,9 @@ mod tests {
         let old = read(b"nr_free_pages 5\nworkingset_refault 7\nallocstall 2\n");
         assert_eq!((old.refault_pages, old.allocstalls), (7, 2));
         let new = read(b"workingset_refault_anon 3\nworkingset_refault_file 4\nallocstall_normal 1\nallocstall_movable 8\noom_kill 6\n");
-        assert_eq!((new.refault_pages, new.allocstalls, new.oom_kills), (7, 9, 6));
-        let odd = read(b"workingset_refault_file\nallocstall x\noom_kill 99999999999999999999\n\n");
-        assert_eq!(odd, Vmstat { oom_kills: u64::MAX, ..Vmstat::default() });
+        assert_eq!((new.refault_pages, new.allocstalls), (7, 9));
+        let odd = read(b"workingset_refault_file\nallocstall x\nallocstall 99999999999999999999\n\n");
+        assert_eq!(odd, Vmstat { allocstalls: u64::MAX, ..Vmstat::default() });
     }
 
     #[test]

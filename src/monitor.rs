@@ -72,6 +72,8 @@ const TRIGGER_SLEEP_US: u64 = 10 * SECOND;
 const SETTLE_US: u64 = 50 * MS;
 /// When there is nobody to kill, look again this often.
 const HOLD_NO_VICTIM_US: u64 = SECOND;
+/// When the kernel failed us, try again after this.
+const HOLD_FAILED_US: u64 = 100 * MS;
 /// In a dry run, decide again this often.
 const HOLD_DRY_RUN_US: u64 = 10 * SECOND;
 
@@ -377,11 +379,11 @@ impl<'a> Monitor<'a> {
         let (rule, urgency) = match decide(&readings, &levels) {
             Verdict::Act(rule, urgency) => (rule, urgency),
             Verdict::Enough | Verdict::Low => {
-                self.log.info(|line| {
-                    line.text("memory came back while choosing a victim, nobody is killed (")
-                        .text(rule.name())
-                        .text(")");
-                });
+                if self.settings.verbose || self.settings.once {
+                    self.log.info(|line| {
+                        line.text(rule.name()).text(": memory came back while choosing, nobody is killed");
+                    });
+                }
                 return MIN_SLEEP_US;
             }
         };
@@ -391,7 +393,7 @@ impl<'a> Monitor<'a> {
             if !self.said_no_victim {
                 self.said_no_victim = true;
                 self.log.warn(|line| {
-                    push_reason(line, rule, &readings, &levels);
+                    push_reason(line, rule, urgency, &readings, &levels);
                     line.text(", but no process is worth killing among ").number(found.processes.into());
                 });
             }
@@ -406,7 +408,7 @@ impl<'a> Monitor<'a> {
         match self.begin(*victim, rule, readings, now_us) {
             Ok(underway) => self.pursue(underway, Some((readings, levels)), now_us),
             Err(refusal) => {
-                self.refused(victim, refusal);
+                self.refused(victim, refusal, now_us);
                 MIN_SLEEP_US
             }
         }
@@ -471,7 +473,7 @@ impl<'a> Monitor<'a> {
                 return MIN_SLEEP_US;
             }
             Progress::Refused(refusal) => {
-                self.refused(&underway.kill.victim, refusal);
+                self.refused(&underway.kill.victim, refusal, now_us);
                 return MIN_SLEEP_US;
             }
         }
@@ -504,9 +506,13 @@ impl<'a> Monitor<'a> {
         self.hold(now_us, SETTLE_US);
     }
 
-    fn refused(&mut self, victim: &Candidate, refusal: Refusal) {
-        if refusal != Refusal::Gone {
-            self.set_aside(victim.id);
+    fn refused(&mut self, victim: &Candidate, refusal: Refusal, now_us: u64) {
+        match refusal {
+            // The next survey sees what is there now.
+            Refusal::Gone | Refusal::Unverified => {}
+            // Out of memory for the pidfd, say: it may do next time.
+            Refusal::Failed(_) => self.hold(now_us, HOLD_FAILED_US),
+            _ => self.set_aside(victim.id),
         }
         self.log.warn(|line| {
             push_process(line, victim);
@@ -662,16 +668,18 @@ impl<'a> Monitor<'a> {
             line.text(verb);
             push_process(line, victim);
             line.text(" with ").text(signal).text(" (");
-            push_reason(line, rule, readings, levels);
+            push_reason(line, rule, urgency, readings, levels);
             line.text("): uid ").number(victim.uid.into());
             line.text(", stake ").size(victim.stake_kib);
-            line.text(", score ").signed(victim.score_kib);
+            line.text(", score ");
+            push_score(line, victim);
             line.text(", oom_score_adj ").signed(victim.oom_score_adj.into());
             match next {
                 Some(next) => {
                     line.text("; next: ");
                     push_process(line, next);
-                    line.text(" score ").signed(next.score_kib);
+                    line.text(" score ");
+                    push_score(line, next);
                 }
                 None => {
                     line.text("; no other candidate");
@@ -750,6 +758,10 @@ fn push_process(line: &mut Line, candidate: &Candidate) {
     line.text("pid ").signed(pid.into()).text(" ").quoted(candidate.comm.as_bytes());
 }
 
+fn push_score(line: &mut Line, candidate: &Candidate) {
+    line.text(if candidate.score_kib < 0 { "-" } else { "" }).size(candidate.score_kib.unsigned_abs());
+}
+
 fn push_readings(line: &mut Line, readings: &Readings) {
     line.size(readings.mem.mem_available_kib).text(" available of ").size(readings.mem.mem_total_kib);
     if readings.mem.swap_total_kib > 0 {
@@ -764,9 +776,10 @@ fn push_readings(line: &mut Line, readings: &Readings) {
 }
 
 /// The rule and the readings that decided, beside the limits they passed.
-fn push_reason(line: &mut Line, rule: Rule, readings: &Readings, levels: &Levels) {
+fn push_reason(line: &mut Line, rule: Rule, urgency: Urgency, readings: &Readings, levels: &Levels) {
     line.text(rule.name()).text(": ").size(readings.mem.mem_available_kib).text(" available, limit ");
     line.size(match rule {
+        Rule::Exhaustion if urgency == Urgency::Kill => levels.mem_kill_kib,
         Rule::Exhaustion => levels.mem_term_kib,
         Rule::Floor => levels.floor_kib,
         Rule::Pressure | Rule::Thrash => levels.confirm_kib,

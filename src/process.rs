@@ -67,25 +67,13 @@ pub struct Statm {
     pub resident_pages: u64,
     /// The part of `resident_pages` that is file or shared memory.
     pub shared_pages: u64,
-    /// Private writable address space and stack: no process has more anonymous
-    /// memory, in RAM and swap together.
-    pub data_pages: u64,
 }
 
 /// Parses `size resident shared text lib data dt`.
 pub fn parse_statm(text: &[u8]) -> Option<Statm> {
     let mut numbers = kfile::fields(text).map(kfile::parse_u64);
     let mut next = || numbers.next()?;
-    Some(Statm {
-        size_pages: next()?,
-        resident_pages: next()?,
-        shared_pages: next()?,
-        data_pages: {
-            let _text = next()?;
-            let _lib = next()?;
-            next()?
-        },
-    })
+    Some(Statm { size_pages: next()?, resident_pages: next()?, shared_pages: next()? })
 }
 
 /// Reads `/proc/PID/statm`. All zero for a kernel thread, and for a process
@@ -205,6 +193,18 @@ pub fn parse_stat(text: &[u8]) -> Option<Stat> {
     let num_threads = kfile::parse_u64(fields.nth(10)?)?;
     let starttime = kfile::parse_u64(fields.nth(1)?)?;
     Some(Stat { comm, state, ppid, pgrp, flags, num_threads, starttime })
+}
+
+/// Our own pid as `proc` shows it. Not getpid(2)'s where /proc was mounted for
+/// another pid namespace: the pids in it are then other processes than those
+/// we would signal.
+///
+/// # Errors
+/// See [`ReadError`]; [`ReadError::Missing`] where we are not in `proc` at all.
+pub fn read_own_pid(proc: BorrowedFd<'_>) -> Result<Pid, ReadError> {
+    let mut buf = [0; 512];
+    let text = kfile::read_small(proc, c"self/stat", &mut buf)?;
+    kfile::fields(text).next().and_then(parse_pid).ok_or(ReadError::Malformed)
 }
 
 /// Reads `/proc/PID/stat`.
@@ -343,11 +343,8 @@ mod tests {
     #[test]
     fn statm_and_status() {
         let statm = parse_statm(b"2214 230 180 10 0 330 0\n").unwrap();
-        assert_eq!(
-            (statm.size_pages, statm.resident_pages, statm.shared_pages, statm.data_pages),
-            (2214, 230, 180, 330)
-        );
-        for bad in [&b""[..], b"1 2 3", b"1 2 3 x 5 6", b"-1 2 3 4 5 6"] {
+        assert_eq!((statm.size_pages, statm.resident_pages, statm.shared_pages), (2214, 230, 180));
+        for bad in [&b""[..], b"1 2", b"1 2 x 4 5 6", b"-1 2 3 4 5 6"] {
             assert_eq!(parse_statm(bad), None, "{bad:?}");
         }
         let text = b"Name:\ta\nUid:\t1000\t0\t0\t0\nVmSwap:\t  12 kB\nRssAnon:\t 345 kB\nRssShmem:\t6 kB\nCapEff:\t000001ffffffffff\n";
@@ -365,6 +362,7 @@ mod tests {
     fn reads_itself() {
         let tree = kfile::Tree::open_live().unwrap();
         let me = rustix::process::getpid();
+        assert_eq!(read_own_pid(tree.proc.as_fd()), Ok(me));
         let stat = read_stat(tree.proc.as_fd(), me).unwrap();
         assert!(!stat.is_gone() && !stat.is_kernel_thread());
         assert!(read_statm(tree.proc.as_fd(), me).unwrap().resident_pages > 0);
