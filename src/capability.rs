@@ -5,7 +5,7 @@ use crate::psi::{self, PressureFile, Trigger};
 use crate::survey::NEVER_KILL_ADJ;
 use crate::sys::{self, Inherited};
 use rustix::fd::AsFd;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
 
@@ -108,8 +108,7 @@ fn lower_own_oom_score_adj(tree: &Tree) -> [u8; 8] {
     let Ok(adj) = process::read_oom_score_adj(proc, rustix::process::getpid()) else {
         return before;
     };
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let Ok(file) = openat(proc, c"self/oom_score_adj", flags, Mode::empty()) else {
+    let Ok(file) = sys::open(proc, c"self/oom_score_adj", OFlags::WRONLY) else {
         return before;
     };
     for wanted in [NEVER_KILL_ADJ, 0] {

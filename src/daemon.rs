@@ -135,7 +135,7 @@ fn await_child(pipe: &OwnedFd, child: Pid) -> i32 {
 /// error where no other log could be had.
 pub fn detach(keep_stderr: bool) {
     let _ = rustix::process::chdir(c"/");
-    if let Ok(null) = openat(CWD, c"/dev/null", OFlags::RDWR, Mode::empty()) {
+    if let Ok(null) = sys::open(CWD, c"/dev/null", OFlags::RDWR) {
         let _ = rustix::stdio::dup2_stdin(&null);
         let _ = rustix::stdio::dup2_stdout(&null);
         if !keep_stderr {

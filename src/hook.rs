@@ -68,14 +68,15 @@ impl Children {
         now_us: u64,
     ) -> Result<(), Errno> {
         let place = self.free_place()?;
-        let pid: Line<[u8; 32]> =
-            variable("BUSTD_PID=", |line| line.number(victim.id.pid.as_raw_pid().unsigned_abs().into()));
-        let uid: Line<[u8; 32]> = variable("BUSTD_UID=", |line| line.number(victim.uid.into()));
-        let comm: Line<[u8; 80]> = variable("BUSTD_COMM=", |line| line.escaped(victim.comm.as_bytes()));
-        let stake: Line<[u8; 40]> = variable("BUSTD_STAKE_KIB=", |line| line.number(victim.stake_kib));
-        let rule: Line<[u8; 32]> = variable("BUSTD_RULE=", |line| line.text(rule.name()));
-        let extra = [pid.as_cstr(), uid.as_cstr(), comm.as_cstr(), stake.as_cstr(), rule.as_cstr()];
-        let pid = sys::spawn(program, &extra, inherited)?;
+        // The longest is a name of 15 bytes, each escaped as four.
+        let mut variables: [Line<[u8; 80]>; 5] = Default::default();
+        let [pid, uid, comm, stake, cause] = &mut variables;
+        pid.text("BUSTD_PID=").number(victim.id.pid.as_raw_pid().unsigned_abs().into());
+        uid.text("BUSTD_UID=").number(victim.uid.into());
+        comm.text("BUSTD_COMM=").escaped(victim.comm.as_bytes());
+        stake.text("BUSTD_STAKE_KIB=").number(victim.stake_kib);
+        cause.text("BUSTD_RULE=").text(rule.name());
+        let pid = sys::spawn(program, &variables.each_ref().map(|line| line.as_cstr()), inherited)?;
         *place = Some(Child { pid, purpose, until_us: now_us + TIMEOUT_US });
         Ok(())
     }
@@ -126,13 +127,4 @@ impl Children {
     pub fn hooks_running(&self) -> bool {
         self.running.iter().flatten().any(|child| child.purpose != Purpose::Release)
     }
-}
-
-fn variable<const N: usize>(
-    name: &str,
-    value: impl FnOnce(&mut Line<[u8]>) -> &mut Line<[u8]>,
-) -> Line<[u8; N]> {
-    let mut line = Line::default();
-    value(line.text(name));
-    line
 }

@@ -1,9 +1,10 @@
 //! Small kernel files: open below a directory, read into the caller's buffer,
 //! walk lines and fields. Nothing here knows what a file means.
 
+use crate::sys::open;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
 
 /// Why a reading could not be had.
@@ -70,8 +71,7 @@ impl Tree {
 /// # Errors
 /// Those of openat(2).
 pub fn open_dir(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, ReadError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(openat(dir, path, flags, Mode::empty())?)
+    Ok(open(dir, path, OFlags::DIRECTORY)?)
 }
 
 /// Reads the file `path` below `dir` into `buf` with one open, one read and
@@ -81,9 +81,7 @@ pub fn open_dir(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, ReadError> 
 /// # Errors
 /// Those of openat(2) and read(2).
 pub fn read_small<'b>(dir: BorrowedFd<'_>, path: &CStr, buf: &'b mut [u8]) -> Result<&'b [u8], ReadError> {
-    // NONBLOCK: a captured tree may hold a fifo; real kernel files ignore it.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = openat(dir, path, flags, Mode::empty())?;
+    let file = open(dir, path, OFlags::RDONLY)?;
     let len = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *buf))?;
     let full = len == buf.len();
     let filled = &buf[..len];
@@ -106,8 +104,7 @@ pub fn read_lines(
     buf: &mut [u8],
     line: &mut dyn FnMut(&[u8]),
 ) -> Result<(), ReadError> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = openat(dir, path, flags, Mode::empty())?;
+    let file = open(dir, path, OFlags::RDONLY)?;
     let mut kept = 0;
     let mut overlong = false;
     loop {

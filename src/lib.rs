@@ -40,8 +40,9 @@ pub mod victim;
 pub mod survey;
 
 // Action: the one function that signals, and what people hear of it.
-pub mod hook;
 pub mod kill;
+
+pub mod hook;
 pub mod log;
 
 /// What the kernel grants us, asked once at start.

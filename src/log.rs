@@ -6,7 +6,7 @@ use crate::line::Line as Text;
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, OFlags};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 /// A log line.
@@ -53,10 +53,7 @@ impl Log {
     pub fn open(sink: Sink) -> Self {
         let fd = match sink {
             Sink::Stderr => None,
-            Sink::Kmsg => {
-                openat(CWD, c"/dev/kmsg", OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
-                    .ok()
-            }
+            Sink::Kmsg => sys::open(CWD, c"/dev/kmsg", OFlags::WRONLY).ok(),
             Sink::Syslog => connect_syslog(),
         };
         let sink = if fd.is_some() { sink } else { Sink::Stderr };

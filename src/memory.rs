@@ -203,6 +203,8 @@ pub fn parse_zram_mm_stat(text: &[u8]) -> Option<Zram> {
 /// Swap areas by what backs them, in KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swaps {
+    /// How many there are.
+    pub areas: u32,
     /// Free on disks and files.
     pub disk_free_kib: u64,
     /// Free on zram devices.
@@ -260,6 +262,7 @@ pub fn read_swaps(tree: &Tree) -> Result<Swaps, ReadError> {
         let Some((path, free_kib)) = parse_swap_line(line) else {
             return;
         };
+        swaps.areas += 1;
         let Some(name) = zram_name(path) else {
             swaps.disk_free_kib += free_kib;
             return;

@@ -129,6 +129,7 @@ pub struct Monitor<'a> {
     hold_until_us: u64,
     was_low: bool,
     said_no_victim: bool,
+    said_unreadable: bool,
     kills: u64,
 }
 
@@ -162,6 +163,7 @@ impl<'a> Monitor<'a> {
             hold_until_us: 0,
             was_low: false,
             said_no_victim: false,
+            said_unreadable: false,
             kills: 0,
         }
     }
@@ -216,7 +218,10 @@ impl<'a> Monitor<'a> {
                 self.leave_low();
                 self.healthy_sleep_us(headroom_kib, 0, now_us)
             }
-            (None, Look::Unreadable) => IDLE_SLEEP_US,
+            (None, Look::Unreadable) => {
+                self.say_unreadable();
+                IDLE_SLEEP_US
+            }
         };
         if self.settings.once && self.underway.is_none() && !self.children.hooks_running() {
             return Next::End;
@@ -243,15 +248,11 @@ impl<'a> Monitor<'a> {
 
     fn read_all(&mut self, now_us: u64) -> Option<(Readings, Levels)> {
         let proc = self.tree.proc.as_fd();
-        let mem = match memory::read_meminfo(proc) {
-            Ok(mem) => mem,
-            Err(_) => return None,
-        };
+        let mem = memory::read_meminfo(proc).ok()?;
         let mut readings =
             Readings { mem, swap_free_kib: self.read_swap_free_kib(&mem), ..Readings::default() };
-        if let Ok(pressure) =
-            self.capabilities.pressure.as_ref().map_err(|error| *error).and_then(|file| file.read())
-        {
+        let pressure = self.capabilities.pressure.as_ref().ok().and_then(|file| file.read().ok());
+        if let Some(pressure) = pressure {
             readings.stall = Some(self.stall.push(now_us, &pressure));
             readings.recent_stall = Some(self.recent_stall.push(now_us, &pressure));
             if self.settings.once {
@@ -280,8 +281,8 @@ impl<'a> Monitor<'a> {
         }
         match memory::read_swaps(self.tree) {
             // In a container /proc/swaps may be the host's, or empty.
-            Ok(swaps) => swaps.effective_free_kib(mem).min(mem.swap_free_kib),
-            Err(_) => mem.swap_free_kib,
+            Ok(swaps) if swaps.areas > 0 => swaps.effective_free_kib(mem).min(mem.swap_free_kib),
+            _ => mem.swap_free_kib,
         }
     }
 
@@ -310,7 +311,7 @@ impl<'a> Monitor<'a> {
             Verdict::Act(..) if now_us < self.hold_until_us => self.hold_until_us - now_us,
             Verdict::Act(rule, _) => {
                 self.was_low = true;
-                self.act(rule, now_us)
+                self.act(rule, &readings.mem)
             }
         }
     }
@@ -341,6 +342,15 @@ impl<'a> Monitor<'a> {
         growth.counters[1] >= IDLE_SPAN_US && growth.counters[0] * 100 < growth.elapsed_us * IDLE_BUSY_PCT
     }
 
+    fn say_unreadable(&mut self) {
+        if !self.said_unreadable {
+            self.log.warn(|line| {
+                line.text("cannot read /proc/meminfo, nothing can be decided");
+            });
+        }
+        self.said_unreadable = true;
+    }
+
     fn leave_low(&mut self) {
         if self.was_low && self.settings.verbose {
             self.log.info(|line| {
@@ -367,12 +377,10 @@ impl<'a> Monitor<'a> {
 
     /// Chooses a victim and begins its kill, unless memory has come back in
     /// the time that took.
-    fn act(&mut self, rule: Rule, now_us: u64) -> u64 {
-        let Some((readings, _)) = self.read_all(now_us) else {
-            return MIN_SLEEP_US;
-        };
-        let found = self.survey(&readings.mem).unwrap_or_default();
+    fn act(&mut self, rule: Rule, mem: &Meminfo) -> u64 {
+        let found = self.survey(mem).unwrap_or_default();
         // Choosing took time: is there still a reason?
+        let now_us = event::now_us();
         let Some((readings, levels)) = self.read_all(now_us) else {
             return MIN_SLEEP_US;
         };
@@ -404,7 +412,6 @@ impl<'a> Monitor<'a> {
             self.hold(now_us, HOLD_DRY_RUN_US);
             return MIN_SLEEP_US;
         }
-        let now_us = event::now_us();
         match self.begin(*victim, rule, readings, now_us) {
             Ok(underway) => self.pursue(underway, Some((readings, levels)), now_us),
             Err(refusal) => {

@@ -4,6 +4,7 @@
 
 use crate::kfile::{self, ReadError, open_dir};
 use crate::line::Line;
+pub use crate::sys::positive_pid;
 use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::RawDir;
@@ -32,11 +33,6 @@ pub fn list_processes(proc: BorrowedFd<'_>, found: &mut dyn FnMut(Pid)) -> Resul
 /// Parses a positive pid.
 pub fn parse_pid(text: &[u8]) -> Option<Pid> {
     positive_pid(kfile::parse_i32(text)?)
-}
-
-/// The pid, unless it is 0 or negative: those mean groups, or everything.
-pub fn positive_pid(raw: i32) -> Option<Pid> {
-    if raw > 0 { Pid::from_raw(raw) } else { None }
 }
 
 /// Reads `PID/NAME` below `proc`.

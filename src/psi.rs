@@ -3,10 +3,11 @@
 //! See the kernel's Documentation/accounting/psi.rst.
 
 use crate::kfile::{self, ReadError};
+use crate::sys;
 use crate::window::Window;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 const MEMORY_PRESSURE: &CStr = c"pressure/memory";
@@ -74,8 +75,7 @@ impl PressureFile {
     /// # Errors
     /// Those of openat(2): [`ReadError::Missing`] before 4.20 and with `psi=0`.
     pub fn open(proc: BorrowedFd<'_>) -> Result<Self, ReadError> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        Ok(Self(openat(proc, MEMORY_PRESSURE, flags, Mode::empty())?))
+        Ok(Self(sys::open(proc, MEMORY_PRESSURE, OFlags::RDONLY)?))
     }
 
     /// Reads the file from its start.
@@ -112,8 +112,7 @@ pub fn arm_trigger(proc: BorrowedFd<'_>) -> Result<Trigger, Errno> {
     let mut last = Errno::INVAL;
     for (window_ms, request) in attempts {
         // One trigger per open file: a second write would be EBUSY.
-        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let armed = openat(proc, MEMORY_PRESSURE, flags, Mode::empty())
+        let armed = sys::open(proc, MEMORY_PRESSURE, OFlags::RDWR)
             .and_then(|fd| rustix::io::write(fd.as_fd(), request).map(|_| fd));
         match armed {
             Ok(fd) => return Ok(Trigger { fd, window_ms }),

@@ -1,5 +1,6 @@
 use crate::kfile::ReadError;
 use crate::process::{self, Identity, Pid, Stat, Statm};
+use crate::sys;
 use crate::victim::{Candidate, Policy, Ranking, Standing, min_stake_kib, score_kib};
 use rustix::fd::BorrowedFd;
 
@@ -23,7 +24,7 @@ impl Kin {
             let Some(pid) = next else { break };
             *place = Some(pid);
             let stat = process::read_stat(proc, pid);
-            next = stat.ok().and_then(|stat| process::positive_pid(stat.ppid));
+            next = stat.ok().and_then(|stat| sys::positive_pid(stat.ppid));
         }
         kin
     }

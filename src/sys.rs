@@ -1,13 +1,14 @@
 //! What rustix does not wrap: the only unsafe code of the library, each block
 //! with the reason it is sound.
 
-use crate::process::{Pid, positive_pid};
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 // ---------------------------------------------------------------- the heap
 
@@ -65,6 +66,19 @@ unsafe impl<const BYTES: usize> GlobalAlloc for Arena<BYTES> {
     }
 
     unsafe fn dealloc(&self, _block: *mut u8, _layout: Layout) {}
+}
+
+// -------------------------------------------------------------- files
+
+/// Opens `path` below `dir`, closed on exec. Never waits: a captured tree may
+/// hold a fifo, and kernel files ignore O_NONBLOCK. Kept out of line, for it is
+/// called from everywhere.
+///
+/// # Errors
+/// Those of openat(2).
+#[inline(never)]
+pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(dir, path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, rustix::fs::Mode::empty())
 }
 
 // ------------------------------------------------------------- killing
@@ -157,7 +171,7 @@ pub struct Closed {
 /// as for process 1 of an initramfs without a console: else the next file we
 /// open would become standard error.
 pub fn fill_standard_streams() -> Closed {
-    use rustix::fs::{CWD, Mode, OFlags, openat};
+    use rustix::fs::{CWD, Mode, openat};
     let mut closed = Closed::default();
     for number in 0..3 {
         // SAFETY: asks for flags only; a closed descriptor is answered with EBADF.
@@ -262,6 +276,11 @@ pub enum Forked {
     Parent(Pid),
 }
 
+/// The pid, unless it is 0 or negative: those mean groups, or everything.
+pub fn positive_pid(raw: i32) -> Option<Pid> {
+    if raw > 0 { Pid::from_raw(raw) } else { None }
+}
+
 /// fork(2). A vfork would be cheaper, but would have us wait for the child's
 /// exec, which reads from disks that may be thrashing.
 ///
@@ -352,18 +371,17 @@ fn exec(program: &CStr, extra: &[&CStr], inherited: &Inherited) -> ! {
 }
 
 fn restore(inherited: &Inherited) {
-    use rustix::fs::{CWD, Mode, OFlags, openat};
+    use rustix::fs::CWD;
     let adj = &inherited.oom_score_adj;
     let adj_len = adj.iter().position(|&byte| byte == 0).unwrap_or(adj.len());
     if adj_len > 0
-        && let Ok(file) =
-            openat(CWD, c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        && let Ok(file) = open(CWD, c"/proc/self/oom_score_adj", OFlags::WRONLY)
     {
         let _ = rustix::io::write(&file, &adj[..adj_len]);
     }
     let _ = rustix::process::setpriority_process(None, inherited.nice);
     let _ = rustix::process::setsid();
-    if let Ok(null) = openat(CWD, c"/dev/null", OFlags::RDONLY, Mode::empty()) {
+    if let Ok(null) = open(CWD, c"/dev/null", OFlags::RDONLY) {
         let _ = rustix::stdio::dup2_stdin(&null);
     }
     // SAFETY: an initialised, empty signal set; no old mask is asked for.
