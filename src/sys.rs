@@ -3,7 +3,7 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{CStr, c_char, c_int, c_long};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -83,15 +83,19 @@ pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, 
 
 // ------------------------------------------------------------- killing
 
-/// Is `errno` what a missing or filtered system call answers? Sandboxes refuse
-/// with EPERM, old kernels with ENOSYS.
-fn is_unavailable(errno: Errno) -> bool {
-    matches!(errno, Errno::NOSYS | Errno::PERM)
+/// A system call of up to four arguments, each a whole register.
+///
+/// # Safety
+/// That of the call.
+unsafe fn syscall(number: c_long, [one, two, three, four]: [c_long; 4]) -> Result<c_long, Errno> {
+    let none: c_long = 0;
+    // SAFETY: the caller's.
+    let answer = unsafe { libc::syscall(number, one, two, three, four, none) };
+    if answer < 0 { Err(last_errno()) } else { Ok(answer) }
 }
 
 fn last_errno() -> Errno {
     // SAFETY: errno's address is valid for the calling thread.
-    #[cfg(not(target_os = "android"))]
     Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
 }
 
@@ -101,10 +105,12 @@ fn last_errno() -> Errno {
 /// # Errors
 /// Those of pidfd_send_signal(2): ESRCH after the process was reaped.
 pub fn pidfd_test(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
-    let no_info = core::ptr::null::<libc::siginfo_t>();
-    // SAFETY: signal 0 with no siginfo only checks; the fd outlives the call.
-    let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), 0, no_info, 0) };
-    if answer == 0 { Ok(()) } else { Err(last_errno()) }
+    let (no_signal, no_info, no_flags) = (0, 0, 0);
+    // SAFETY: signal 0 without a siginfo only checks; the fd outlives the call.
+    unsafe {
+        syscall(libc::SYS_pidfd_send_signal, [pidfd.as_raw_fd().into(), no_signal, no_info, no_flags])
+    }?;
+    Ok(())
 }
 
 /// Frees a process's memory without waiting for it to get that far itself
@@ -119,15 +125,15 @@ pub fn process_mrelease(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
 
 fn mrelease(raw_pidfd: c_int) -> Result<(), Errno> {
     // SAFETY: takes two integers; a bad fd is answered with EBADF.
-    let answer = unsafe { libc::syscall(libc::SYS_process_mrelease, raw_pidfd, 0) };
-    if answer == 0 { Ok(()) } else { Err(last_errno()) }
+    unsafe { syscall(libc::SYS_process_mrelease, [raw_pidfd.into(), 0, 0, 0]) }?;
+    Ok(())
 }
 
 /// Is process_mrelease(2) there? Asked at start, so that a sandbox that ends
 /// callers of unknown system calls does so then and not at the kill
 /// (earlyoom#315).
 pub fn probe_process_mrelease() -> bool {
-    mrelease(-1).is_err_and(|errno| !is_unavailable(errno))
+    mrelease(-1) == Err(Errno::BADF)
 }
 
 /// Are pidfd_open(2) (Linux 5.3) and pidfd_send_signal(2) (5.1) there?
@@ -144,7 +150,10 @@ pub fn monotonic_us() -> u64 {
     // SAFETY: `now` is a valid timespec to write to; the clock exists.
     unsafe {
         if cfg!(target_pointer_width = "64") {
-            libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now);
+            let _ = syscall(
+                libc::SYS_clock_gettime,
+                [libc::CLOCK_MONOTONIC.into(), &raw mut now as c_long, 0, 0],
+            );
         } else {
             libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now);
         }
@@ -281,7 +290,7 @@ pub fn positive_pid(raw: i32) -> Option<Pid> {
     if raw > 0 { Pid::from_raw(raw) } else { None }
 }
 
-/// fork(2). A vfork would be cheaper, but would have us wait for the child's
+/// fork(2), for a process of one thread. A vfork would be cheaper, but would have us wait for the child's
 /// exec, which reads from disks that may be thrashing.
 ///
 /// # Errors
@@ -290,16 +299,12 @@ pub fn fork() -> Result<Forked, Errno> {
     // The system call and not the C library's fork: that one takes every lock
     // of a heap and of threads we do not have, 2 KB of code. s390 has the
     // arguments the other way round.
-    let (flags, stack) = (libc::SIGCHLD as libc::c_long, 0 as libc::c_long);
+    let (flags, stack) = (libc::SIGCHLD.into(), 0);
     let (first, second) = if cfg!(target_arch = "s390x") { (stack, flags) } else { (flags, stack) };
     // SAFETY: no flag shares memory with the child, which goes on from here on
     // a copy of the stack; one thread, so no lock is held by another.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, 0, 0, 0) } as i32;
-    match positive_pid(pid) {
-        Some(pid) => Ok(Forked::Parent(pid)),
-        None if pid == 0 => Ok(Forked::Child),
-        None => Err(last_errno()),
-    }
+    let pid = unsafe { syscall(libc::SYS_clone, [first, second, 0, 0]) }?;
+    Ok(positive_pid(pid as i32).map_or(Forked::Child, Forked::Parent))
 }
 
 /// Ends the process at once, running nothing registered for its exit.
