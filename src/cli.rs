@@ -67,8 +67,9 @@ pub struct Options {
 /// A line for standard error.
 pub type Error = Box<Line<[u8; 512]>>;
 
-/// Longer values than this are cut in messages.
-const SHOWN_LEN: usize = 128;
+/// Longer values than this are cut in messages: each byte may be shown as four,
+/// and the reason comes behind them.
+const SHOWN_LEN: usize = 64;
 
 /// An option; its number is its place in [`NAMES`] and its bit in the set of
 /// those given.
@@ -121,11 +122,15 @@ const NAMES: [(Opt, char, &str); 19] = [
 /// No argument holds a NUL.
 const NO_LETTER: char = '\0';
 
+fn shown(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(SHOWN_LEN)]
+}
+
 fn error(option: &str, value: Option<&[u8]>, what: &str) -> Error {
     let mut line = Box::new(Line::default());
     line.text("--").text(option);
     if let Some(value) = value {
-        line.text(" ").quoted(&value[..value.len().min(SHOWN_LEN)]);
+        line.text(" ").quoted(shown(value));
     }
     line.text(": ").text(what);
     line
@@ -162,8 +167,8 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Error> {
             Opt::Once => settings.once = true,
             Opt::NoDaemon => no_daemon = true,
             Opt::Verbose => settings.verbose = true,
-            Opt::Version => return Ok(Command::Version),
-            Opt::Help => return Ok(Command::Help),
+            Opt::Version => return alone(&mut parser, name, Command::Version),
+            Opt::Help => return alone(&mut parser, name, Command::Help),
             _ => {
                 let value: &'static [u8] = match parser.value() {
                     Ok(value) => value.into_vec().leak(),
@@ -197,6 +202,16 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Error> {
     Ok(Command::Guard(Box::new(Options { settings, no_daemon, sink, pidfile, root })))
 }
 
+/// What an option asks for that leaves the rest of the line unread.
+fn alone(parser: &mut Parser, name: &str, command: Command) -> Result<Command, Error> {
+    match parser.next() {
+        Err(lexopt::Error::UnexpectedValue { value, .. }) => {
+            Err(error(name, Some(&value.into_vec()), "takes no value"))
+        }
+        _ => Ok(command),
+    }
+}
+
 /// The next option and its name; `None` after the last.
 fn next_option(parser: &mut Parser) -> Result<Option<(Opt, &'static str)>, Error> {
     let mut line = Box::new(Line::default());
@@ -213,16 +228,13 @@ fn next_option(parser: &mut Parser) -> Result<Option<(Opt, &'static str)>, Error
             if let Some(&(option, _, name)) = NAMES.iter().find(|known| known.2 == long) {
                 return Ok(Some((option, name)));
             }
-            let shown = &long.as_bytes()[..long.len().min(SHOWN_LEN)];
-            line.text("--").escaped(shown).text(": unknown option, see --help");
+            line.text("--").escaped(shown(long.as_bytes())).text(": unknown option, see --help");
         }
         Ok(Some(Arg::Value(value))) => {
-            let value = value.into_vec();
-            line.quoted(&value[..value.len().min(SHOWN_LEN)]).text(": unexpected argument, see --help");
+            line.quoted(shown(&value.into_vec())).text(": unexpected argument, see --help");
         }
         Err(lexopt::Error::UnexpectedValue { option, value }) => {
-            let value = value.into_vec();
-            line.escaped(option.as_bytes()).text(" ").quoted(&value[..value.len().min(SHOWN_LEN)]);
+            line.escaped(shown(option.as_bytes())).text(" ").quoted(shown(&value.into_vec()));
             line.text(": takes no value");
         }
         Err(_) => {

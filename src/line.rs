@@ -81,8 +81,7 @@ impl Line<[u8]> {
         } else if kib < 10 * GIB {
             self.number(kib / MIB).text(" MiB")
         } else {
-            let tenths = kib / (GIB / 10);
-            self.number(tenths / 10).text(".").number(tenths % 10).text(" GiB")
+            self.number(kib / GIB).text(".").number(kib % GIB * 10 / GIB).text(" GiB")
         }
     }
 
@@ -154,7 +153,7 @@ mod tests {
         assert_eq!(text(|l| l.number(0).text(" ").number(u64::MAX)), "0 18446744073709551615");
         assert_eq!(text(|l| l.signed(-1000).text(" ").signed(i64::MIN)), "-1000 -9223372036854775808");
         assert_eq!(text(|l| l.size(10_239).text(" ").size(10_240)), "10239 KiB 10 MiB");
-        assert_eq!(text(|l| l.size(24_684_096)), "23.5 GiB");
+        assert_eq!(text(|l| l.size(24_684_096).text(" ").size(u64::MAX)), "23.5 GiB 17592186044415.9 GiB");
         assert_eq!(text(|l| l.percent(2500).text(" ").percent(1250).text(" ").percent(5)), "25% 12.5% 0.05%");
     }
 

@@ -23,9 +23,14 @@ use rustix::process::getpid;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// What start-up needs is the arguments, a few times over; Linux itself takes
-/// no single one above 128 KiB.
-const ARENA_LEN: usize = 1 << 20;
+/// The longest command line taken, in bytes.
+const MAX_COMMAND_LINE: usize = 16 * 1024;
+/// No option can be repeated, so a valid line has fewer arguments, and one that
+/// is not valid goes wrong before this many.
+const MAX_ARGS: usize = 64;
+/// Each argument is copied twice or three times on its way. No larger, for
+/// before Linux 4.4 locked memory is resident as a whole.
+const ARENA_LEN: usize = 4 * MAX_COMMAND_LINE;
 
 #[global_allocator]
 static ARENA: sys::Arena<ARENA_LEN> = sys::Arena::new();
@@ -43,11 +48,14 @@ const EXIT_FAILURE: i32 = 1;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     let closed = sys::fill_standard_streams();
-    let args = (0..usize::try_from(argc).unwrap_or(0)).map(|at| {
+    let args = (0..usize::try_from(argc).unwrap_or(0).min(MAX_ARGS)).map(|at| {
         // SAFETY: `at` is below argc, and each argument is a C string.
-        let arg = unsafe { CStr::from_ptr(*argv.add(at)) };
-        OsString::from_vec(arg.to_bytes().to_vec())
+        unsafe { CStr::from_ptr(*argv.add(at)) }.to_bytes()
     });
+    if args.clone().map(<[u8]>::len).sum::<usize>() > MAX_COMMAND_LINE {
+        fail(EXIT_USAGE, |line| line.text("the command line is longer than 16 KiB"));
+    }
+    let args = args.map(|arg| OsString::from_vec(arg.to_vec()));
     match cli::parse(args) {
         Ok(Command::Guard(options)) => guard(&options, closed),
         Ok(Command::Help) => print(cli::HELP),

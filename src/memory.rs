@@ -55,6 +55,11 @@ pub struct Meminfo {
 }
 
 impl Meminfo {
+    /// All memory; where it is not told, what could be available.
+    pub fn whole_kib(&self) -> u64 {
+        if self.mem_total_kib == 0 { self.reclaimable_kib() } else { self.mem_total_kib }
+    }
+
     /// What could be available if every process were killed: the base of all
     /// percentages, so that a full tmpfs does not put them out of reach.
     pub fn reclaimable_kib(&self) -> u64 {
@@ -264,13 +269,13 @@ pub fn read_swaps(tree: &Tree) -> Result<Swaps, ReadError> {
         };
         swaps.areas += 1;
         let Some(name) = zram_name(path) else {
-            swaps.disk_free_kib += free_kib;
+            swaps.disk_free_kib = swaps.disk_free_kib.saturating_add(free_kib);
             return;
         };
-        swaps.zram_free_kib += free_kib;
+        swaps.zram_free_kib = swaps.zram_free_kib.saturating_add(free_kib);
         if let Some(zram) = read_zram(tree, name) {
-            swaps.zram.stored_kib += zram.stored_kib;
-            swaps.zram.used_kib += zram.used_kib;
+            swaps.zram.stored_kib = swaps.zram.stored_kib.saturating_add(zram.stored_kib);
+            swaps.zram.used_kib = swaps.zram.used_kib.saturating_add(zram.used_kib);
         }
     })?;
     Ok(swaps)

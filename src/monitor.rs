@@ -265,7 +265,7 @@ impl<'a> Monitor<'a> {
             let growth = self.thrash.push(now_us, [vmstat.refault_pages, vmstat.allocstalls]);
             let refault_kib = growth.counters[0].saturating_mul(self.page_kib);
             readings.thrash = Some(Thrash {
-                refault_pct: refault_kib.saturating_mul(100) / (mem.file_lru_kib + 1),
+                refault_pct: refault_kib.saturating_mul(100) / mem.file_lru_kib.max(1),
                 allocstalls: growth.counters[1],
             });
         }
@@ -366,7 +366,7 @@ impl<'a> Monitor<'a> {
     fn survey(&self, mem: &Meminfo) -> Option<Survey<2>> {
         let scope = Scope {
             policy: self.settings.policy,
-            total_kib: mem.mem_total_kib,
+            total_kib: mem.whole_kib(),
             swap_used_kib: mem.swap_total_kib - mem.swap_free_kib,
             page_kib: self.page_kib,
             own: self.tree.live.then_some(self.own),
@@ -793,10 +793,8 @@ fn push_reason(line: &mut Line, rule: Rule, urgency: Urgency, readings: &Reading
     });
     match rule {
         Rule::Exhaustion if readings.mem.swap_total_kib > 0 => {
-            line.text("; ")
-                .size(readings.swap_free_kib)
-                .text(" swap free, limit ")
-                .size(levels.swap_term_kib);
+            line.text("; ").size(readings.swap_free_kib).text(" swap free, limit ");
+            line.size(if urgency == Urgency::Kill { levels.swap_kill_kib } else { levels.swap_term_kib });
         }
         Rule::Exhaustion => {}
         Rule::Pressure => {

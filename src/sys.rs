@@ -123,9 +123,20 @@ pub fn process_mrelease(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     mrelease(pidfd.as_raw_fd())
 }
 
+/// The same number on every architecture since 5.1, but for MIPS's offsets;
+/// the libc crate lacks it for some.
+const SYS_PROCESS_MRELEASE: c_long = 448
+    + if cfg!(target_arch = "mips") {
+        4000
+    } else if cfg!(target_arch = "mips64") {
+        5000
+    } else {
+        0
+    };
+
 fn mrelease(raw_pidfd: c_int) -> Result<(), Errno> {
     // SAFETY: takes two integers; a bad fd is answered with EBADF.
-    unsafe { syscall(libc::SYS_process_mrelease, [raw_pidfd.into(), 0, 0, 0]) }?;
+    unsafe { syscall(SYS_PROCESS_MRELEASE, [raw_pidfd.into(), 0, 0, 0]) }?;
     Ok(())
 }
 
