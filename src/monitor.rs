@@ -199,14 +199,16 @@ impl<'a> Monitor<'a> {
                 line.text("the pressure trigger is gone, polling from now on");
             });
         }
-        while let Some(notice) = event::take_notice(self.signals) {
+        while woken.signal
+            && let Some(notice) = event::take_notice(self.signals)
+        {
             match notice {
                 Notice::End => return Next::End,
                 Notice::Status => self.log_status(now_us),
-                Notice::Child => {}
+                Notice::Child => self.reap_children(),
             }
         }
-        self.tend_children(now_us);
+        self.end_overdue_children(now_us);
         let look = self.look(woken.trigger_fired, now_us);
         let sleep_us = match (self.underway.take(), look) {
             (Some(underway), Look::Whole(readings, levels)) => {
@@ -563,7 +565,7 @@ impl<'a> Monitor<'a> {
         started.is_ok()
     }
 
-    fn tend_children(&mut self, now_us: u64) {
+    fn reap_children(&mut self) {
         while let Some(Ended { purpose, status }) = self.children.reap() {
             if let (Purpose::BeforeKill, Some(underway)) = (purpose, &mut self.underway) {
                 underway.kill.release_hold();
@@ -580,6 +582,9 @@ impl<'a> Monitor<'a> {
                 };
             });
         }
+    }
+
+    fn end_overdue_children(&mut self, now_us: u64) {
         while let Some(purpose) = self.children.end_overdue(now_us) {
             self.log.warn(|line| {
                 line.text(option_of(purpose)).text(": the program did not end in 5 s and was killed");

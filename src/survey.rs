@@ -81,21 +81,19 @@ pub fn survey<const N: usize>(proc: BorrowedFd<'_>, scope: &Scope<'_>) -> Result
         };
         shared.note(pid, &statm);
         let bound_kib = private_bound_kib(&statm, scope);
-        if bound_kib >= min_stake_kib(scope.total_kib)
-            && found.ranking.admits(scope.policy.score_bound_kib(bound_kib))
-            && let Some(candidate) = read_candidate(proc, pid, &statm, 0, scope)
-        {
+        if let Some(candidate) = read_candidate(proc, pid, &statm, bound_kib, 0, scope, &found.ranking) {
             found.ranking.enter(candidate);
         }
     });
     listed?;
     // Shared memory is freed with its last mapper. Whoever maps most is that
     // for certain only where nobody else maps half as much of anything.
-    if let Some((pid, statm)) = shared.sole_mapper()
-        && found.ranking.admits(scope.policy.score_bound_kib(whole_bound_kib(&statm, scope)))
-        && let Some(candidate) = read_candidate(proc, pid, &statm, u64::MAX, scope)
-    {
-        found.ranking.enter(candidate);
+    if let Some((pid, statm)) = shared.sole_mapper() {
+        let bound_kib = whole_bound_kib(&statm, scope);
+        if let Some(candidate) = read_candidate(proc, pid, &statm, bound_kib, u64::MAX, scope, &found.ranking)
+        {
+            found.ranking.enter(candidate);
+        }
     }
     Ok(found)
 }
@@ -128,18 +126,26 @@ fn whole_bound_kib(statm: &Statm, scope: &Scope<'_>) -> u64 {
     private_bound_kib(statm, scope).saturating_add(shared_kib)
 }
 
-/// Reads the rest of what makes a candidate, cheapest exclusion first; up to
-/// `shmem_cap_kib` of shared memory counts. `None` for what must never be
-/// chosen, is not worth it, or has vanished.
-fn read_candidate(
+/// Reads the rest of what makes a candidate, cheapest first, and no further
+/// than `bound_kib`, the most its stake can be, could still take it into the
+/// ranking. Up to `shmem_cap_kib` of shared memory counts. `None` for what must
+/// never be chosen, is not worth it, cannot get in, or has vanished.
+fn read_candidate<const N: usize>(
     proc: BorrowedFd<'_>,
     pid: Pid,
     statm: &Statm,
+    bound_kib: u64,
     shmem_cap_kib: u64,
     scope: &Scope<'_>,
+    ranking: &Ranking<N>,
 ) -> Option<Candidate> {
+    if bound_kib < min_stake_kib(scope.total_kib) || !ranking.admits(scope.policy.score_bound_kib(bound_kib))
+    {
+        return None;
+    }
+    let could_enter = |adj, standing| ranking.admits(score_kib(bound_kib, adj, standing, scope.total_kib));
     let oom_score_adj = process::read_oom_score_adj(proc, pid).ok()?;
-    if oom_score_adj == NEVER_KILL_ADJ {
+    if oom_score_adj == NEVER_KILL_ADJ || !could_enter(oom_score_adj, scope.policy.best_standing()) {
         return None;
     }
     let Stat { comm, pgrp, starttime, .. } =
@@ -147,6 +153,9 @@ fn read_candidate(
     let id = Identity { pid, starttime };
     let standing = scope.policy.standing(&comm);
     if standing == Standing::Unkillable || scope.set_aside.contains(&Some(id)) {
+        return None;
+    }
+    if !could_enter(oom_score_adj, standing) {
         return None;
     }
     let status = process::read_status(proc, pid).ok()?;

@@ -103,10 +103,14 @@ impl Policy<'_> {
         }
     }
 
+    /// The best any name could be seen.
+    pub fn best_standing(&self) -> Standing {
+        if self.prefer.is_some() { Standing::Preferred } else { Standing::Ordinary }
+    }
+
     /// The highest score a process could reach with at most `stake_kib`.
     pub fn score_bound_kib(&self, stake_kib: u64) -> i64 {
-        let best = if self.prefer.is_some() { Standing::Preferred } else { Standing::Ordinary };
-        score_kib(stake_kib, ADJ_CAP, best, 0)
+        score_kib(stake_kib, ADJ_CAP, self.best_standing(), 0)
     }
 }
 
