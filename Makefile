@@ -1,0 +1,70 @@
+# `make` lists what there is. Everything below is a short front for cargo or
+# for a script in .ci or tests/vm; each installs what it lacks (.ci/setup).
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+help:
+	@echo 'make build         compile bustd: target/release/bustd'
+	@echo 'make run           build it and start the guard in this terminal (ARGS=--dry-run)'
+	@echo 'make test          format, lints, tests and documentation'
+	@echo 'make static        one small static file: target/static/bustd'
+	@echo 'make check-static  its size, memory and other promises'
+	@echo 'make bench         measurements, beside earlyoom where there is one'
+	@echo 'make demo          a virtual machine running out of memory, and saved'
+	@echo 'make install       what was built, below DESTDIR and PREFIX'
+	@echo 'make setup         install what all of these need'
+	@echo 'make clean         remove what was built'
+	@echo
+	@echo 'CARGO=cargo        the cargo to run'
+	@echo 'TARGET=aarch64-unknown-linux-musl   static: another kind of machine'
+	@echo 'LINKER=aarch64-linux-musl-gcc       static: the C compiler linking for it'
+	@echo 'SETUP=no           install nothing that is missing'
+	@echo 'PREFIX=/usr/local DESTDIR=          install: where to'
+
+setup:
+	.ci/setup
+
+build:
+	$(CARGO) build --release --locked
+
+run: build
+	target/release/bustd -n -V $(ARGS)
+
+test:
+	.ci/setup test
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked --doc
+	$(CARGO) test --locked --tests
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
+
+static:
+	.ci/static
+
+check-static: static
+	.ci/setup check
+	.ci/check-static target/static/bustd
+
+bench: static
+	.ci/setup bench
+	$(CARGO) bench --locked
+
+demo: static
+	.ci/setup demo
+	tests/vm/demo
+
+# What was built before is installed, the static file for preference, so that
+# `sudo make install` compiles nothing as root.
+install:
+	@if [ -x target/static/bustd ]; then file=target/static/bustd; \
+	elif [ -x target/release/bustd ]; then file=target/release/bustd; \
+	else echo 'run make static or make build first' >&2; exit 1; fi; \
+	set -x; \
+	install -D -m 755 $$file '$(DESTDIR)$(PREFIX)/sbin/bustd'
+
+clean:
+	$(CARGO) clean
+
+.PHONY: help setup build run test static check-static bench demo install clean
