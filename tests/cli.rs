@@ -1,0 +1,423 @@
+//! The command line, through the real program: what it refuses and how, what
+//! it takes and what that means.
+//!
+//! Everything runs over a captured tree with `--once`, so that a bad line that
+//! is wrongly taken starts no guard over the machine that runs the tests.
+
+mod tree;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use tree::Tree;
+
+const BUSTD: &str = env!("CARGO_BIN_EXE_bustd");
+
+/// Low on memory, half stalled, half of the swap free: the limits decide.
+fn low_tree() -> Tree {
+    let tree = Tree::new();
+    let meminfo = "MemTotal: 4000000 kB\nMemAvailable: 100000 kB\nAnonPages: 3900000 kB\n\
+                   SwapTotal: 1000000 kB\nSwapFree: 500000 kB\n";
+    tree.write("proc/meminfo", meminfo);
+    tree.write("proc/pressure/memory", "some avg10=50.00 avg60=0.00 avg300=0.00 total=1\n");
+    tree
+}
+
+fn bustd_once(tree: &Tree) -> Command {
+    let mut bustd = Command::new(BUSTD);
+    bustd.arg("--root").arg(tree.path()).arg("--once");
+    bustd
+}
+
+/// Asserts that a run ended with `status` and said exactly `stderr`.
+#[track_caller]
+fn assert_ends(command: &mut Command, status: i32, stderr: &str) {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*said), (Some(status), stderr), "{command:?}");
+    assert!(output.stdout.is_empty(), "{command:?} wrote to standard output");
+}
+
+/// Asserts that `args` are refused with the one line `message`.
+#[track_caller]
+fn assert_refused<Arg: AsRef<OsStr>>(args: &[Arg], message: &str) {
+    assert_ends(bustd_once(&Tree::new()).args(args), 2, &format!("bustd: {message}\n"));
+}
+
+/// Asserts that `option` refuses each of `values` for the reason `why`.
+#[track_caller]
+fn assert_refuses_values(option: &str, values: &[&str], why: &str) {
+    for value in values {
+        assert_refused(&[option, value], &format!("{option} \"{value}\": {why}"));
+    }
+}
+
+const LIMIT_OPTIONS: [&str; 2] = ["--mem", "--swap"];
+const GLOB_OPTIONS: [&str; 3] = ["--prefer", "--avoid", "--unkillables"];
+const HOOK_OPTIONS: [&str; 2] = ["--before-kill", "--on-kill"];
+
+// ---------------------------------------------------------------- refused
+
+#[test]
+fn limits_have_a_shape() {
+    let shapeless = [
+        "", "x", "ten", "-5", "+5", "0x10", " 5", "5 ", "5 %", "10%%", "%", "G", "1.", ".5", "1e1", "1T",
+        "10kB", "1.5G", "-1G", ",", "10,", ",5", "10,x", "10,5,2",
+    ];
+    // More than everything, 1 EiB, and past 64 bits.
+    let out_of_range = [
+        "101",
+        "101%",
+        "100.01%",
+        "10,101",
+        "1125899906842624K",
+        "1073741824G",
+        "18446744073709551616G",
+        "99999999999999999999999%",
+    ];
+    let why = "not TERM[,KILL], each a percentage up to 100 or a size with K, M or G";
+    for option in LIMIT_OPTIONS {
+        assert_refuses_values(option, &shapeless, why);
+        assert_refuses_values(option, &out_of_range, why);
+    }
+}
+
+#[test]
+fn limits_do_not_contradict_each_other() {
+    for option in LIMIT_OPTIONS {
+        let above = ["5,10", "5%,5.01%", "99.99,100%", "256M,512M", "1G,1048577K", "1023K,1M"];
+        assert_refuses_values(option, &above, "KILL is above TERM");
+        let mixed = ["10%,512M", "10,1K", "512M,10%", "512M,5"];
+        assert_refuses_values(option, &mixed, "TERM and KILL must both be percentages or both be sizes");
+    }
+    assert_refuses_values("--swap", &["0,1", "0K,1K"], "KILL is above TERM");
+    assert_refuses_values("--mem", &["0", "0%", "0.001%", "0K", "0,0", "000G"], "TERM must be above 0");
+}
+
+#[test]
+fn numbers_have_a_range() {
+    let bad = ["", "0", "0.00", "0.009", "100.01", "101", "-5", "25%%", "25,5", "1e1", "x", "25 ", "٢٥"];
+    for value in bad {
+        let shown: String = value.bytes().map(|byte| byte.escape_ascii().to_string()).collect();
+        assert_refused(
+            &["--psi", value],
+            &format!("--psi \"{shown}\": not a percentage above 0 and up to 100"),
+        );
+    }
+    let bad = ["", "-1", "60001", "1.5", "1s", "x", "18446744073709551616", "99999999999999999999999"];
+    assert_refuses_values("--grace", &bad, "not a number of milliseconds up to 60000");
+}
+
+#[test]
+fn sinks_have_names() {
+    let bad = ["", "STDERR", "stdout", "kmsg ", "/dev/kmsg", "stderr,kmsg"];
+    assert_refuses_values("--log", &bad, "not stderr, kmsg or syslog");
+    // A daemon has no standard error. Were it taken, it would kill nobody.
+    assert_ends(
+        Command::new(BUSTD).args(["--dry-run", "--log", "stderr"]),
+        2,
+        "bustd: --log \"stderr\": a daemon has none, add --no-daemon\n",
+    );
+}
+
+#[test]
+fn globs_are_checked() {
+    for option in GLOB_OPTIONS {
+        assert_refuses_values(option, &[""], "the list is empty");
+        assert_refuses_values(option, &["|", "a|", "|a", "a||b", "[|]|"], "an item of the list is empty");
+        assert_refuses_values(option, &["[", "a[b", "[]", "[!]", "[^", "a|[b|c"], "a [ is not closed");
+    }
+}
+
+#[test]
+fn programs_are_checked() {
+    let no_program = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    for option in HOOK_OPTIONS {
+        assert_refuses_values(option, &[""], "the path is empty");
+        assert_refuses_values(option, &["true", "./true", "../bin/true"], "not an absolute path");
+        assert_refuses_values(option, &["/nowhere/true", "/", no_program], "not an executable file");
+    }
+}
+
+#[test]
+fn paths_are_checked() {
+    for option in ["--pidfile", "--root"] {
+        let mut bustd = Command::new(BUSTD);
+        let bustd = bustd.args(["--once", "--dry-run", option, ""]);
+        assert_ends(bustd, 2, &format!("bustd: {option} \"\": the path is empty\n"));
+    }
+    assert_refuses_values("--pidfile", &["bustd.pid", "./bustd.pid"], "not an absolute path");
+}
+
+#[test]
+fn values_are_needed_once_and_only_where_they_belong() {
+    let with_value =
+        ["mem", "swap", "psi", "grace", "prefer", "avoid", "unkillables", "before-kill", "on-kill"];
+    for name in with_value.iter().chain(&["pidfile", "log"]) {
+        assert_refused(&[format!("--{name}")], &format!("--{name}: needs a value"));
+    }
+    assert_refused(&["-Vnp"], "--psi: needs a value");
+    assert_refused(&["--psi", "30", "-p30"], "--psi: given twice");
+    assert_refused(&["--psi=30", "--psi"], "--psi: given twice");
+    assert_refused(&["-VV"], "--verbose: given twice");
+    assert_refused(&["--once"], "--once: given twice");
+    for name in ["kill-pgroup", "dry-run", "no-daemon", "verbose", "help", "version"] {
+        assert_refused(&[format!("--{name}=x")], &format!("--{name} \"x\": takes no value"));
+        assert_refused(&[format!("--{name}=")], &format!("--{name} \"\": takes no value"));
+    }
+    assert_refused(&["-V=x"], "-V \"x\": takes no value");
+}
+
+#[test]
+fn unknown_arguments_are_named() {
+    for option in ["--bogus", "-x", "--Psi", "--ps", "--verbose ", "-P", "-0", "---psi"] {
+        assert_refused(&[option], &format!("{option}: unknown option, see --help"));
+    }
+    assert_refused(&["-Vx"], "-x: unknown option, see --help");
+    assert_refused(&["--bogus=3"], "--bogus: unknown option, see --help");
+    for positional in ["extra", "-", "", "10%"] {
+        assert_refused(&[positional], &format!("\"{positional}\": unexpected argument, see --help"));
+        assert_refused(&["--", positional], &format!("\"{positional}\": unexpected argument, see --help"));
+    }
+    assert_refused(&["--", "-V"], "\"-V\": unexpected argument, see --help");
+    // The first mistake is the one that is told.
+    assert_refused(&["-x", "--psi", "0", "extra"], "-x: unknown option, see --help");
+}
+
+#[test]
+fn what_is_not_text_is_escaped() {
+    let bytes = |bytes: &[u8]| OsString::from(OsStr::from_bytes(bytes));
+    let percentage = "not a percentage above 0 and up to 100";
+    assert_refused(&[bytes(b"--psi"), bytes(b"2\xff")], &format!(r#"--psi "2\xff": {percentage}"#));
+    assert_refused(&[bytes(b"--psi=\xff5")], &format!(r#"--psi "\xff5": {percentage}"#));
+    assert_refused(&[bytes(b"-p\xc3\x28")], &format!(r#"--psi "\xc3(": {percentage}"#));
+    assert_refused(&["-p5\n\x1b[31m\"\\"], &format!(r#"--psi "5\x0a\x1b[31m\"\\": {percentage}"#));
+    assert_refused(&[bytes(b"\xfe")], r#""\xfe": unexpected argument, see --help"#);
+    assert_refused(&["--a\nb"], r"--a\x0ab: unknown option, see --help");
+    // The parser hands us names as text, with U+FFFD for what is none.
+    assert_refused(&[bytes(b"--ps\xff")], r"--ps\xef\xbf\xbd: unknown option, see --help");
+    assert_refused(&[bytes(b"-\xff")], r"-\xef\xbf\xbd: unknown option, see --help");
+    assert_refused(&["-é"], r"-\xc3\xa9: unknown option, see --help");
+}
+
+/// However long and odd a value is, its line says what is wrong with it.
+#[test]
+fn long_values_leave_room_for_the_reason() {
+    let refusal = |args: &[OsString]| {
+        let output = bustd_once(&Tree::new()).args(args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(said.matches('\n').count(), 1, "{said}");
+        said
+    };
+    for byte in [b'x', b'"', 0xff] {
+        for len in [63, 64, 65, 1000, 16_000] {
+            let long = OsString::from(OsStr::from_bytes(&vec![byte; len]));
+            let said = refusal(&["--psi".into(), long.clone()]);
+            assert!(said.starts_with("bustd: --psi \""), "{said}");
+            assert!(said.ends_with("\": not a percentage above 0 and up to 100\n"), "{said}");
+            assert!(refusal(&[long]).ends_with(": unexpected argument, see --help\n"));
+        }
+    }
+    // More than there is room for: still a line, not a crash.
+    refusal(&vec!["extra".into(); 100_000]);
+    let too_long = "bustd: the command line is longer than 16 KiB\n";
+    assert_eq!(refusal(&["--psi".into(), "9".repeat(125_000).into()]), too_long);
+    assert_eq!(refusal(&vec!["-V".repeat(500).into(); 60]), too_long);
+}
+
+#[test]
+fn a_refused_line_starts_nothing() {
+    let tree = Tree::new();
+    let pidfile = tree.path().join("bustd.pid");
+    let mut bustd = bustd_once(&tree);
+    let bustd = bustd.arg("--pidfile").arg(&pidfile).args(["--psi", "0"]);
+    assert_ends(bustd, 2, "bustd: --psi \"0\": not a percentage above 0 and up to 100\n");
+    assert!(!pidfile.exists());
+}
+
+// ---------------------------------------------------------------- taken
+
+/// Asserts what a decision over [`low_tree`] starts with.
+#[track_caller]
+fn assert_decides(args: &[&str], expected: &str) {
+    let Output { status, stderr, .. } = bustd_once(&low_tree()).args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&stderr);
+    let expected = format!("bustd: {expected}");
+    assert!(status.success() && said.starts_with(&expected), "{args:?}\n- {expected}…\n+ {said}");
+}
+
+/// 100000 kB are available of the 4000000 that can be won.
+#[test]
+fn limits_take_percentages_and_sizes() {
+    let mem_limit = |mem: &[&str], limit: &str| {
+        let any_swap = [mem, &["-s", "100"]].concat();
+        assert_decides(&any_swap, &format!("exhaustion: 97 MiB available, limit {limit}; 488 MiB swap free"));
+    };
+    // At or below KILL: half of TERM, unless it is given.
+    for ten_and_five in [
+        &["-m", "10"][..],
+        &["-m10%"],
+        &["-m=10"],
+        &["--mem", "10%,5%"],
+        &["--mem=10.00,5"],
+        &["-m", "400000K"],
+        &["-m", "400000k,200000k"],
+    ] {
+        mem_limit(ten_and_five, "195 MiB");
+    }
+    mem_limit(&["-m", "1G"], "512 MiB");
+    mem_limit(&["-m", "512M,256m"], "256 MiB");
+    // Only at or below TERM.
+    mem_limit(&["-m", "10,2%"], "390 MiB");
+    mem_limit(&["-m", "100,0"], "3906 MiB");
+    mem_limit(&["-m", "2.5%"], "97 MiB");
+    mem_limit(&["-m", "2g,0K"], "2048 MiB");
+    mem_limit(&["-m", "1125899906842623K,0K"], "1073741823.9 GiB");
+    let low = "memory is low: 97 MiB available of 3906 MiB, 488 MiB swap free, stalled 50%\n";
+    assert_decides(&["-m", "2.49%", "-s", "100", "-p", "100"], low);
+}
+
+/// Half of the 1000000 kB of swap are free.
+#[test]
+fn swap_limits_reach_from_never_to_always() {
+    let low = "memory is low: ";
+    for never in [&["-s", "0"][..], &["-s0,0"], &["--swap=49.99"], &["-s", "499999K"]] {
+        assert_decides(&[never, &["-p", "100"]].concat(), low);
+    }
+    for (reached, limit) in
+        [("50", "488 MiB"), ("50%,1%", "488 MiB"), ("100,0", "976 MiB"), ("2G,1M", "2048 MiB")]
+    {
+        let expected =
+            format!("exhaustion: 97 MiB available, limit 390 MiB; 488 MiB swap free, limit {limit}");
+        assert_decides(&["-s", reached, "-m10,0"], &expected);
+    }
+}
+
+#[test]
+fn options_combine_as_usual() {
+    for (args, limit) in [
+        (&["-p", "12.5"][..], "12.5%"),
+        (&["-p12"], "12%"),
+        (&["-p=12"], "12%"),
+        (&["-p", "50"], "50%"),
+        (&["-Vnp", "30"], "30%"),
+        (&["-Vgnp30"], "30%"),
+        (&["--psi=30"], "30%"),
+        (&["--psi", "30%"], "30%"),
+        (&["--psi=0.01", "--verbose", "--dry-run", "--kill-pgroup", "--no-daemon"], "0.01%"),
+        (&["--grace=60000", "--log", "stderr"], "25%"),
+        (&["-u", "sshd|getty?|[Xx]org", "--avoid=[a|b]*", "--prefer", "-dash"], "25%"),
+    ] {
+        let pressure = "pressure: 97 MiB available, limit 585 MiB; stalled 50% of 10 s, limit ";
+        assert_decides(args, &format!("{pressure}{limit}, but no process"));
+    }
+    for too_much in ["50.01", "100", "100%"] {
+        assert_decides(&["--psi", too_much], "memory is low: ");
+    }
+}
+
+/// Names of processes are bytes, and so are globs.
+#[test]
+fn globs_need_not_be_text() {
+    let glob = OsStr::from_bytes(b"caf\xe9*");
+    let output = bustd_once(&low_tree()).arg("--avoid").arg(glob).output().unwrap();
+    assert!(output.status.success());
+}
+
+// ---------------------------------------------------------------- printed
+
+#[test]
+fn help_fits_a_screen_and_names_every_option() {
+    let help = |args: &[&str]| {
+        let output = bustd_once(&Tree::new()).args(args).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = help(&["--help"]);
+    assert!(text.lines().count() <= 24);
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let options = [
+        "-m, --mem ",
+        "-s, --swap ",
+        "-p, --psi ",
+        " --grace ",
+        " --prefer ",
+        " --avoid ",
+        "-u, --unkillables ",
+        "-g, --kill-pgroup ",
+        " --before-kill ",
+        " --on-kill ",
+        " --dry-run ",
+        " --once ",
+        " --root ",
+        "-n, --no-daemon ",
+        " --pidfile ",
+        " --log ",
+        "-V, --verbose ",
+        " --version",
+        " --help ",
+    ];
+    for option in options {
+        assert!(text.contains(option), "{option}");
+    }
+    assert_eq!(help(&["-h"]), text);
+    assert_eq!(help(&["-V", "--help", "--bogus"]), text);
+    assert_eq!(help(&["--version"]), concat!("bustd ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+// ---------------------------------------------------------------- cannot start
+
+#[test]
+fn a_root_without_proc_is_an_error() {
+    let tree = Tree::new();
+    tree.write("empty/file", "");
+    tree.write("odd/proc", "");
+    for (below, why) in [
+        ("nowhere", "no such file or directory"),
+        ("empty", "no such file or directory"),
+        ("empty/file", "not a directory"),
+        ("odd", "not a directory"),
+    ] {
+        let root = tree.path().join(below);
+        assert_ends(
+            Command::new(BUSTD).arg("--once").arg("--root").arg(&root),
+            1,
+            &format!("bustd: \"{}\": cannot open proc below it: {why}\n", root.display()),
+        );
+    }
+}
+
+#[test]
+fn relative_roots_are_taken() {
+    let tree = low_tree();
+    let (parent, name) = (tree.path().parent().unwrap(), tree.path().file_name().unwrap());
+    let mut bustd = Command::new(BUSTD);
+    let output = bustd.current_dir(parent).arg("--once").arg("--root").arg(Path::new(name)).output().unwrap();
+    assert!(output.status.success() && !output.stderr.is_empty());
+}
+
+/// As under an init that gives its children no standard streams.
+#[test]
+fn closed_streams_do_no_harm() {
+    let tree = low_tree();
+    let end_of = |redirections: &str, args: &[&str]| {
+        let script = format!("exec \"$0\" --root \"$1\" --once --log stderr \"$2\" {redirections}");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script, BUSTD]).arg(tree.path()).args(args);
+        shell.output().unwrap()
+    };
+    for redirections in ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"] {
+        for (arg, status) in [("--dry-run", 0), ("--help", 0), ("--version", 0), ("--psi=0", 2)] {
+            let output = end_of(redirections, &[arg]);
+            assert_eq!(output.status.code(), Some(status), "{arg} {redirections}: {output:?}");
+        }
+    }
+    let said = |redirections| String::from_utf8(end_of(redirections, &["--dry-run"]).stderr).unwrap();
+    assert!(said("<&- >&-").starts_with("bustd: pressure: "));
+    // What it opens itself does not take a stream's place and get its lines.
+    assert_eq!(said("2>&-"), "");
+}
