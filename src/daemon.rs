@@ -47,16 +47,22 @@ impl Pidfile {
                 Err(Errno::WOULDBLOCK) => return Err(PidfileError::Held(read_pid(&file))),
                 Err(errno) => return Err(errno.into()),
             }
-            // Its last owner may have removed it between our open and lock.
-            let ours = fstat(&file)?;
-            match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => {}
-                Ok(_) | Err(Errno::NOENT) => continue,
-                Err(errno) => return Err(errno.into()),
-            }
             let pidfile = Self { file, path };
-            pidfile.write_own_pid()?;
-            return Ok(pidfile);
+            // Its last owner may have removed it between our open and lock.
+            if pidfile.is_still_named()? {
+                pidfile.write_own_pid()?;
+                return Ok(pidfile);
+            }
+        }
+    }
+
+    /// Is what we locked still what the path names?
+    fn is_still_named(&self) -> Result<bool, Errno> {
+        let ours = fstat(&self.file)?;
+        match statat(CWD, self.path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(named) => Ok((named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno),
         }
     }
 
@@ -68,9 +74,11 @@ impl Pidfile {
         Ok(())
     }
 
-    /// Removes it, while it is still ours.
+    /// Removes it, unless it was replaced by another's.
     pub fn remove(self) {
-        let _ = rustix::fs::unlink(self.path);
+        if self.is_still_named() == Ok(true) {
+            let _ = rustix::fs::unlink(self.path);
+        }
     }
 }
 

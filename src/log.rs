@@ -6,7 +6,7 @@ use crate::line::Line as Text;
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, OFlags};
+use rustix::fs::{CWD, FileType, OFlags};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 /// A log line.
@@ -41,7 +41,7 @@ const FACILITY_DAEMON: u64 = 3 << 3;
 /// The log.
 #[derive(Debug)]
 pub struct Log {
-    /// `None` for standard error.
+    /// `None` for standard error as it is.
     fd: Option<OwnedFd>,
     sink: Sink,
     own_pid: u64,
@@ -51,12 +51,15 @@ pub struct Log {
 impl Log {
     /// Opens `sink`; one that cannot be opened is replaced by standard error.
     pub fn open(sink: Sink) -> Self {
-        let fd = match sink {
+        let opened = match sink {
             Sink::Stderr => None,
             Sink::Kmsg => sys::open(CWD, c"/dev/kmsg", OFlags::WRONLY).ok(),
             Sink::Syslog => connect_syslog(),
         };
-        let sink = if fd.is_some() { sink } else { Sink::Stderr };
+        let (sink, fd) = match opened {
+            Some(fd) => (sink, Some(fd)),
+            None => (Sink::Stderr, reopen_stderr()),
+        };
         let own_pid = rustix::process::getpid().as_raw_pid().unsigned_abs().into();
         Self { fd, sink, own_pid, lost: 0 }
     }
@@ -126,9 +129,22 @@ impl Log {
     }
 }
 
-/// Writes to standard error if that does not block: a pipe nobody reads must
-/// not hold the guard. O_NONBLOCK would do, but is shared with everybody who
-/// holds the same open file.
+/// Opens the terminal or pipe that is standard error once more, so that writing
+/// does not block when nobody reads: O_NONBLOCK on the descriptor we were given
+/// would hold for everybody who shares it. Files never block, sockets cannot be
+/// opened.
+fn reopen_stderr() -> Option<OwnedFd> {
+    let mode = rustix::fs::fstat(sys::stderr()).ok()?.st_mode;
+    match FileType::from_raw_mode(mode) {
+        FileType::CharacterDevice | FileType::Fifo => {
+            sys::open(CWD, c"/proc/self/fd/2", OFlags::WRONLY | OFlags::NOCTTY).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Writes to standard error as we were given it, if poll(2) says that there is
+/// room.
 fn write_stderr(bytes: &[u8]) -> bool {
     let stderr = sys::stderr();
     let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];

@@ -247,6 +247,19 @@ fn block(set: &libc::sigset_t) {
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, set, core::ptr::null_mut()) };
 }
 
+/// Undoes an ignored SIGCHLD, which a parent may leave us with: children would
+/// be reaped behind our back, and a pid we still hold could be another's.
+fn heed_children() {
+    // All zero is SIG_DFL without flags, in the kernel's layout of any
+    // architecture; the C library's sigaction is five times this code.
+    let default = [0_u64; 8];
+    let mask_len = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 16 } else { 8 };
+    // SAFETY: reads no more than `default` from its address and writes nowhere.
+    let _ = unsafe {
+        syscall(libc::SYS_rt_sigaction, [libc::SIGCHLD.into(), &raw const default as c_long, 0, mask_len])
+    };
+}
+
 /// Blocks the signals the loop acts on and returns a descriptor they are read
 /// from. PID 1 of a namespace is sent none it has no handler for, unless they
 /// are blocked. SIGPIPE is blocked and never taken: a log nobody reads is an
@@ -255,6 +268,7 @@ fn block(set: &libc::sigset_t) {
 /// # Errors
 /// Those of signalfd(2).
 pub fn open_signals() -> Result<OwnedFd, Errno> {
+    heed_children();
     let set = signal_set(&NOTICES);
     block(&set);
     block(&signal_set(&[libc::SIGPIPE]));
