@@ -341,7 +341,7 @@ impl<'a> Monitor<'a> {
         };
         let growth = self.busy.push(now_us, [busy_us, now_us]);
         // The second counter is the time itself: how much of the span was seen.
-        growth.counters[1] >= IDLE_SPAN_US && growth.counters[0] * 100 < growth.elapsed_us * IDLE_BUSY_PCT
+        growth.counters[1] >= IDLE_SPAN_US && growth.counters[0] < growth.elapsed_us / 100 * IDLE_BUSY_PCT
     }
 
     fn say_unreadable(&mut self) {

@@ -8,7 +8,6 @@ mod tree;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::{Command, Output};
 use tree::Tree;
 
@@ -132,7 +131,7 @@ fn globs_are_checked() {
 
 #[test]
 fn programs_are_checked() {
-    let no_program = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let no_program = "/proc/version";
     for option in HOOK_OPTIONS {
         assert_refuses_values(option, &[""], "the path is empty");
         assert_refuses_values(option, &["true", "./true", "../bin/true"], "not an absolute path");
@@ -376,28 +375,24 @@ fn a_root_without_proc_is_an_error() {
     let tree = Tree::new();
     tree.write("empty/file", "");
     tree.write("odd/proc", "");
-    for (below, why) in [
+    for (root, why) in [
         ("nowhere", "no such file or directory"),
         ("empty", "no such file or directory"),
         ("empty/file", "not a directory"),
         ("odd", "not a directory"),
     ] {
-        let root = tree.path().join(below);
-        assert_ends(
-            Command::new(BUSTD).arg("--once").arg("--root").arg(&root),
-            1,
-            &format!("bustd: \"{}\": cannot open proc below it: {why}\n", root.display()),
-        );
+        let mut bustd = Command::new(BUSTD);
+        let bustd = bustd.current_dir(tree.path()).args(["--once", "--root", root]);
+        assert_ends(bustd, 1, &format!("bustd: \"{root}\": cannot open proc below it: {why}\n"));
     }
 }
 
 #[test]
 fn relative_roots_are_taken() {
     let tree = low_tree();
-    let (parent, name) = (tree.path().parent().unwrap(), tree.path().file_name().unwrap());
-    let mut bustd = Command::new(BUSTD);
-    let output = bustd.current_dir(parent).arg("--once").arg("--root").arg(Path::new(name)).output().unwrap();
-    assert!(output.status.success() && !output.stderr.is_empty());
+    let output =
+        Command::new(BUSTD).current_dir(tree.path()).args(["--once", "--root", "."]).output().unwrap();
+    assert!(output.status.success() && output.stderr.starts_with(b"bustd: pressure: "));
 }
 
 /// As under an init that gives its children no standard streams.

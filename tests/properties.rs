@@ -20,6 +20,7 @@ use proptest::sample::{select, subsequence};
 use rustix::fd::AsFd;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
 use tree::{Process, Tree};
 
 /// So many inputs a property. A failure prints the smallest input it found;
@@ -72,7 +73,12 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
 
 /// Numbers of every magnitude.
 fn number() -> impl Strategy<Value = u64> {
-    prop_oneof![0_u64..100, (0_u32..64, any::<u64>()).prop_map(|(shift, bits)| bits >> shift), Just(u64::MAX)]
+    prop_oneof![
+        0_u64..100,
+        (0_u32..64, any::<u64>()).prop_map(|(shift, bits)| bits >> shift),
+        Just(0),
+        Just(u64::MAX)
+    ]
 }
 
 /// A number as the kernel or a filter in between prints it, and what it is.
@@ -683,5 +689,50 @@ proptest! {
             prop_assert_eq!(found.processes as usize, processes.len());
             prop_assert_eq!(found.ranking.iter().copied().collect::<Vec<_>>(), expected);
         }
+    }
+}
+
+// ------------------------------------------------------------- the whole
+
+proptest! {
+    #![proptest_config(cases(150))]
+
+    /// Nothing that can be read ends the program, and it says one sound line.
+    #[test]
+    fn one_decision_survives_any_tree(
+        meminfo in prop::array::uniform8(number()),
+        swap in prop::array::uniform8(number()),
+        process in prop::array::uniform8(number()),
+        damaged in option::of((select(vec!["meminfo", "vmstat", "swaps", "9/stat", "9/statm", "9/status"]), text())),
+        pressure in option::of(text()),
+    ) {
+        let tree = Tree::new();
+        let write = |name: &str, text: String| tree.write(&format!("proc/{name}"), text);
+        let [total, free, available, anon, active, inactive, swap_total, swap_free] = meminfo;
+        write("meminfo", format!(
+            "MemTotal: {total} kB\nMemFree: {free} kB\nMemAvailable: {available} kB\nAnonPages: {anon} kB\n\
+             Active(file): {active} kB\nInactive(file): {inactive} kB\n\
+             SwapTotal: {swap_total} kB\nSwapFree: {swap_free} kB\n"
+        ));
+        let [disk, disk_used, zram, zram_used, stored, used, refaults, stalls] = swap;
+        write("swaps", format!("/dev/sda2 partition {disk} {disk_used} 1\n/dev/zram0 partition {zram} {zram_used} 1\n").repeat(2));
+        write("vmstat", format!("workingset_refault {refaults}\nallocstall {stalls}\n"));
+        tree.write("sys/block/zram0/mm_stat", format!("{stored} 0 {used} 0 0 0 0 0\n"));
+        let [size, resident, shared, rss_anon, rss_shmem, vm_swap, flags, starttime] = process;
+        write("9/stat", format!("9 (x) S 1 9 9 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 {starttime} 0 0\n"));
+        write("9/statm", format!("{size} {resident} {shared} 0 0 0 0\n"));
+        write("9/status", format!("Uid:\t0\t0\t0\t0\nRssAnon:\t{rss_anon} kB\nRssShmem:\t{rss_shmem} kB\nVmSwap:\t{vm_swap} kB\n"));
+        write("9/oom_score_adj", format!("{}\n", flags as i16));
+        if let Some((name, text)) = &damaged {
+            tree.write(&format!("proc/{name}"), text);
+        }
+        if let Some(text) = &pressure {
+            tree.write("proc/pressure/memory", text);
+        }
+        let mut bustd = Command::new(env!("CARGO_BIN_EXE_bustd"));
+        let output = bustd.args(["--once", "--dry-run", "--root"]).arg(tree.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        prop_assert!(output.status.success(), "{}", said);
+        prop_assert!(said.starts_with("bustd: ") && said.ends_with('\n') && said.matches('\n').count() == 1, "{}", said);
     }
 }

@@ -16,7 +16,7 @@ mod tree;
 
 use std::fs;
 use std::iter;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tree::{Process, Tree};
@@ -101,17 +101,17 @@ fn a_wrong_or_missing_fixture_fails() {
 
 #[test]
 fn five_thousand_processes() {
-    const ORDINARY_KIB: u64 = 4000;
     let tree = Tree::new();
     tree.write("proc/meminfo", LOW_MEMINFO);
-    for pid in 2..5002 {
-        let (comm, anon_kib) = match pid {
-            2600 => ("leak", 60_000),
-            // Equally large ones before it and after it.
-            40 | 4960 => ("second", 50_000),
-            _ => ("idle", ORDINARY_KIB),
-        };
+    // Equally large ones before the largest and after it, should order matter.
+    for (pid, comm, anon_kib) in
+        [(2, "idle", 4000), (40, "second", 50_000), (2600, "leak", 60_000), (4960, "second", 50_000)]
+    {
         tree.add(&Process { pid, comm: comm.into(), anon_kib, ..Process::default() });
+    }
+    for pid in (3..5002).filter(|pid| ![40, 2600, 4960].contains(pid)) {
+        // All idle alike: one link each instead of four files.
+        symlink("2", tree.path().join(format!("proc/{pid}"))).unwrap();
     }
     assert_eq!(
         lines_of(&decide_once(tree.path(), &[HARMLESS])).unwrap(),
