@@ -126,9 +126,10 @@ fn lower_own_oom_score_adj(tree: &Tree) -> [u8; 8] {
 
 /// The one uid we may signal, unless we have CAP_KILL.
 fn read_only_uid(tree: &Tree) -> Option<u32> {
-    let own = rustix::process::getpid();
-    match process::read_status(tree.proc.as_fd(), own) {
-        Ok(status) if status.cap_eff & CAP_KILL != 0 => None,
-        _ => Some(rustix::process::geteuid().as_raw()).filter(|&uid| uid != 0),
-    }
+    let uid = rustix::process::geteuid().as_raw();
+    let may_signal_others = match process::read_status(tree.proc.as_fd(), rustix::process::getpid()) {
+        Ok(status) => status.cap_eff & CAP_KILL != 0,
+        Err(_) => uid == 0,
+    };
+    if may_signal_others { None } else { Some(uid) }
 }

@@ -3,8 +3,8 @@
 //! there, whoever asks.
 
 use crate::kfile::ReadError;
-use crate::process::{self, Identity, Pid};
-use crate::survey::{Kin, NEVER_KILL_ADJ};
+use crate::process::{self, Identity, Pid, Stat};
+use crate::survey::{NEVER_KILL_ADJ, is_kin};
 use crate::sys;
 use crate::victim::{Candidate, Policy, Standing};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -119,7 +119,7 @@ impl Target {
         if pid.as_raw_pid() <= 1 {
             return Err(Refusal::Init);
         }
-        if Kin::read(reach.proc, reach.own).includes(pid) {
+        if is_kin(reach.proc, reach.own, pid) {
             return Err(Refusal::Kin);
         }
         let stat = match process::read_stat(reach.proc, pid) {
@@ -169,22 +169,58 @@ pub fn group_is_fair_game(reach: &Reach<'_>, pgrp: i32) -> bool {
         && group_of(Pid::INIT).map_or_else(|error| error != ReadError::Malformed, |init| init != pgrp)
 }
 
-/// Calls `member` with every process of group `pgrp` that may be signalled:
-/// each is verified on its own, unlike with kill(2) on the group.
-fn each_member(reach: &Reach<'_>, policy: &Policy<'_>, pgrp: i32, member: &mut dyn FnMut(Identity)) {
-    let kin = Kin::read(reach.proc, reach.own);
-    // A /proc that cannot be listed has no members to tell of.
-    let _ = process::list_processes(reach.proc, &mut |pid| {
-        let Ok(stat) = process::read_stat(reach.proc, pid) else {
+/// A process group, told from a later one of the same number: that is taken as
+/// long as the group has members, so a process of that pid which was not its
+/// leader from the start can only lead another.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    pgrp: i32,
+    leader_starttime: Option<u64>,
+}
+
+impl Group {
+    fn find(reach: &Reach<'_>, pgrp: i32) -> Self {
+        Self { pgrp, leader_starttime: starttime_of(reach, pgrp) }
+    }
+
+    fn is_another_now(&self, reach: &Reach<'_>) -> bool {
+        let now = starttime_of(reach, self.pgrp);
+        now.is_some() && now != self.leader_starttime
+    }
+
+    /// Calls `member` with every process of the group that may be signalled:
+    /// each is verified on its own, unlike with kill(2) on the group.
+    fn each_member(&self, reach: &Reach<'_>, policy: &Policy<'_>, member: &mut dyn FnMut(Identity)) {
+        if self.is_another_now(reach) {
             return;
-        };
-        let spared =
-            kin.includes(pid) || pid == Pid::INIT || policy.standing(&stat.comm) == Standing::Unkillable;
-        let protected = || process::read_oom_score_adj(reach.proc, pid) == Ok(NEVER_KILL_ADJ);
-        if stat.pgrp == pgrp && !spared && !stat.is_gone() && !protected() {
-            member(Identity { pid, starttime: stat.starttime });
         }
-    });
+        // A /proc that cannot be listed has no members to tell of.
+        let _ = process::list_processes(reach.proc, &mut |pid| {
+            if let Ok(stat) = process::read_stat(reach.proc, pid)
+                && stat.pgrp == self.pgrp
+                && !stat.is_gone()
+                && !is_spared(reach, policy, pid, &stat)
+            {
+                member(Identity { pid, starttime: stat.starttime });
+            }
+        });
+    }
+}
+
+fn starttime_of(reach: &Reach<'_>, raw_pid: i32) -> Option<u64> {
+    let pid = sys::positive_pid(raw_pid)?;
+    process::read_stat(reach.proc, pid).ok().map(|stat| stat.starttime)
+}
+
+/// Is this member of a group to live, or beyond our reach?
+fn is_spared(reach: &Reach<'_>, policy: &Policy<'_>, pid: Pid, stat: &Stat) -> bool {
+    let protected = || process::read_oom_score_adj(reach.proc, pid) == Ok(NEVER_KILL_ADJ);
+    let foreign = |uid| process::read_status(reach.proc, pid).is_ok_and(|status| status.uid != uid);
+    pid == Pid::INIT
+        || is_kin(reach.proc, reach.own, pid)
+        || policy.standing(&stat.comm) == Standing::Unkillable
+        || protected()
+        || policy.only_uid.is_some_and(foreign)
 }
 
 /// How a kill stands.
@@ -230,7 +266,7 @@ pub struct Kill {
     /// Who dies.
     pub victim: Candidate,
     target: Target,
-    group: Option<i32>,
+    group: Option<Group>,
     grace_us: u64,
     stage: Stage,
     /// When the first signal went out.
@@ -256,6 +292,7 @@ impl Kill {
         hold_us: u64,
     ) -> Result<Self, Refusal> {
         let target = Target::open(reach, victim.id)?;
+        let group = group.map(|pgrp| Group::find(reach, pgrp));
         let stage = Stage::Held { until_us: now_us + hold_us };
         Ok(Self { victim, target, group, grace_us, stage, signalled_us: None, asked: false, forced: false })
     }
@@ -325,8 +362,8 @@ impl Kill {
         next: Stage,
     ) -> Progress {
         let sent = signal_process(reach, &self.target, signal);
-        if let Some(pgrp) = self.group {
-            each_member(reach, policy, pgrp, &mut |id| {
+        if let Some(group) = self.group {
+            group.each_member(reach, policy, &mut |id| {
                 // One that cannot be had does not keep the others alive.
                 let _ = Target::open(reach, id).and_then(|member| signal_process(reach, &member, signal));
             });
@@ -348,8 +385,8 @@ impl Kill {
     /// Is there nobody left to wait for?
     fn is_done(&self, reach: &Reach<'_>, policy: &Policy<'_>) -> bool {
         let mut done = self.target.is_gone(reach);
-        if let (true, Some(pgrp), Some(_)) = (done, self.group, self.signalled_us) {
-            each_member(reach, policy, pgrp, &mut |_| done = false);
+        if let (true, Some(group), Some(_)) = (done, self.group, self.signalled_us) {
+            group.each_member(reach, policy, &mut |_| done = false);
         }
         done
     }

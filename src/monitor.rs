@@ -488,7 +488,8 @@ impl<'a> Monitor<'a> {
         }
         let left_us = underway.kill.deadline_us().saturating_sub(now_us);
         self.underway = Some(underway);
-        left_us.clamp(1, MIN_SLEEP_US)
+        // Past its deadline it is waited for because memory is coming back.
+        if left_us == 0 { MIN_SLEEP_US } else { left_us.min(MIN_SLEEP_US) }
     }
 
     fn signalled(&mut self, underway: &Underway, signal: Signal) {

@@ -4,35 +4,14 @@ use crate::sys;
 use crate::victim::{Candidate, Policy, Ranking, Standing, min_stake_kib, score_kib};
 use rustix::fd::BorrowedFd;
 
-/// How far up our own ancestry is followed; a deeper one is cut there.
-const MAX_ANCESTORS: usize = 16;
+/// No chain of parents is longer; it ends there should /proc ever show a loop.
+const MAX_ANCESTORS: usize = 4096;
 
-/// Processes never chosen for who they are: ourselves and our ancestors, which
-/// would take us with them or are what we guard.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Kin {
-    pids: [Option<Pid>; MAX_ANCESTORS],
-}
-
-impl Kin {
-    /// Follows parents up from `own`. Read again for each survey: pids are
-    /// reused.
-    pub fn read(proc: BorrowedFd<'_>, own: Pid) -> Self {
-        let mut kin = Self::default();
-        let mut next = Some(own);
-        for place in &mut kin.pids {
-            let Some(pid) = next else { break };
-            *place = Some(pid);
-            let stat = process::read_stat(proc, pid);
-            next = stat.ok().and_then(|stat| sys::positive_pid(stat.ppid));
-        }
-        kin
-    }
-
-    /// Is `pid` one of them?
-    pub fn includes(&self, pid: Pid) -> bool {
-        self.pids.contains(&Some(pid))
-    }
+/// Is `pid` ourselves, `own`, or one of our ancestors, which would take us with
+/// them or are what we guard? Read each time: pids are reused.
+pub fn is_kin(proc: BorrowedFd<'_>, own: Pid, pid: Pid) -> bool {
+    let parent = |&child: &Pid| sys::positive_pid(process::read_stat(proc, child).ok()?.ppid);
+    core::iter::successors(Some(own), parent).take(MAX_ANCESTORS).any(|kin| kin == pid)
 }
 
 /// What a survey needs to know besides the policy.
@@ -68,12 +47,11 @@ pub struct Survey<const N: usize> {
 /// # Errors
 /// `/proc` cannot be listed.
 pub fn survey<const N: usize>(proc: BorrowedFd<'_>, scope: &Scope<'_>) -> Result<Survey<N>, ReadError> {
-    let kin = scope.own.map_or_else(Kin::default, |own| Kin::read(proc, own));
     let mut found = Survey::default();
     let mut shared = LargestShared::default();
     let listed = process::list_processes(proc, &mut |pid| {
         found.processes += 1;
-        if pid == Pid::INIT || kin.includes(pid) {
+        if pid == Pid::INIT || scope.own == Some(pid) {
             return;
         }
         let Some(statm) = read_living_statm(proc, pid) else {
@@ -146,6 +124,9 @@ fn read_candidate<const N: usize>(
     let could_enter = |adj, standing| ranking.admits(score_kib(bound_kib, adj, standing, scope.total_kib));
     let oom_score_adj = process::read_oom_score_adj(proc, pid).ok()?;
     if oom_score_adj == NEVER_KILL_ADJ || !could_enter(oom_score_adj, scope.policy.best_standing()) {
+        return None;
+    }
+    if scope.own.is_some_and(|own| is_kin(proc, own, pid)) {
         return None;
     }
     let Stat { comm, pgrp, starttime, .. } =

@@ -262,8 +262,9 @@ fn heed_children() {
 
 /// Blocks the signals the loop acts on and returns a descriptor they are read
 /// from. PID 1 of a namespace is sent none it has no handler for, unless they
-/// are blocked. SIGPIPE is blocked and never taken: a log nobody reads is an
-/// error of write(2), no more.
+/// are blocked. Two are blocked and never taken: SIGPIPE, so that a log nobody
+/// reads is an error of write(2) and no more, and SIGTTOU, so that a terminal
+/// which stops background jobs that write does not stop us.
 ///
 /// # Errors
 /// Those of signalfd(2).
@@ -271,7 +272,7 @@ pub fn open_signals() -> Result<OwnedFd, Errno> {
     heed_children();
     let set = signal_set(&NOTICES);
     block(&set);
-    block(&signal_set(&[libc::SIGPIPE]));
+    block(&signal_set(&[libc::SIGPIPE, libc::SIGTTOU]));
     // SAFETY: `set` is an initialised signal set; -1 asks for a new descriptor.
     let fd = unsafe { libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) };
     if fd < 0 {
@@ -348,33 +349,36 @@ pub struct Inherited {
 }
 
 /// The largest environment a child is given.
-pub const MAX_ENV: usize = 96;
+const MAX_ENV: usize = 96;
 
 /// Environment strings, `NAME=VALUE`, a null pointer after the last.
-pub type Env = [*const c_char; MAX_ENV];
+type Env = [*const c_char; MAX_ENV];
 
-/// Copies the environment `environ` into `env`, as far as `room` more strings
-/// still fit behind it, and returns how many there are.
-pub fn copy_environ(env: &mut Env, room: usize) -> usize {
+/// Fills `env` with `first`, then with as much of our own environment as there
+/// is room for; of a name that is in both only the first is kept.
+fn fill_env(env: &mut Env, first: &[&CStr]) {
     unsafe extern "C" {
         static environ: *const *const c_char;
     }
-    let mut count = 0;
-    while count + room + 1 < MAX_ENV {
-        // SAFETY: environ is null or an array that ends with a null pointer,
-        // and nothing changes it after start-up.
-        let string = unsafe { if environ.is_null() { core::ptr::null() } else { *environ.add(count) } };
-        if string.is_null() {
-            break;
-        }
-        env[count] = string;
-        count += 1;
+    let name_len = |string: &CStr| string.to_bytes().iter().take_while(|&&byte| byte != b'=').count() + 1;
+    let is_first = |string: &CStr| {
+        first.iter().any(|own| own.to_bytes().get(..name_len(own)) == string.to_bytes().get(..name_len(own)))
+    };
+    // SAFETY: environ is null or an array of C strings that ends with a null
+    // pointer, and nothing changes it after start-up.
+    let inherited = |at| unsafe {
+        let string = if environ.is_null() { core::ptr::null() } else { *environ.add(at) };
+        if string.is_null() { None } else { Some(CStr::from_ptr(string)) }
+    };
+    let inherited = (0..).map_while(inherited).filter(|string| !is_first(string));
+    // The last place stays null.
+    for (place, string) in env[..MAX_ENV - 1].iter_mut().zip(first.iter().copied().chain(inherited)) {
+        *place = string.as_ptr();
     }
-    count
 }
 
-/// Starts `program` with no arguments and the inherited environment followed
-/// by `extra`, in a session of its own, standard input from /dev/null, with
+/// Starts `program` with no arguments, with `extra` in our own environment, in
+/// a session of its own, standard input from /dev/null, with
 /// the priority and `oom_score_adj` we were started with and no signal blocked.
 ///
 /// # Errors
@@ -388,10 +392,7 @@ pub fn spawn(program: &CStr, extra: &[&CStr], inherited: &Inherited) -> Result<P
 
 fn exec(program: &CStr, extra: &[&CStr], inherited: &Inherited) -> ! {
     let mut env: Env = [core::ptr::null(); MAX_ENV];
-    let count = copy_environ(&mut env, extra.len());
-    for (place, string) in env[count..MAX_ENV - 1].iter_mut().zip(extra) {
-        *place = string.as_ptr();
-    }
+    fill_env(&mut env, extra);
     restore(inherited);
     let argv = [program.as_ptr(), core::ptr::null()];
     // SAFETY: three NUL-terminated strings or null-terminated arrays of such,
