@@ -29,8 +29,10 @@ const MAX_COMMAND_LINE: usize = 16 * 1024;
 /// is not valid goes wrong before this many.
 const MAX_ARGS: usize = 64;
 /// Each argument is copied twice or three times on its way. No larger, for
-/// before Linux 4.4 locked memory is resident as a whole.
-const ARENA_LEN: usize = 4 * MAX_COMMAND_LINE;
+/// before Linux 4.4 locked memory is resident as a whole. Less the few hundred
+/// bytes of other statics, so that together they end with a page: the linker
+/// would move a remainder to a page of its own, in the file too.
+const ARENA_LEN: usize = 4 * MAX_COMMAND_LINE - 1024;
 
 #[global_allocator]
 static ARENA: sys::Arena<ARENA_LEN> = sys::Arena::new();

@@ -354,26 +354,32 @@ const MAX_ENV: usize = 96;
 /// Environment strings, `NAME=VALUE`, a null pointer after the last.
 type Env = [*const c_char; MAX_ENV];
 
-/// Fills `env` with `first`, then with as much of our own environment as there
-/// is room for; of a name that is in both only the first is kept.
-fn fill_env(env: &mut Env, first: &[&CStr]) {
+/// What our variables begin with.
+const OWN_PREFIX: &[u8] = b"BUSTD_";
+
+/// Fills `env` with `own` variables, then with as much of the environment we
+/// were started with as there is room for, without any that look like ours.
+fn fill_env(env: &mut Env, own: &[&CStr]) {
     unsafe extern "C" {
         static environ: *const *const c_char;
     }
-    let name_len = |string: &CStr| string.to_bytes().iter().take_while(|&&byte| byte != b'=').count() + 1;
-    let is_first = |string: &CStr| {
-        first.iter().any(|own| own.to_bytes().get(..name_len(own)) == string.to_bytes().get(..name_len(own)))
-    };
+    let mut count = 0;
+    for string in own {
+        env[count] = string.as_ptr();
+        count += 1;
+    }
     // SAFETY: environ is null or an array of C strings that ends with a null
     // pointer, and nothing changes it after start-up.
-    let inherited = |at| unsafe {
-        let string = if environ.is_null() { core::ptr::null() } else { *environ.add(at) };
-        if string.is_null() { None } else { Some(CStr::from_ptr(string)) }
-    };
-    let inherited = (0..).map_while(inherited).filter(|string| !is_first(string));
-    // The last place stays null.
-    for (place, string) in env[..MAX_ENV - 1].iter_mut().zip(first.iter().copied().chain(inherited)) {
-        *place = string.as_ptr();
+    unsafe {
+        let mut next = environ;
+        // The last place stays null.
+        while count < MAX_ENV - 1 && !next.is_null() && !(*next).is_null() {
+            if !CStr::from_ptr(*next).to_bytes().starts_with(OWN_PREFIX) {
+                env[count] = *next;
+                count += 1;
+            }
+            next = next.add(1);
+        }
     }
 }
 
