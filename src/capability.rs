@@ -91,7 +91,9 @@ fn lock_memory() -> Result<(), Errno> {
     mlockall(all | MlockAllFlags::ONFAULT).or_else(|errno| match errno {
         Errno::INVAL => mlockall(all),
         other => Err(other),
-    })
+    })?;
+    sys::drop_vdso();
+    Ok(())
 }
 
 fn raise_priority() -> i32 {

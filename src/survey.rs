@@ -153,6 +153,10 @@ fn read_candidate<const N: usize>(
     if stake_kib < min_stake_kib(scope.total_kib) {
         return None;
     }
+    // Root of a user namespace has every capability, over its own only.
+    if scope.own.is_some() && !sys::may_signal(pid) {
+        return None;
+    }
     let score_kib = score_kib(stake_kib, oom_score_adj, standing, scope.total_kib);
     Some(Candidate { id, pgrp, uid: status.uid, comm, oom_score_adj, stake_kib, score_kib })
 }

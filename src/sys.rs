@@ -207,6 +207,20 @@ pub fn fill_standard_streams() -> Closed {
     closed
 }
 
+/// Gives up the vDSO's pages, which locking makes resident and nothing here
+/// calls: two of the two dozen a guard has. No harm where it is refused.
+pub fn drop_vdso() {
+    const VDSO_LEN: usize = 2 * 4096;
+    // SAFETY: the kernel maps the vDSO there, shared and read-only: a page that
+    // is dropped comes back as it was when it is touched.
+    unsafe { libc::madvise(libc::getauxval(libc::AT_SYSINFO_EHDR) as _, VDSO_LEN, libc::MADV_DONTNEED) };
+}
+
+/// Would the kernel let us signal this process? Sends nothing.
+pub fn may_signal(pid: Pid) -> bool {
+    rustix::process::test_kill_process(pid) != Err(Errno::PERM)
+}
+
 /// KiB in a page.
 pub fn page_kib() -> u64 {
     // SAFETY: asks for a constant.
@@ -262,9 +276,10 @@ fn heed_children() {
 
 /// Blocks the signals the loop acts on and returns a descriptor they are read
 /// from. PID 1 of a namespace is sent none it has no handler for, unless they
-/// are blocked. Two are blocked and never taken: SIGPIPE, so that a log nobody
-/// reads is an error of write(2) and no more, and SIGTTOU, so that a terminal
-/// which stops background jobs that write does not stop us.
+/// are blocked. Three are blocked and never taken: SIGPIPE and SIGXFSZ, so that a
+/// log nobody reads, or that may not grow, is an error of write(2) and no more,
+/// and SIGTTOU, so that a terminal which stops background jobs that write does
+/// not stop us.
 ///
 /// # Errors
 /// Those of signalfd(2).
@@ -272,7 +287,7 @@ pub fn open_signals() -> Result<OwnedFd, Errno> {
     heed_children();
     let set = signal_set(&NOTICES);
     block(&set);
-    block(&signal_set(&[libc::SIGPIPE, libc::SIGTTOU]));
+    block(&signal_set(&[libc::SIGPIPE, libc::SIGTTOU, libc::SIGXFSZ]));
     // SAFETY: `set` is an initialised signal set; -1 asks for a new descriptor.
     let fd = unsafe { libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) };
     if fd < 0 {
