@@ -1,0 +1,197 @@
+//! `--kill-pgroup`: the victim's group, all of it and nobody else.
+
+use crate::harness::{
+    ASK, Eater, Guard, Journal, NOBODY, OnTerm, bustd, in_namespace, is_initial_user, skip,
+};
+use bustd::kfile::Tree;
+use bustd::kill::{Kill, Progress, Reach};
+use bustd::process::{Pid, Stat};
+use bustd::victim::{Candidate, Policy};
+use rustix::fd::AsFd;
+use rustix::process::Signal;
+use std::os::unix::process::CommandExt;
+
+const GROUP_ONCE: &[&str] = &["--kill-pgroup", "--once"];
+
+/// One of a group that is too small to be chosen itself.
+const SMALL_MIB: usize = 1;
+
+fn died_of_sigterm(eaters: &mut [Eater]) -> bool {
+    eaters.iter_mut().all(|eater| eater.death() == Some(libc::SIGTERM))
+}
+
+#[test]
+fn all_members_die_and_nobody_else() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let leader = Eater::named("leader").mib(64).group(0).start(&journal);
+        let group = leader.pid().as_raw_pid();
+        let member = Eater::named("member").mib(SMALL_MIB).group(group).start(&journal);
+        let another = Eater::named("another").group(group).start(&journal);
+        let bystander = Eater::named("bystander").mib(SMALL_MIB).group(0).start(&journal);
+        Guard::start(&journal, &[ASK, GROUP_ONCE]).finish();
+        assert!(died_of_sigterm(&mut [leader, member, another]));
+        bystander.expect_unharmed(&mut journal);
+    });
+}
+
+#[test]
+fn the_last_member_is_waited_for_and_forced() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let mut leader = Eater::named("leader").group(0).start(&journal);
+        let group = leader.pid().as_raw_pid();
+        let mut stubborn =
+            Eater::named("stubborn").mib(SMALL_MIB).group(group).on_term(OnTerm::Ignore).start(&journal);
+        Guard::start(&journal, &[ASK, GROUP_ONCE, &["--grace", "200"]]).finish();
+        journal.expect("stubborn: SIGTERM");
+        journal.expect("\"leader\" died ");
+        assert_eq!((leader.death(), stubborn.death()), (Some(libc::SIGTERM), Some(libc::SIGKILL)));
+    });
+}
+
+#[test]
+fn protected_members_are_spared() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let leader = Eater::named("leader").group(0).start(&journal);
+        let group = leader.pid().as_raw_pid();
+        let member = Eater::named("member").mib(SMALL_MIB).group(group).start(&journal);
+        let keeper = Eater::named("keeper").mib(100).group(group).start(&journal);
+        let exempt = Eater::named("exempt").mib(100).group(group).oom_score_adj(-1000).start(&journal);
+        Guard::start(&journal, &[ASK, GROUP_ONCE, &["--unkillables", "x|keep*"]]).finish();
+        assert!(died_of_sigterm(&mut [leader, member]));
+        keeper.expect_unharmed(&mut journal);
+        exempt.expect_unharmed(&mut journal);
+    });
+}
+
+#[test]
+fn a_member_that_cannot_be_signalled_is_not_waited_for() {
+    in_namespace(|| {
+        if !is_initial_user() {
+            return skip("there is only one user here");
+        }
+        let mut journal = Journal::new();
+        let mut leader = Eater::named("leader").uid(NOBODY).group(0).start(&journal);
+        let group = leader.pid().as_raw_pid();
+        let roots = Eater::named("roots").mib(SMALL_MIB).group(group).start(&journal);
+        let mut command = bustd(&journal, &[ASK, GROUP_ONCE]);
+        command.uid(NOBODY).gid(NOBODY);
+        Guard::spawn(command).finish();
+        journal.expect("\"leader\" died ");
+        assert_eq!(leader.death(), Some(libc::SIGTERM));
+        roots.expect_unharmed(&mut journal);
+    });
+}
+
+/// By way of the library: in the daemon's life this takes more luck.
+#[test]
+fn a_group_whose_number_is_used_again_is_another_group() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let tree = Tree::open_live().expect("/proc");
+        let reach = Reach { proc: tree.proc.as_fd(), pidfd: true, own: Pid::INIT };
+        let policy = Policy { prefer: None, avoid: None, unkillables: None, only_uid: None };
+        let mut leader = Eater::named("leader").group(0).start(&journal);
+        let (id, Stat { pgrp, comm, .. }) = (leader.identity(), leader.stat());
+        let victim = Candidate { id, pgrp, uid: 0, comm, oom_score_adj: 0, stake_kib: 1, score_kib: 1 };
+        let mut kill = Kill::begin(&reach, victim, Some(pgrp), 1_000_000, 0, 0).expect("it lives");
+        assert_eq!(kill.step(&reach, &policy, 0, false, false), Progress::Signalled(Signal::TERM));
+        assert_eq!(leader.death(), Some(libc::SIGTERM));
+        let Some(bystander) = Eater::named("bystander").group(0).start_as(id.pid, &journal) else {
+            return;
+        };
+        assert_eq!(bystander.stat().pgrp, pgrp);
+        let progress = kill.step(&reach, &policy, 1, true, false);
+        assert!(!matches!(progress, Progress::Signalled(_)), "{progress:?}");
+        bystander.expect_unharmed(&mut journal);
+    });
+}
+
+#[test]
+fn the_guards_own_group_is_no_group_to_kill() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let mut victim = Eater::named("victim").group(0).start(&journal);
+        let group = victim.pid().as_raw_pid();
+        let fellow = Eater::named("fellow").mib(SMALL_MIB).group(group).start(&journal);
+        let mut command = bustd(&journal, &[ASK, GROUP_ONCE]);
+        command.process_group(group);
+        Guard::spawn(command).finish();
+        expect_only_the_victim_dies(&mut journal, &mut victim, &fellow);
+    });
+}
+
+#[test]
+fn a_group_led_from_outside_the_namespace_is_no_group_to_kill() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let mut victim = Eater::named("victim").start(&journal);
+        let fellow = Eater::named("fellow").mib(SMALL_MIB).start(&journal);
+        assert_eq!(victim.stat().pgrp, 0, "our group was made outside");
+        let mut command = bustd(&journal, &[ASK, GROUP_ONCE]);
+        command.process_group(0);
+        Guard::spawn(command).finish();
+        expect_only_the_victim_dies(&mut journal, &mut victim, &fellow);
+    });
+}
+
+#[test]
+fn the_group_process_1_leads_is_no_group_to_kill() {
+    in_namespace(|| {
+        set_own_group(0);
+        let mut journal = Journal::new();
+        let mut victim = Eater::named("victim").start(&journal);
+        let fellow = Eater::named("fellow").mib(SMALL_MIB).start(&journal);
+        assert_eq!(victim.stat().pgrp, 1);
+        let mut command = bustd(&journal, &[ASK, GROUP_ONCE]);
+        command.process_group(0);
+        Guard::spawn(command).finish();
+        expect_only_the_victim_dies(&mut journal, &mut victim, &fellow);
+    });
+}
+
+#[test]
+fn the_group_process_1_is_in_is_no_group_to_kill() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let mut victim = Eater::named("victim").group(0).start(&journal);
+        let group = victim.pid().as_raw_pid();
+        let fellow = Eater::named("fellow").mib(SMALL_MIB).group(group).start(&journal);
+        let mut command = bustd(&journal, &[ASK, GROUP_ONCE]);
+        command.process_group(0);
+        let _joined = Joined::group(group);
+        Guard::spawn(command).finish();
+        expect_only_the_victim_dies(&mut journal, &mut victim, &fellow);
+    });
+}
+
+/// A group this process has joined, and leaves again: a namespace does not end
+/// while its process 1 is in a group whose leader it has outlived.
+struct Joined;
+
+impl Joined {
+    fn group(group: i32) -> Self {
+        set_own_group(group);
+        Self
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        set_own_group(0);
+    }
+}
+
+fn set_own_group(group: i32) {
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { libc::setpgid(0, group) }, 0, "{}", std::io::Error::last_os_error());
+}
+
+fn expect_only_the_victim_dies(journal: &mut Journal, victim: &mut Eater, fellow: &Eater) {
+    journal.expect("is not killed as a whole");
+    journal.expect("\"victim\" died ");
+    assert_eq!(victim.death(), Some(libc::SIGTERM));
+    fellow.expect_unharmed(journal);
+}

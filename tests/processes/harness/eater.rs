@@ -1,0 +1,166 @@
+//! Processes that hold memory and wait to be killed.
+
+use super::journal::Journal;
+use super::namespace::{SCRATCH, mount, skip};
+use super::roles::Role;
+use super::wait::{exit_of, pid_of};
+use bustd::kfile::Tree;
+use bustd::process::{Identity, Stat, read_stat};
+use rustix::fd::AsFd;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Stdio};
+
+/// An ordinary user.
+pub const NOBODY: u32 = 65534;
+
+/// What an eater does about SIGTERM.
+#[derive(Clone, Copy, PartialEq)]
+pub enum OnTerm {
+    /// What everybody does, without a word.
+    Die,
+    /// Writes `NAME: SIGTERM` to the journal, then dies of it.
+    Report,
+    /// Writes `NAME: SIGTERM` to the journal, and that was that.
+    Ignore,
+}
+
+/// What an eater's first thread does.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Leader {
+    Stays,
+    /// Leaves memory and signals to a second thread.
+    Exits,
+}
+
+/// An eater to be.
+pub struct Plan {
+    pub name: String,
+    pub mib: usize,
+    pub on_term: OnTerm,
+    pub leader: Leader,
+    pub uid: Option<u32>,
+    group: Option<i32>,
+    oom_score_adj: i16,
+}
+
+pub struct Eater {
+    name: String,
+    child: Child,
+}
+
+impl Eater {
+    /// More than the smallest stake worth a kill on any machine.
+    pub fn named(name: &str) -> Plan {
+        Plan {
+            name: name.to_owned(),
+            mib: 40,
+            on_term: OnTerm::Report,
+            leader: Leader::Stays,
+            uid: None,
+            group: None,
+            oom_score_adj: 0,
+        }
+    }
+
+    pub fn pid(&self) -> Pid {
+        pid_of(&self.child)
+    }
+
+    pub fn stat(&self) -> Stat {
+        read_stat(Tree::open_live().expect("/proc").proc.as_fd(), self.pid()).expect("its stat")
+    }
+
+    pub fn identity(&self) -> Identity {
+        Identity { pid: self.pid(), starttime: self.stat().starttime }
+    }
+
+    /// Has it answer for itself: everything sent to it before would have shown.
+    pub fn expect_unharmed(&self, journal: &mut Journal) {
+        kill_process(self.pid(), Signal::WINCH).expect("our child");
+        journal.expect(&format!("{}: unharmed", self.name));
+        journal.expect_none(&format!("{}: SIGTERM", self.name));
+    }
+
+    /// The signal it dies of.
+    pub fn death(&mut self) -> Option<i32> {
+        exit_of(&mut self.child).signal()
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().expect("our child");
+        exit_of(&mut self.child);
+    }
+}
+
+impl Plan {
+    pub fn mib(self, mib: usize) -> Self {
+        Self { mib, ..self }
+    }
+
+    pub fn on_term(self, on_term: OnTerm) -> Self {
+        Self { on_term, ..self }
+    }
+
+    pub fn leader(self, leader: Leader) -> Self {
+        Self { leader, ..self }
+    }
+
+    pub fn uid(self, uid: u32) -> Self {
+        Self { uid: Some(uid), ..self }
+    }
+
+    /// In this process group; 0 for one of its own.
+    pub fn group(self, group: i32) -> Self {
+        Self { group: Some(group), ..self }
+    }
+
+    pub fn oom_score_adj(self, oom_score_adj: i16) -> Self {
+        Self { oom_score_adj, ..self }
+    }
+
+    /// Starts it with the pid `pid`, which was somebody else's; `None` where a
+    /// pid cannot be asked for.
+    pub fn start_as(self, pid: Pid, journal: &Journal) -> Option<Eater> {
+        // The kernel hands out the next one that is free.
+        let last = pid.as_raw_pid() - 1;
+        if fs::write("/proc/sys/kernel/ns_last_pid", last.to_string()).is_err() {
+            skip("a kernel without CONFIG_CHECKPOINT_RESTORE");
+            return None;
+        }
+        let eater = self.start(journal);
+        assert_eq!(eater.pid(), pid);
+        Some(eater)
+    }
+
+    /// Starts it and waits until it holds all its memory.
+    pub fn start(self, journal: &Journal) -> Eater {
+        let mut command = Role::Eater(&self).command();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(journal.pen());
+        if let Some(group) = self.group {
+            command.process_group(group);
+        }
+        let mut child = command.spawn().expect("an eater starts");
+        let stdout = child.stdout.take().expect("piped");
+        let mut ready = String::new();
+        BufReader::new(stdout).read_line(&mut ready).expect("read");
+        assert_eq!(ready, "ready\n", "an eater that does not get there");
+        if self.oom_score_adj != 0 {
+            set_oom_score_adj(child.id(), self.oom_score_adj);
+        }
+        Eater { name: self.name, child }
+    }
+}
+
+/// Sets it where that is allowed; lowering it takes CAP_SYS_RESOURCE, without
+/// which at least the file says so.
+fn set_oom_score_adj(pid: u32, adj: i16) {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    if fs::write(&path, adj.to_string()).is_err() {
+        let fake = format!("{SCRATCH}/oom_score_adj.{pid}");
+        fs::write(&fake, format!("{adj}\n")).expect("a file in scratch");
+        mount(&["--bind", &fake, &path]);
+    }
+}

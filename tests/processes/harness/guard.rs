@@ -1,0 +1,73 @@
+//! The program under test.
+
+use super::journal::Journal;
+use super::namespace::{PROGRAM, assert_inside};
+use super::wait::{exit_of, pid_of};
+use rustix::process::{Pid, Signal, kill_process};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// Memory is always short enough to ask.
+pub const ASK: &[&str] = &["--no-daemon", "--mem", "100%,1%", "--swap", "100%,1%"];
+
+/// Memory is always short enough to kill by force.
+pub const FORCE: &[&str] = &["--no-daemon", "--mem", "100%,100%", "--swap", "100%,100%"];
+
+/// One decision and what comes of it.
+pub const ONCE: &[&str] = &["--once"];
+
+/// Whatever happens, nobody is killed.
+pub const QUIET: &[&str] = &["--no-daemon", "--dry-run"];
+
+/// The command line of a guard that writes to `journal`.
+pub fn bustd(journal: &Journal, options: &[&[&str]]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(options.concat()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+    command
+}
+
+pub struct Guard {
+    child: Child,
+}
+
+impl Guard {
+    /// Starts a guard, which must see no processes but the test's own.
+    pub fn spawn(mut command: Command) -> Self {
+        assert_inside();
+        Self { child: command.spawn().expect("the guard starts") }
+    }
+
+    pub fn start(journal: &Journal, options: &[&[&str]]) -> Self {
+        Self::spawn(bustd(journal, options))
+    }
+
+    /// Starts a guard and waits until it watches.
+    pub fn watching(journal: &mut Journal, options: &[&[&str]]) -> Self {
+        let guard = Self::start(journal, options);
+        journal.expect("watching");
+        guard
+    }
+
+    pub fn pid(&self) -> Pid {
+        pid_of(&self.child)
+    }
+
+    pub fn send(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the guard can be signalled");
+    }
+
+    pub fn exit(mut self) -> ExitStatus {
+        exit_of(&mut self.child)
+    }
+
+    /// Waits for the end of a guard that ends by itself, in peace.
+    pub fn finish(self) {
+        let status = self.exit();
+        assert!(status.success(), "the guard ended with {status}");
+    }
+
+    /// Ends a guard that watches.
+    pub fn end(self) {
+        self.send(Signal::TERM);
+        self.finish();
+    }
+}

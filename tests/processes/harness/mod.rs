@@ -1,0 +1,25 @@
+//! What the tests with real processes stand on: a pid namespace for each test,
+//! a journal everybody in it writes to, guards, and processes to be killed.
+
+mod eater;
+mod guard;
+mod journal;
+mod meminfo;
+mod namespace;
+mod roles;
+mod wait;
+
+pub use eater::{Eater, Leader, NOBODY, OnTerm};
+pub use guard::{ASK, FORCE, Guard, ONCE, QUIET, bustd};
+pub use journal::Journal;
+pub use meminfo::FakeMeminfo;
+pub use namespace::{PROGRAM, REPORT, SCRATCH, in_namespace, is_initial_user, mount, script, skip, unshare};
+pub use roles::{ROLE, Role};
+pub use wait::{eventually, exit_of, pid_of};
+
+/// The number before the first `unit` of `text`, as in `died 12 ms after`.
+pub fn number_before(text: &str, unit: &str) -> u64 {
+    let before = &text[..text.find(unit).unwrap_or_else(|| panic!("no {unit:?} in {text:?}"))];
+    let digits = before.rfind(|letter: char| !letter.is_ascii_digit()).map_or(0, |at| at + 1);
+    before[digits..].parse().unwrap_or_else(|_| panic!("no number before {unit:?} in {text:?}"))
+}

@@ -1,0 +1,15 @@
+//! The program and the library against real processes, each test in a pid
+//! namespace of its own: see [`harness`].
+
+mod harness;
+
+mod choice;
+mod daemon;
+mod group;
+mod hooks;
+mod init;
+mod kill;
+mod sandbox;
+mod signals;
+mod stuck;
+mod target;

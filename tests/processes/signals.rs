@@ -1,0 +1,176 @@
+//! Signals to the guard, and a log that nobody reads.
+
+use crate::harness::{ASK, Eater, Guard, Journal, QUIET, SCRATCH, bustd, eventually, in_namespace};
+use rustix::process::Signal;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Error, Read, Write, pipe};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::process::CommandExt;
+
+#[test]
+fn term_and_int_end_it_with_0() {
+    in_namespace(|| {
+        for signal in [Signal::TERM, Signal::INT] {
+            let guard = Guard::watching(&mut Journal::new(), &[QUIET]);
+            guard.send(signal);
+            guard.finish();
+        }
+    });
+}
+
+#[test]
+fn usr1_writes_one_status_line_each_time() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let guard = Guard::watching(&mut journal, &[QUIET]);
+        for _ in 0..3 {
+            guard.send(Signal::USR1);
+            let line = journal.expect("status: ");
+            assert!(line.contains(" available of ") && line.ends_with("; kills so far: 0"), "{line:?}");
+        }
+        guard.end();
+        assert_eq!(journal.count("status: "), 3);
+    });
+}
+
+#[test]
+fn a_log_whose_reader_has_gone_does_not_end_it() {
+    in_namespace(|| {
+        let journal = Journal::new();
+        let (reader, writer) = pipe().unwrap();
+        let mut command = bustd(&journal, &[ASK]);
+        command.stderr(writer);
+        let guard = Guard::spawn(command);
+        let mut reader = BufReader::new(reader);
+        let mut line = String::new();
+        while !line.contains("watching") {
+            reader.read_line(&mut line).unwrap();
+        }
+        drop(reader);
+        guard.send(Signal::PIPE);
+        let mut victim = Eater::named("victim").start(&journal);
+        assert_eq!(victim.death(), Some(libc::SIGTERM));
+        guard.end();
+    });
+}
+
+#[test]
+fn a_log_file_that_may_not_grow_does_not_end_it() {
+    in_namespace(|| {
+        let journal = Journal::new();
+        let mut command = bustd(&journal, &[ASK]);
+        command.stderr(File::create(format!("{SCRATCH}/log")).unwrap());
+        let limit_files = || {
+            let limit = libc::rlimit { rlim_cur: 100, rlim_max: 100 };
+            // SAFETY: a valid limit.
+            match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) } {
+                0 => Ok(()),
+                _ => Err(Error::last_os_error()),
+            }
+        };
+        // SAFETY: one system call.
+        unsafe { command.pre_exec(limit_files) };
+        let guard = Guard::spawn(command);
+        let mut victim = Eater::named("victim").start(&journal);
+        assert_eq!(victim.death(), Some(libc::SIGTERM));
+        guard.end();
+    });
+}
+
+#[test]
+fn a_full_log_holds_up_no_kill_and_the_loss_is_told() {
+    in_namespace(|| {
+        let journal = Journal::new();
+        let (mut reader, mut writer) = pipe().unwrap();
+        fill(&mut writer);
+        let mut command = bustd(&journal, &[ASK]);
+        command.stderr(writer);
+        let guard = Guard::spawn(command);
+        let mut victim = Eater::named("victim").start(&journal);
+        assert_eq!(victim.death(), Some(libc::SIGTERM));
+        // Only the guard can still be writing: two reads make room for it.
+        let mut told = Vec::new();
+        let mut buf = [0; 1 << 16];
+        eventually("lost lines are told of", || {
+            guard.send(Signal::USR1);
+            let len = reader.read(&mut buf).unwrap();
+            told.extend(buf[..len].iter().filter(|&&byte| byte != FILLER));
+            String::from_utf8_lossy(&told).contains(" lines before this were lost)")
+        });
+        guard.end();
+    });
+}
+
+const FILLER: u8 = b'.';
+
+/// Writes until no more goes in.
+fn fill(writer: &mut (impl Write + AsRawFd)) {
+    set_nonblocking(writer, true);
+    while writer.write(&[FILLER]).is_ok() {}
+    set_nonblocking(writer, false);
+}
+
+fn set_nonblocking(file: &impl AsRawFd, nonblocking: bool) {
+    let flags = if nonblocking { libc::O_NONBLOCK } else { 0 };
+    // SAFETY: an open descriptor and an integer.
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) }, 0);
+}
+
+#[test]
+fn a_terminal_that_stands_still_holds_up_no_kill() {
+    in_namespace(|| {
+        let journal = Journal::new();
+        let (mut master, mut slave) = terminal();
+        fill(&mut slave);
+        // Room again, but for no whole line: poll(2) says that it can be
+        // written to, and write(2) would wait for the rest.
+        assert_eq!(master.read(&mut [0; 10]).unwrap(), 10);
+        eventually("there is a little room", || {
+            let mut polled = libc::pollfd { fd: slave.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+            // SAFETY: one valid pollfd.
+            unsafe { libc::poll(&mut polled, 1, 0) == 1 }
+        });
+        let mut command = bustd(&journal, &[ASK]);
+        command.stderr(slave);
+        let guard = Guard::spawn(command);
+        let mut victim = Eater::named("victim").start(&journal);
+        assert_eq!(victim.death(), Some(libc::SIGTERM));
+        guard.end();
+    });
+}
+
+#[test]
+fn a_terminal_that_stops_background_jobs_does_not_stop_it() {
+    in_namespace(|| {
+        let journal = Journal::new();
+        let (_master, slave) = terminal();
+        let fd = slave.as_raw_fd();
+        // SAFETY: a terminal, and valid settings that are filled in first.
+        unsafe {
+            // As a shell on this terminal, in whose background the guard runs.
+            assert_eq!(libc::setsid(), 1);
+            assert_eq!(libc::ioctl(fd, libc::TIOCSCTTY, 0), 0);
+            let mut settings = std::mem::zeroed();
+            assert_eq!(libc::tcgetattr(fd, &mut settings), 0);
+            settings.c_lflag |= libc::TOSTOP;
+            assert_eq!(libc::tcsetattr(fd, libc::TCSANOW, &settings), 0);
+        }
+        let mut command = bustd(&journal, &[ASK]);
+        command.stderr(slave).process_group(0);
+        let guard = Guard::spawn(command);
+        let mut victim = Eater::named("victim").start(&journal);
+        assert_eq!(victim.death(), Some(libc::SIGTERM));
+        guard.end();
+    });
+}
+
+/// A new pseudo-terminal: its master, and the side programs write to.
+fn terminal() -> (File, File) {
+    let (mut master, mut slave) = (-1, -1);
+    let null = std::ptr::null_mut();
+    // SAFETY: two integers to write to; everything else may be null.
+    let answer = unsafe { libc::openpty(&mut master, &mut slave, null, null.cast(), null.cast()) };
+    assert_eq!(answer, 0, "openpty");
+    // SAFETY: two descriptors just made.
+    unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) }
+}
