@@ -139,15 +139,12 @@ fn await_child(pipe: &OwnedFd, child: Pid) -> i32 {
     1
 }
 
-/// Leaves the directory and the streams we were started with, but for standard
-/// error where no other log could be had.
-pub fn detach(keep_stderr: bool) {
+/// Leaves the directory and the streams we were started with.
+pub fn detach() {
     let _ = rustix::process::chdir(c"/");
     if let Ok(null) = sys::open(CWD, c"/dev/null", OFlags::RDWR) {
         let _ = rustix::stdio::dup2_stdin(&null);
         let _ = rustix::stdio::dup2_stdout(&null);
-        if !keep_stderr {
-            let _ = rustix::stdio::dup2_stderr(&null);
-        }
+        let _ = rustix::stdio::dup2_stderr(&null);
     }
 }

@@ -100,6 +100,14 @@ impl Log {
         }
     }
 
+    /// Lets go of the terminal or pipe that standard error was: whoever started
+    /// a daemon may be waiting for its end.
+    pub fn let_go_of_stderr(&mut self) {
+        if self.sink == Sink::Stderr {
+            self.fd = None;
+        }
+    }
+
     /// Writes a warning.
     pub fn warn(&mut self, build: impl FnOnce(&mut Line)) {
         self.write(Level::Warning, build);

@@ -96,14 +96,14 @@ fn guard(options: &Options, closed: sys::Closed) -> c_int {
         true => Capabilities::acquire(&tree),
         false => Capabilities::of_captured(&tree),
     };
-    let sink = log.sink();
     let mut monitor = Monitor::new(&tree, settings, capabilities, &signals, log);
     ARENA.seal();
     if tree.live && !settings.once {
         monitor.announce();
     }
     if let Some(parent) = parent {
-        daemon::detach(sink == Sink::Stderr);
+        monitor.let_go_of_stderr();
+        daemon::detach();
         parent.release();
     }
     monitor.run();

@@ -595,6 +595,11 @@ impl<'a> Monitor<'a> {
 
     // -------------------------------------------------------- log
 
+    /// See [`Log::let_go_of_stderr`].
+    pub fn let_go_of_stderr(&mut self) {
+        self.log.let_go_of_stderr();
+    }
+
     /// The line that says what is watched and how, once, at start.
     pub fn announce(&mut self) {
         let now_us = event::now_us();
