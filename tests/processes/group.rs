@@ -60,6 +60,8 @@ fn protected_members_are_spared() {
         let keeper = Eater::named("keeper").mib(100).group(group).start(&journal);
         let exempt = Eater::named("exempt").mib(100).group(group).oom_score_adj(-1000).start(&journal);
         Guard::start(&journal, &[ASK, GROUP_ONCE, &["--unkillables", "x|keep*"]]).finish();
+        // Nor are they waited for.
+        journal.expect("\"leader\" died ");
         assert!(died_of_sigterm(&mut [leader, member]));
         keeper.expect_unharmed(&mut journal);
         exempt.expect_unharmed(&mut journal);

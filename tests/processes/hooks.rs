@@ -1,7 +1,7 @@
 //! `--before-kill` and `--on-kill`.
 
 use crate::harness::{
-    ASK, Eater, Guard, Journal, ONCE, OnTerm, REPORT, ROLE, Role, bustd, eventually, in_namespace,
+    ASK, Eater, Guard, Journal, ONCE, OnTerm, PROGRAM, REPORT, ROLE, Role, bustd, eventually, in_namespace,
     number_before, script,
 };
 use bustd::kfile::Tree;
@@ -22,7 +22,8 @@ fn a_hook_is_told_of_the_victim_and_gets_back_what_the_guard_changed() {
         let mut command = bustd(&journal, &[ASK, ONCE, &["--on-kill", reporter.to_str().unwrap()]]);
         // As for a guard that a hook started.
         command.env(ROLE, Role::Reporter.script()).env("BUSTD_PID", "1").env("BUSTD_RULE", "none");
-        // SAFETY: two system calls.
+        command.stdin(fs::File::open(PROGRAM).unwrap());
+        // SAFETY: system calls only.
         unsafe { command.pre_exec(start_humbly) };
         Guard::spawn(command).finish();
         assert_eq!(victim.death(), Some(libc::SIGTERM));
@@ -64,7 +65,7 @@ fn start_humbly() -> io::Result<()> {
 }
 
 #[test]
-fn before_kill_goes_first_and_is_waited_for_while_it_is_quick() {
+fn before_kill_goes_first_and_on_kill_last() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let mut victim = Eater::named("victim").start(&journal);
@@ -79,6 +80,27 @@ fn before_kill_goes_first_and_is_waited_for_while_it_is_quick() {
         journal.expect(&format!("after: {pid}"));
         assert_eq!(victim.death(), Some(libc::SIGTERM));
         journal.expect_none("--before-kill");
+    });
+}
+
+#[test]
+fn a_hook_that_ends_early_holds_up_the_kill_no_longer() {
+    in_namespace(|| {
+        let quick = script("quick", "#!/bin/sh\necho hook: ends >&2\n");
+        let is_quick = |_| {
+            let mut journal = Journal::new();
+            let _victim = Eater::named("victim").start(&journal);
+            let guard = Guard::start(&journal, &[ASK, ONCE, &["--before-kill", &quick]]);
+            journal.expect("hook: ends");
+            let ended = Instant::now();
+            journal.expect("victim: SIGTERM");
+            let took_ms = ended.elapsed().as_millis();
+            guard.finish();
+            // A hook may take 200 ms.
+            took_ms < 150
+        };
+        // A busy machine may be slow now and then.
+        assert!((0..10).any(is_quick));
     });
 }
 

@@ -4,6 +4,8 @@ use crate::harness::{
     ASK, Eater, FORCE, FakeMeminfo, Guard, Journal, ONCE, OnTerm, QUIET, in_namespace, number_before, script,
 };
 use rustix::process::Signal;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// Kills the victim itself and ends when that is done.
 const PUSHER: &str = "#!/bin/sh
@@ -117,6 +119,9 @@ fn nobody_left_is_said_once() {
         let mut journal = Journal::new();
         let guard = Guard::watching(&mut journal, &[ASK]);
         journal.expect("but no process is worth killing among ");
+        // It looks again every second, and only silence tells of that.
+        sleep(Duration::from_millis(2500));
+        assert_eq!(journal.count("worth killing"), 1);
         let mut victim = Eater::named("victim").start(&journal);
         journal.expect("\"victim\" died ");
         assert_eq!(victim.death(), Some(libc::SIGTERM));

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// Has the kernel answer `calls` with `errno` from the start of `command` on.
-fn refuse(command: &mut Command, calls: &'static [c_long], errno: i32) {
+pub fn refuse(command: &mut Command, calls: &'static [c_long], errno: i32) {
     // SAFETY: system calls on data on the stack.
     unsafe { command.pre_exec(move || install_filter(calls, errno as u32)) };
 }

@@ -1,7 +1,8 @@
 //! Victims that do not die of SIGKILL: here a tracer stops them on their way
 //! out, as a device that does not answer would.
 
-use crate::harness::{Eater, FakeMeminfo, Guard, Journal, OnTerm, in_namespace};
+use crate::harness::{Eater, FakeMeminfo, Guard, Journal, OnTerm, bustd, in_namespace};
+use crate::sandbox::refuse;
 use rustix::process::Pid;
 use std::fs;
 use std::time::Instant;
@@ -34,7 +35,10 @@ fn it_is_set_aside_and_another_one_chosen() {
         let stuck = Eater::named("stuck").mib(100).start(&journal);
         let mut next = Eater::named("next").start(&journal);
         stop_at_exit(stuck.pid());
-        let guard = Guard::start(&journal, &[STUBBORN]);
+        let mut command = bustd(&journal, &[STUBBORN]);
+        // It keeps its memory too, and would be the best choice again.
+        refuse(&mut command, &[libc::SYS_process_mrelease], libc::ENOSYS);
+        let guard = Guard::spawn(command);
         journal.expect("\"stuck\" with SIGKILL");
         let killed = Instant::now();
         journal.expect("\"stuck\" does not die of SIGKILL, it is set aside");
