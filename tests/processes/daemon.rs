@@ -98,7 +98,7 @@ fn a_daemon_leaves_everything_and_watches_before_its_parent_returns() {
         let syslog = bare_dev();
         let mut command = bustd(&journal, &[&["--dry-run"], LOCKED]);
         command.current_dir(SCRATCH);
-        assert_eq!(command.status().unwrap().code(), Some(0));
+        assert_eq!(Guard::spawn(command).exit().code(), Some(0));
         // It was watching by then: what it says of that is here already.
         let mut line = [0; 1024];
         eventually("the daemon said that it watches", || {
@@ -139,9 +139,9 @@ fn roots_daemon_locks_the_usual_pidfile() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let _syslog = bare_dev();
-        assert_eq!(bustd(&journal, &[&["--dry-run"]]).status().unwrap().code(), Some(0));
+        assert_eq!(Guard::start(&journal, &[&["--dry-run"]]).exit().code(), Some(0));
         let daemon = pid_in("/run/bustd.pid");
-        assert_eq!(bustd(&journal, &[&["--dry-run"]]).status().unwrap().code(), Some(1));
+        assert_eq!(Guard::start(&journal, &[&["--dry-run"]]).exit().code(), Some(1));
         journal.expect(&format!("already running with pid {daemon}: it holds \"/run/bustd.pid\""));
     });
 }
@@ -151,7 +151,7 @@ fn a_daemon_that_cannot_start_says_why_and_its_parent_returns_1() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let pidfile = "/nonexistent/pid";
-        assert_eq!(bustd(&journal, &[&["--pidfile", pidfile]]).status().unwrap().code(), Some(1));
+        assert_eq!(Guard::start(&journal, &[&["--pidfile", pidfile]]).exit().code(), Some(1));
         journal.expect(&format!("bustd: --pidfile \"{pidfile}\": no such file or directory"));
         journal.expect_none("watching");
     });
