@@ -1,9 +1,10 @@
 use crate::kfile::{ReadError, Tree};
 use crate::line::Line;
+use crate::memory;
 use crate::process;
 use crate::psi::{self, PressureFile, Trigger};
 use crate::survey::NEVER_KILL_ADJ;
-use crate::sys::{self, Inherited};
+use crate::sys::{self, Faults, Inherited};
 use rustix::fd::AsFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -20,6 +21,8 @@ pub struct Capabilities {
     pub pressure: Result<PressureFile, ReadError>,
     /// PSI, to be woken by.
     pub trigger: Result<Trigger, Errno>,
+    /// To be woken by whoever fills memory on an idle machine.
+    pub faults: Option<Faults>,
     /// pidfd_open(2) and pidfd_send_signal(2).
     pub pidfd: bool,
     /// process_mrelease(2).
@@ -32,6 +35,10 @@ pub struct Capabilities {
     /// What to undo in children.
     pub inherited: Inherited,
 }
+
+/// This share of memory filled by one processor wakes us: a few times between
+/// the limits for TERM and KILL.
+const FAULTS_DEN: u64 = 128;
 
 /// CAP_KILL's bit in `CapEff`.
 const CAP_KILL: u64 = 1 << 5;
@@ -49,6 +56,7 @@ impl Capabilities {
             lock: Err(Errno::NOTSUP),
             pressure,
             trigger: Err(Errno::NOTSUP),
+            faults: None,
             pidfd: false,
             release: false,
             only_uid: None,
@@ -74,6 +82,7 @@ impl Capabilities {
             spared: process::read_oom_score_adj(tree.proc.as_fd(), own) == Ok(NEVER_KILL_ADJ),
             lock: lock_memory(),
             trigger,
+            faults: Faults::open(memory::read_gate().total_kib / sys::page_kib() / FAULTS_DEN),
             pidfd,
             release,
             only_uid,
@@ -92,6 +101,7 @@ fn lock_memory() -> Result<(), Errno> {
         Errno::INVAL => mlockall(all),
         other => Err(other),
     })?;
+    sys::lock_program();
     sys::drop_vdso();
     Ok(())
 }

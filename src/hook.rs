@@ -73,7 +73,7 @@ impl Children {
         let [pid, uid, comm, stake, cause] = &mut variables;
         pid.text("BUSTD_PID=").number(victim.id.pid.as_raw_pid().unsigned_abs().into());
         uid.text("BUSTD_UID=").number(victim.uid.into());
-        comm.text("BUSTD_COMM=").escaped(victim.comm.as_bytes());
+        comm.text("BUSTD_COMM=").escaped(victim.kind.comm.as_bytes());
         stake.text("BUSTD_STAKE_KIB=").number(victim.stake_kib);
         cause.text("BUSTD_RULE=").text(rule.name());
         let pid = sys::spawn(program, &variables.each_ref().map(|line| line.as_cstr()), inherited)?;

@@ -83,13 +83,17 @@ pub fn open_dir(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, ReadError> 
 pub fn read_small<'b>(dir: BorrowedFd<'_>, path: &CStr, buf: &'b mut [u8]) -> Result<&'b [u8], ReadError> {
     let file = open(dir, path, OFlags::RDONLY)?;
     let len = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *buf))?;
-    let full = len == buf.len();
+    Ok(whole_lines(buf, len))
+}
+
+/// The `len` bytes read into `buf`, up to the last newline if that filled it.
+pub fn whole_lines(buf: &[u8], len: usize) -> &[u8] {
     let filled = &buf[..len];
-    if !full {
-        return Ok(filled);
+    if len < buf.len() {
+        return filled;
     }
     let whole = filled.iter().rposition(|&byte| byte == b'\n');
-    Ok(&filled[..whole.map_or(len, |at| at + 1)])
+    &filled[..whole.map_or(len, |at| at + 1)]
 }
 
 /// Hands every whole line of the file `path` below `dir` to `line`, however

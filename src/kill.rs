@@ -3,8 +3,8 @@
 //! there, whoever asks.
 
 use crate::kfile::ReadError;
-use crate::process::{self, Identity, Pid, Stat};
-use crate::survey::{NEVER_KILL_ADJ, is_kin};
+use crate::process::{self, Identity, Kind, Pid, Stat};
+use crate::survey::{Kin, NEVER_KILL_ADJ, TABLE};
 use crate::sys;
 use crate::victim::{Candidate, Policy, Standing};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -69,6 +69,15 @@ pub struct Reach<'a> {
     pub pidfd: bool,
     /// Ourselves.
     pub own: Pid,
+    /// Who must not be signalled with us.
+    pub kin: Kin,
+}
+
+impl<'a> Reach<'a> {
+    /// Reads who is kin now: good for one round of signals.
+    pub fn new(proc: BorrowedFd<'a>, pidfd: bool, own: Pid) -> Self {
+        Self { proc, pidfd, own, kin: Kin::read(proc, Some(own)) }
+    }
 }
 
 /// A process held for signalling: through a pidfd, which keeps meaning that
@@ -119,7 +128,7 @@ impl Target {
         if pid.as_raw_pid() <= 1 {
             return Err(Refusal::Init);
         }
-        if is_kin(reach.proc, reach.own, pid) {
+        if reach.kin.has(reach.proc, pid) {
             return Err(Refusal::Kin);
         }
         let stat = match process::read_stat(reach.proc, pid) {
@@ -169,17 +178,29 @@ pub fn group_is_fair_game(reach: &Reach<'_>, pgrp: i32) -> bool {
         && group_of(Pid::INIT).map_or_else(|error| error != ReadError::Malformed, |init| init != pgrp)
 }
 
+/// Who dies with the victim.
+// There is no heap to put the larger one on.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Copy, Debug)]
+pub enum Company {
+    /// A process group.
+    Group(Group),
+    /// A swarm.
+    Swarm(Members),
+}
+
 /// A process group, told from a later one of the same number: that is taken as
 /// long as the group has members, so a process of that pid which was not its
 /// leader from the start can only lead another.
 #[derive(Clone, Copy, Debug)]
-struct Group {
+pub struct Group {
     pgrp: i32,
     leader_starttime: Option<u64>,
 }
 
 impl Group {
-    fn find(reach: &Reach<'_>, pgrp: i32) -> Self {
+    /// The group `pgrp` as it is now.
+    pub fn find(reach: &Reach<'_>, pgrp: i32) -> Self {
         Self { pgrp, leader_starttime: starttime_of(reach, pgrp) }
     }
 
@@ -187,40 +208,82 @@ impl Group {
         let now = starttime_of(reach, self.pgrp);
         now.is_some() && now != self.leader_starttime
     }
+}
 
-    /// Calls `member` with every process of the group that may be signalled:
-    /// each is verified on its own, unlike with kill(2) on the group.
-    fn each_member(&self, reach: &Reach<'_>, policy: &Policy<'_>, member: &mut dyn FnMut(Identity)) {
-        if self.is_another_now(reach) {
+/// The members of a swarm: of one kind, and seen to grow or young.
+#[derive(Clone, Copy, Debug)]
+pub struct Members {
+    /// What they have in common.
+    pub kind: Kind,
+    /// Those that grew.
+    pub grown: [Option<Identity>; TABLE],
+    /// Whoever started since, in clock ticks since boot.
+    pub born_after: u64,
+}
+
+impl Company {
+    fn has(&self, pid: Pid, stat: &Stat) -> bool {
+        match self {
+            Self::Group(group) => stat.pgrp == group.pgrp,
+            Self::Swarm(members) => {
+                let id = Identity { pid, starttime: stat.starttime };
+                members.kind.is_akin(&stat.kind())
+                    && (stat.starttime >= members.born_after || members.grown.contains(&Some(id)))
+            }
+        }
+    }
+
+    /// Calls `member` with every process of it that still lives.
+    fn each_member(&self, reach: &Reach<'_>, policy: &Policy<'_>, member: &mut dyn FnMut(Pid, &Stat)) {
+        if let Self::Group(group) = self
+            && group.is_another_now(reach)
+        {
             return;
         }
         // A /proc that cannot be listed has no members to tell of.
         let _ = process::list_processes(reach.proc, &mut |pid| {
             if let Ok(stat) = process::read_stat(reach.proc, pid)
-                && stat.pgrp == self.pgrp
+                && self.has(pid, &stat)
                 && !stat.is_gone()
-                && !is_spared(reach, policy, pid, &stat)
+                && policy.standing(&stat.comm) != Standing::Unkillable
             {
-                member(Identity { pid, starttime: stat.starttime });
+                member(pid, &stat);
             }
         });
     }
+
+    /// Signals every member: each is verified on its own, unlike with kill(2)
+    /// on a group, and one that cannot be had does not keep the others alive.
+    fn signal(&self, reach: &Reach<'_>, policy: &Policy<'_>, signal: Signal) {
+        self.each_member(reach, policy, &mut |pid, stat| {
+            let id = Identity { pid, starttime: stat.starttime };
+            let _ = Target::open(reach, id).and_then(|member| signal_process(reach, &member, signal));
+            sys::pause(PAUSE_US);
+        });
+    }
+
+    /// Lives any member that could be signalled?
+    fn is_left(&self, reach: &Reach<'_>, policy: &Policy<'_>) -> bool {
+        let mut left = false;
+        self.each_member(reach, policy, &mut |pid, _| left |= !is_spared(reach, policy, pid));
+        left
+    }
 }
+
+/// Between two members of a swarm, for the first to die in: a thousand that die
+/// at once keep everybody else from a processor.
+const PAUSE_US: u64 = 500;
 
 fn starttime_of(reach: &Reach<'_>, raw_pid: i32) -> Option<u64> {
     let pid = sys::positive_pid(raw_pid)?;
     process::read_stat(reach.proc, pid).ok().map(|stat| stat.starttime)
 }
 
-/// Is this member of a group to live, or beyond our reach?
-fn is_spared(reach: &Reach<'_>, policy: &Policy<'_>, pid: Pid, stat: &Stat) -> bool {
+/// Is this process to live, or beyond our reach?
+fn is_spared(reach: &Reach<'_>, policy: &Policy<'_>, pid: Pid) -> bool {
     let protected = || process::read_oom_score_adj(reach.proc, pid) == Ok(NEVER_KILL_ADJ);
     let foreign = |uid| process::read_status(reach.proc, pid).is_ok_and(|status| status.uid != uid);
-    pid == Pid::INIT
-        || is_kin(reach.proc, reach.own, pid)
-        || policy.standing(&stat.comm) == Standing::Unkillable
-        || protected()
-        || policy.only_uid.is_some_and(foreign)
+    pid == Pid::INIT || reach.kin.has(reach.proc, pid) || protected() || policy.only_uid.is_some_and(foreign)
 }
 
 /// How a kill stands.
@@ -266,15 +329,15 @@ pub struct Kill {
     /// Who dies.
     pub victim: Candidate,
     target: Target,
-    group: Option<Group>,
+    company: Option<Company>,
     grace_us: u64,
     stage: Stage,
     /// When the first signal went out.
     pub signalled_us: Option<u64>,
     /// Whether SIGTERM was sent.
     pub asked: bool,
-    /// Whether SIGKILL was sent.
-    pub forced: bool,
+    /// When SIGKILL went out.
+    pub forced_us: Option<u64>,
 }
 
 impl Kill {
@@ -286,15 +349,23 @@ impl Kill {
     pub fn begin(
         reach: &Reach<'_>,
         victim: Candidate,
-        group: Option<i32>,
+        company: Option<Company>,
         grace_us: u64,
         now_us: u64,
         hold_us: u64,
     ) -> Result<Self, Refusal> {
         let target = Target::open(reach, victim.id)?;
-        let group = group.map(|pgrp| Group::find(reach, pgrp));
         let stage = Stage::Held { until_us: now_us + hold_us };
-        Ok(Self { victim, target, group, grace_us, stage, signalled_us: None, asked: false, forced: false })
+        Ok(Self {
+            victim,
+            target,
+            company,
+            grace_us,
+            stage,
+            signalled_us: None,
+            asked: false,
+            forced_us: None,
+        })
     }
 
     /// The hook has ended: no reason to wait.
@@ -314,6 +385,11 @@ impl Kill {
     /// Polls readable when the victim is gone; `None` without pidfds.
     pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.target.pidfd()
+    }
+
+    /// Does the victim die alone? Else its end is not the end.
+    pub fn is_of_one(&self) -> bool {
+        self.company.is_none()
     }
 
     /// Moves on: `force` once memory is below the KILL limit; `recovering`
@@ -345,7 +421,14 @@ impl Kill {
                 let since_us = now_us.saturating_sub(until_us - STUCK_AFTER_US);
                 if !recovering || since_us >= SLOW_AFTER_US { Progress::Stuck } else { Progress::Waiting }
             }
-            Stage::Asked { .. } | Stage::Forced { .. } => Progress::Waiting,
+            Stage::Forced { .. } => {
+                // Those that were born while the others were being signalled.
+                if let Some(company) = &self.company {
+                    company.signal(reach, policy, Signal::KILL);
+                }
+                Progress::Waiting
+            }
+            Stage::Asked { .. } => Progress::Waiting,
         }
     }
 
@@ -362,33 +445,29 @@ impl Kill {
         next: Stage,
     ) -> Progress {
         let sent = signal_process(reach, &self.target, signal);
-        if let Some(group) = self.group {
-            group.each_member(reach, policy, &mut |id| {
-                // One that cannot be had does not keep the others alive.
-                let _ = Target::open(reach, id).and_then(|member| signal_process(reach, &member, signal));
-            });
+        if let Some(company) = &self.company {
+            company.signal(reach, policy, signal);
         }
         match sent {
             Ok(()) => {}
-            // The rest of its group may live on.
-            Err(Refusal::Gone) if self.group.is_some() => {}
+            // The rest may live on.
+            Err(Refusal::Gone) if self.company.is_some() => {}
             Err(Refusal::Gone) => return Progress::Dead,
             Err(refusal) => return Progress::Refused(refusal),
         }
         self.stage = next;
         self.asked |= signal == Signal::TERM;
-        self.forced |= signal == Signal::KILL;
+        if signal == Signal::KILL {
+            self.forced_us = self.forced_us.or(Some(now_us));
+        }
         self.signalled_us = self.signalled_us.or(Some(now_us));
         Progress::Signalled(signal)
     }
 
     /// Is there nobody left to wait for?
     fn is_done(&self, reach: &Reach<'_>, policy: &Policy<'_>) -> bool {
-        let mut done = self.target.is_gone(reach);
-        if let (true, Some(group), Some(_)) = (done, self.group, self.signalled_us) {
-            group.each_member(reach, policy, &mut |_| done = false);
-        }
-        done
+        let is_left = |company: &Company| self.signalled_us.is_some() && company.is_left(reach, policy);
+        self.target.is_gone(reach) && !self.company.as_ref().is_some_and(is_left)
     }
 }
 

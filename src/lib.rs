@@ -36,6 +36,8 @@ pub mod pattern;
 pub mod verdict;
 pub mod victim;
 
+pub mod blame;
+
 /// From /proc to a ranking, reading no more than the ranking asks for.
 pub mod survey;
 

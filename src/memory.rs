@@ -3,7 +3,9 @@
 
 use crate::kfile::{self, ReadError, Tree};
 use crate::line::Line;
-use rustix::fd::{AsFd, BorrowedFd};
+use crate::sys;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::OFlags;
 
 /// What sysinfo(2) tells, 0.3 µs a call. It does not count cache, so it can
 /// only show that nothing needs looking at.
@@ -115,14 +117,42 @@ pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
     Some(info)
 }
 
+/// All that is needed stands in the first 1.6 KB, CmaFree near their end.
+const MEMINFO_LEN: usize = 2048;
+
 /// Reads `/proc/meminfo`, about 6 µs.
 ///
 /// # Errors
 /// Those of [`kfile::read_small`], and [`ReadError::Malformed`].
 pub fn read_meminfo(proc: BorrowedFd<'_>) -> Result<Meminfo, ReadError> {
-    // All that is needed stands in the first 1.6 KB, CmaFree near their end.
-    let mut buf = [0; 2048];
+    let mut buf = [0; MEMINFO_LEN];
     parse_meminfo(kfile::read_small(proc, c"meminfo", &mut buf)?).ok_or(ReadError::Malformed)
+}
+
+/// `/proc/meminfo`, kept open: where memory has run out, opening a file waits
+/// for the kernel to find some.
+#[derive(Debug, Default)]
+pub struct MeminfoFile(Option<OwnedFd>);
+
+impl MeminfoFile {
+    /// Reads the file from its start, opening it where it is not or is no
+    /// longer readable (a restarted lxcfs).
+    ///
+    /// # Errors
+    /// See [`read_meminfo`].
+    pub fn read(&mut self, proc: BorrowedFd<'_>) -> Result<Meminfo, ReadError> {
+        let mut buf = [0; MEMINFO_LEN];
+        if let Some(file) = &self.0
+            && let Ok(len) = rustix::io::pread(file, &mut buf, 0)
+            && let Some(mem) = parse_meminfo(kfile::whole_lines(&buf, len))
+        {
+            return Ok(mem);
+        }
+        let file = sys::open(proc, c"meminfo", OFlags::RDONLY)?;
+        let len = rustix::io::pread(&file, &mut buf, 0)?;
+        self.0 = Some(file);
+        parse_meminfo(kfile::whole_lines(&buf, len)).ok_or(ReadError::Malformed)
+    }
 }
 
 /// Counters of `/proc/vmstat` that stand in for pressure where there is no PSI.

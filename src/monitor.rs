@@ -1,24 +1,25 @@
 //! The loop: it owns time and state, and calls each stage in turn.
 
+use crate::blame::{Accused, Culprit, Loss, Usual, accuse};
 use crate::capability::Capabilities;
 use crate::event::{self, Sources, Woken};
 use crate::hook::{Children, Ended, Purpose};
 use crate::kfile::Tree;
-use crate::kill::{self, HOLD_US, Kill, Progress, Reach, Refusal};
+use crate::kill::{self, Company, Group, HOLD_US, Kill, Members, Progress, Reach, Refusal};
 use crate::log::{Line, Log};
-use crate::memory::{self, Meminfo};
+use crate::memory::{self, Meminfo, MeminfoFile};
 use crate::process::{Identity, Pid};
 use crate::psi::{Stall, StallWindow};
-use crate::survey::{Scope, Survey, survey};
-use crate::sys::Notice;
+use crate::survey::{Scope, Survey, TABLE, Writers, survey, survey_crowd, survey_writers};
+use crate::sys::{self, Notice};
 use crate::verdict::{
-    FLOOR_FULL_BP, Levels, Limits, Readings, Rule, THRASH_REFAULT_PCT, Thrash, Urgency, Verdict, decide,
+    FLOOR_FULL_BP, FLOOR_SPAN_US, Levels, Limits, Readings, Rule, THRASH_REFAULT_PCT, Thrash, Urgency,
+    Verdict, decide,
 };
-use crate::victim::{Candidate, Policy};
+use crate::victim::{Candidate, Policy, Ranking, min_stake_kib};
 use crate::window::Window;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::Signal;
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +49,6 @@ const SECOND: u64 = 1_000_000;
 
 /// The window of the pressure and thrash rules, the one avg10 is named for.
 const STALL_SPAN_US: u64 = 10 * SECOND;
-/// The window of the floor rule.
-const RECENT_SPAN_US: u64 = SECOND;
 
 /// Fastest plausible fill rates, in KiB per ms: 6 GiB/s for RAM is what several
 /// processes touching fresh pages reach, 0.8 GiB/s for swap what zram does.
@@ -58,8 +57,8 @@ const SWAP_FILL_KIB_PER_MS: u64 = 8 * 1024 * 1024 / 10_000;
 
 /// Shortest sleep: a leak of 1 GiB/s moves 20 MiB in it.
 const MIN_SLEEP_US: u64 = 20 * MS;
-/// Longest sleep while memory is low, for the windows to have samples.
-const LOW_SLEEP_US: u64 = 100 * MS;
+/// Longest sleep while memory is low: a quarter of the floor's window.
+const LOW_SLEEP_US: u64 = FLOOR_SPAN_US / 4;
 /// Processor time that still counts as idle: ourselves and a few timers.
 const IDLE_BUSY_PCT: u64 = 3;
 const IDLE_SPAN_US: u64 = SECOND;
@@ -67,6 +66,10 @@ const IDLE_SPAN_US: u64 = SECOND;
 const IDLE_SLEEP_US: u64 = SECOND;
 /// Longest sleep with a trigger to wake us.
 const TRIGGER_SLEEP_US: u64 = 10 * SECOND;
+
+/// A victim not gone this long after SIGKILL has its memory released for it.
+/// Not at once: that takes a fork, which takes memory.
+const RELEASE_AFTER_US: u64 = 100 * MS;
 
 /// After a death, for the kernel's counters to show what was freed.
 const SETTLE_US: u64 = 50 * MS;
@@ -80,12 +83,42 @@ const HOLD_DRY_RUN_US: u64 = 10 * SECOND;
 /// Victims that would not die, remembered so that another is chosen.
 const SET_ASIDE: usize = 8;
 
+/// Below so many times the TERM limit it is noted who grows, as often as
+/// memory gets less.
+const WATCH_TERMS: u64 = 3;
+/// For noting that, at most this share of one processor: after a survey, so
+/// many times as long without.
+const WATCH_REST: u64 = 50;
+const WATCH_MIN_US: u64 = 100 * MS;
+/// Above, so often, for there to be something to compare with.
+const WATCH_IDLE_US: u64 = 30 * SECOND;
+
+/// A survey this young will do where there is no time for another.
+const FRESH_US: u64 = 2 * SECOND;
+
+/// Younger processes belong to a swarm that is growing now.
+const YOUNG_TICKS: u64 = 60 * 100;
+
+/// Time between two looks at who writes to tmpfs.
+const WRITERS_SPAN_US: u64 = 100 * MS;
+
 /// A kill under way and what led to it.
 #[derive(Debug)]
 struct Underway {
     kill: Kill,
     rule: Rule,
     before: Readings,
+    culprit: Culprit,
+    releasing: bool,
+}
+
+/// The last survey.
+#[derive(Clone, Copy, Debug)]
+struct Surveyed {
+    /// When the next is due if memory gets less.
+    due_us: u64,
+    at_us: u64,
+    taken_kib: u64,
 }
 
 /// What the loop does next.
@@ -116,18 +149,29 @@ pub struct Monitor<'a> {
     log: Log,
     own: Pid,
     page_kib: u64,
+    meminfo: MeminfoFile,
     stall: StallWindow,
     recent_stall: StallWindow,
     thrash: Window,
     busy: Window,
     /// As of the last look at meminfo, and the totals they were made for.
     levels: Option<(Levels, [u64; 2])>,
+    /// The largest processes, as of the last survey.
+    table: Ranking<TABLE>,
+    surveyed: Option<Surveyed>,
+    /// What is usually taken of memory and swap, and of that by tmpfs.
+    usual: Option<[Usual; 2]>,
+    writers: Writers,
     underway: Option<Underway>,
     children: Children,
     set_aside: [Option<Identity>; SET_ASIDE],
     /// No new kill before this.
     hold_until_us: u64,
+    /// Asleep for a second although memory could be filled in less.
+    idle: bool,
     was_low: bool,
+    /// Somebody was killed and memory is still low.
+    killed_since_low: bool,
     said_no_victim: bool,
     said_unreadable: bool,
     kills: u64,
@@ -152,16 +196,23 @@ impl<'a> Monitor<'a> {
             log,
             own: rustix::process::getpid(),
             page_kib: if tree.live { crate::sys::page_kib() } else { CAPTURED_PAGE_KIB },
+            meminfo: MeminfoFile::default(),
             stall: StallWindow::new(STALL_SPAN_US),
-            recent_stall: StallWindow::new(RECENT_SPAN_US),
+            recent_stall: StallWindow::new(FLOOR_SPAN_US),
             thrash: Window::new(STALL_SPAN_US),
             busy: Window::new(IDLE_SPAN_US),
             levels: None,
+            table: Ranking::default(),
+            surveyed: None,
+            usual: None,
+            writers: Writers::default(),
             underway: None,
             children: Children::default(),
             set_aside: [None; SET_ASIDE],
             hold_until_us: 0,
+            idle: false,
             was_low: false,
+            killed_since_low: false,
             said_no_victim: false,
             said_unreadable: false,
             kills: 0,
@@ -182,13 +233,21 @@ impl<'a> Monitor<'a> {
 
     fn wait(&self, sleep_us: u64) -> Woken {
         // A group is waited for by looking: its leader's end is not the end.
-        let victim = self.underway.as_ref().filter(|_| !self.settings.kill_pgroup);
+        let victim = self.underway.as_ref().filter(|underway| underway.kill.is_of_one());
         let sources = Sources {
             signals: self.signals,
             trigger: self.capabilities.trigger.as_ref().ok().map(|trigger| trigger.fd.as_fd()),
             victim: victim.and_then(|underway| underway.kill.pidfd()),
         };
-        event::wait(&sources, sleep_us)
+        let faults = self.capabilities.faults.as_ref().filter(|_| self.idle);
+        if let Some(faults) = faults {
+            faults.count(true);
+        }
+        let woken = event::wait(&sources, sleep_us);
+        if let Some(faults) = faults {
+            faults.count(false);
+        }
+        woken
     }
 
     /// One turn: what happened, what it means, what to do about it.
@@ -206,9 +265,12 @@ impl<'a> Monitor<'a> {
                 Notice::End => return Next::End,
                 Notice::Status => self.log_status(now_us),
                 Notice::Child => self.reap_children(),
+                // Woken to look, which comes next.
+                Notice::Faults => {}
             }
         }
         self.end_overdue_children(now_us);
+        self.idle = false;
         let look = self.look(woken.trigger_fired, now_us);
         let sleep_us = match (self.underway.take(), look) {
             (Some(underway), Look::Whole(readings, levels)) => {
@@ -235,7 +297,9 @@ impl<'a> Monitor<'a> {
 
     /// Reads as much as it takes to decide.
     fn look(&mut self, trigger_fired: bool, now_us: u64) -> Look {
-        let idle = self.tree.live && !trigger_fired && !self.settings.once && self.underway.is_none();
+        let note_due = self.surveyed.is_none_or(|last| now_us >= last.at_us + WATCH_IDLE_US);
+        let idle =
+            self.tree.live && !(trigger_fired || self.settings.once || note_due) && self.underway.is_none();
         if let (true, Some((levels, totals))) = (idle, &self.levels) {
             let gate = memory::read_gate();
             if [gate.total_kib, gate.swap_total_kib] == *totals && gate.free_kib > levels.gate_kib {
@@ -250,7 +314,7 @@ impl<'a> Monitor<'a> {
 
     fn read_all(&mut self, now_us: u64) -> Option<(Readings, Levels)> {
         let proc = self.tree.proc.as_fd();
-        let mem = memory::read_meminfo(proc).ok()?;
+        let mem = self.meminfo.read(proc).ok()?;
         let mut readings =
             Readings { mem, swap_free_kib: self.read_swap_free_kib(&mem), ..Readings::default() };
         let pressure = self.capabilities.pressure.as_ref().ok().and_then(|file| file.read().ok());
@@ -271,7 +335,12 @@ impl<'a> Monitor<'a> {
                 allocstalls: growth.counters[1],
             });
         }
-        let levels = self.settings.limits.levels(&mem);
+        let now = [taken_kib(&mem), mem.shmem_kib];
+        self.usual = Some(match self.usual {
+            Some(usual) => core::array::from_fn(|at| usual[at].after(now[at], now_us)),
+            None => now.map(|kib| Usual::new(kib, now_us)),
+        });
+        let levels = self.settings.limits.levels(&mem, self.loss(&mem).shmem_kib);
         let gate = memory::read_gate();
         self.levels = Some((levels, [gate.total_kib, gate.swap_total_kib]));
         Some((readings, levels))
@@ -291,6 +360,7 @@ impl<'a> Monitor<'a> {
     // -------------------------------------------------------- judgement
 
     fn judge(&mut self, readings: &Readings, levels: &Levels, now_us: u64) -> u64 {
+        self.watch(&readings.mem, levels, now_us);
         match decide(readings, levels) {
             Verdict::Enough => {
                 self.leave_low();
@@ -308,12 +378,13 @@ impl<'a> Monitor<'a> {
                 self.was_low = true;
                 let mem_kib = readings.mem.mem_available_kib.saturating_sub(levels.mem_term_kib);
                 let swap_kib = readings.swap_free_kib.saturating_sub(levels.swap_term_kib);
-                fill_time_us(mem_kib, swap_kib).clamp(MIN_SLEEP_US, LOW_SLEEP_US)
+                let sleep_us = fill_time_us(mem_kib, swap_kib).clamp(MIN_SLEEP_US, LOW_SLEEP_US);
+                if self.is_idle(now_us) { IDLE_SLEEP_US } else { sleep_us }
             }
             Verdict::Act(..) if now_us < self.hold_until_us => self.hold_until_us - now_us,
             Verdict::Act(rule, _) => {
                 self.was_low = true;
-                self.act(rule, &readings.mem)
+                self.act(rule, &readings.mem, now_us)
             }
         }
     }
@@ -334,14 +405,17 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// Did the processors do next to nothing during the last second?
+    /// Did the processors do next to nothing during the last second? Then what
+    /// fills memory from now on wakes us, where the kernel lets it.
     fn is_idle(&mut self, now_us: u64) -> bool {
         let Ok(busy_us) = memory::read_busy_us(self.tree.proc.as_fd()) else {
             return false;
         };
         let growth = self.busy.push(now_us, [busy_us, now_us]);
         // The second counter is the time itself: how much of the span was seen.
-        growth.counters[1] >= IDLE_SPAN_US && growth.counters[0] < growth.elapsed_us / 100 * IDLE_BUSY_PCT
+        self.idle = growth.counters[1] >= IDLE_SPAN_US
+            && growth.counters[0] < growth.elapsed_us / 100 * IDLE_BUSY_PCT;
+        self.idle
     }
 
     fn say_unreadable(&mut self) {
@@ -360,27 +434,76 @@ impl<'a> Monitor<'a> {
             });
         }
         self.was_low = false;
+        self.killed_since_low = false;
         self.said_no_victim = false;
     }
 
     // -------------------------------------------------------- victim
 
-    fn survey(&self, mem: &Meminfo) -> Option<Survey<2>> {
-        let scope = Scope {
+    /// Notes who is how large, so that it can be told who grew: now and then
+    /// where there is plenty, and as memory gets less.
+    fn watch(&mut self, mem: &Meminfo, levels: &Levels, now_us: u64) {
+        if self.settings.once {
+            return;
+        }
+        let is_due = self.surveyed.is_none_or(|last| {
+            let near = mem.mem_available_kib <= levels.mem_term_kib.saturating_mul(WATCH_TERMS);
+            let less = taken_kib(mem) > last.taken_kib.saturating_add(min_stake_kib(mem.whole_kib()));
+            (near && less && now_us >= last.due_us) || now_us >= last.at_us + WATCH_IDLE_US
+        });
+        if is_due {
+            self.survey(mem, now_us);
+        }
+    }
+
+    fn loss(&self, mem: &Meminfo) -> Loss {
+        let [taken, shmem] = self.usual.unwrap_or_default();
+        Loss { whole_kib: taken.growth_kib(taken_kib(mem)), shmem_kib: shmem.growth_kib(mem.shmem_kib) }
+    }
+
+    fn scope<'s>(&'s self, mem: &Meminfo, now_us: u64) -> Scope<'s> {
+        Scope {
             policy: self.settings.policy,
             total_kib: mem.whole_kib(),
             swap_used_kib: mem.swap_total_kib - mem.swap_free_kib,
             page_kib: self.page_kib,
             own: self.tree.live.then_some(self.own),
             set_aside: &self.set_aside,
-        };
-        survey(self.tree.proc.as_fd(), &scope).ok()
+            before: self.surveyed.map(|_| &self.table),
+            shmem_growth_kib: self.loss(mem).shmem_kib,
+            now_us,
+        }
+    }
+
+    /// Brings the table up to date; returns how many processes there are.
+    fn survey(&mut self, mem: &Meminfo, now_us: u64) -> u32 {
+        let scope = self.scope(mem, now_us);
+        let Survey { ranking, processes } = survey(self.tree.proc.as_fd(), &scope).unwrap_or_default();
+        self.table = ranking;
+        let loss = self.loss(mem);
+        if loss.shmem_kib > loss.whole_kib / 2 {
+            self.look_for_writers(&loss, now_us);
+        }
+        let end_us = event::now_us();
+        let rest_us = end_us.saturating_sub(now_us).saturating_mul(WATCH_REST).max(WATCH_MIN_US);
+        self.surveyed = Some(Surveyed { due_us: end_us + rest_us, at_us: now_us, taken_kib: taken_kib(mem) });
+        processes
+    }
+
+    fn look_for_writers(&mut self, loss: &Loss, now_us: u64) {
+        // Whoever filled it has written as much.
+        let least_kib = loss.shmem_kib / 4;
+        self.writers = survey_writers(self.tree.proc.as_fd(), &self.writers, least_kib, now_us);
     }
 
     /// Chooses a victim and begins its kill, unless memory has come back in
     /// the time that took.
-    fn act(&mut self, rule: Rule, mem: &Meminfo) -> u64 {
-        let found = self.survey(mem).unwrap_or_default();
+    fn act(&mut self, rule: Rule, mem: &Meminfo, now_us: u64) -> u64 {
+        // Below the floor everything stalls, a survey too: who grew is known.
+        let known = rule == Rule::Floor
+            && self.surveyed.is_some_and(|last| now_us < last.at_us + FRESH_US)
+            && self.table.all().iter().any(|held| held.growth_kib > 0);
+        let processes = if known { 0 } else { self.survey(mem, now_us) };
         // Choosing took time: is there still a reason?
         let now_us = event::now_us();
         let Some((readings, levels)) = self.read_all(now_us) else {
@@ -397,61 +520,149 @@ impl<'a> Monitor<'a> {
                 return MIN_SLEEP_US;
             }
         };
-        let mut ranked = found.ranking.iter();
-        let Some(victim) = ranked.next() else {
-            self.hold(now_us, HOLD_NO_VICTIM_US);
-            if !self.said_no_victim {
-                self.said_no_victim = true;
-                self.log.warn(|line| {
-                    push_reason(line, rule, urgency, &readings, &levels);
-                    line.text(", but no process is worth killing among ").number(found.processes.into());
-                });
+        let culprit = match self.convict(rule, urgency, &readings.mem, now_us) {
+            Ok(culprit) => culprit,
+            Err(why) => {
+                self.hold(now_us, if why == Mercy::TooSoon { WRITERS_SPAN_US } else { HOLD_NO_VICTIM_US });
+                self.say_mercy(why, rule, urgency, &readings, &levels, processes);
+                return MIN_SLEEP_US;
             }
-            return MIN_SLEEP_US;
         };
-        self.log_choice(rule, urgency, &readings, &levels, victim, ranked.next());
+        self.log_choice(rule, urgency, &readings, &levels, &culprit);
         if self.settings.dry_run {
             self.hold(now_us, HOLD_DRY_RUN_US);
             return MIN_SLEEP_US;
         }
-        match self.begin(*victim, rule, readings, now_us) {
+        match self.begin(&culprit, rule, readings, now_us) {
             Ok(underway) => self.pursue(underway, Some((readings, levels)), now_us),
             Err(refusal) => {
-                self.refused(victim, refusal, now_us);
+                self.refused(&culprit.victim, refusal, now_us);
                 MIN_SLEEP_US
             }
         }
     }
 
+    /// Who is to die, or why nobody is.
+    fn convict(
+        &mut self,
+        rule: Rule,
+        urgency: Urgency,
+        mem: &Meminfo,
+        now_us: u64,
+    ) -> Result<Culprit, Mercy> {
+        let least_kib = min_stake_kib(mem.whole_kib());
+        let loss = self.loss(mem);
+        // Exhaustion alone is a state; it takes a reason to kill once more.
+        let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term;
+        let found_any = !self.table.all().is_empty();
+        if found_any && may_wait && self.killed_since_low && loss.whole_kib < least_kib {
+            return Err(Mercy::Steady);
+        }
+        let scope = self.scope(mem, now_us);
+        let proc = self.tree.proc.as_fd();
+        let found = match accuse(self.table.all(), &loss, least_kib) {
+            Accused::Known(culprit) => return Ok(culprit),
+            Accused::Nobody => None,
+            Accused::Crowd => survey_crowd(proc, &scope, young_since()),
+            Accused::Writer => {
+                let writer = self.writers.select(proc, &scope);
+                if writer.is_none() {
+                    if now_us.saturating_sub(self.writers.at_us) > WRITERS_SPAN_US + WRITERS_SPAN_US {
+                        self.look_for_writers(&loss, now_us);
+                        return Err(Mercy::TooSoon);
+                    }
+                    if may_wait {
+                        return Err(Mercy::Tmpfs);
+                    }
+                }
+                writer
+            }
+        };
+        let first = || self.table.all().first().map(|first| Culprit::one(*first));
+        found.or_else(first).ok_or(Mercy::NoCandidate)
+    }
+
+    fn say_mercy(
+        &mut self,
+        why: Mercy,
+        rule: Rule,
+        urgency: Urgency,
+        readings: &Readings,
+        levels: &Levels,
+        processes: u32,
+    ) {
+        if why == Mercy::TooSoon || core::mem::replace(&mut self.said_no_victim, true) {
+            return;
+        }
+        let loss = self.loss(&readings.mem);
+        self.log.warn(|line| {
+            push_reason(line, rule, urgency, readings, levels);
+            match why {
+                Mercy::Steady => line.text(", but memory has not become less since the last kill"),
+                Mercy::Tmpfs => line
+                    .text(", but ")
+                    .size(loss.shmem_kib)
+                    .text(" went to tmpfs and nobody is writing there"),
+                Mercy::NoCandidate | Mercy::TooSoon => {
+                    line.text(", but no process is worth killing among ").number(processes.into())
+                }
+            };
+        });
+    }
+
     // -------------------------------------------------------- kill
 
     fn reach(&self) -> Reach<'a> {
-        Reach { proc: self.tree.proc.as_fd(), pidfd: self.capabilities.pidfd, own: self.own }
+        Reach::new(self.tree.proc.as_fd(), self.capabilities.pidfd, self.own)
     }
 
     fn begin(
         &mut self,
-        victim: Candidate,
+        culprit: &Culprit,
         rule: Rule,
         before: Readings,
         now_us: u64,
     ) -> Result<Underway, Refusal> {
         let reach = self.reach();
-        let group = Some(victim.pgrp).filter(|_| self.settings.kill_pgroup);
-        let fair = group.filter(|&pgrp| kill::group_is_fair_game(&reach, pgrp));
-        if let (Some(pgrp), None) = (group, fair) {
-            self.log.warn(|line| {
-                line.text("process group ")
-                    .signed(pgrp.into())
-                    .text(" is not killed as a whole: it is ours or init's");
-            });
-        }
+        let victim = culprit.victim;
+        let company = if culprit.members > 1 {
+            Some(Company::Swarm(self.members(culprit)))
+        } else if self.settings.kill_pgroup {
+            self.group_of(&victim)
+        } else {
+            None
+        };
         let hook = self.settings.before_kill;
         let held =
             hook.is_some_and(|program| self.start_hook(Purpose::BeforeKill, program, &victim, rule, now_us));
         let hold_us = if held { HOLD_US } else { 0 };
-        let kill = Kill::begin(&reach, victim, fair, self.settings.grace_us, now_us, hold_us)?;
-        Ok(Underway { kill, rule, before })
+        // A thousand signal handlers would take more memory, not less.
+        let grace_us = if culprit.is_crowd { 0 } else { self.settings.grace_us };
+        let kill = Kill::begin(&reach, victim, company, grace_us, now_us, hold_us)?;
+        Ok(Underway { kill, rule, before, culprit: *culprit, releasing: false })
+    }
+
+    fn members(&self, culprit: &Culprit) -> Members {
+        let kind = culprit.victim.kind;
+        let mut grown = [None; TABLE];
+        for (place, held) in grown.iter_mut().zip(self.table.all()) {
+            *place = Some(held.id).filter(|_| held.growth_kib > 0);
+        }
+        Members { kind, grown, born_after: if culprit.is_crowd { 0 } else { young_since() } }
+    }
+
+    fn group_of(&mut self, victim: &Candidate) -> Option<Company> {
+        let reach = self.reach();
+        let pgrp = victim.kind.pgrp;
+        if kill::group_is_fair_game(&reach, pgrp) {
+            return Some(Company::Group(Group::find(&reach, pgrp)));
+        }
+        self.log.warn(|line| {
+            line.text("process group ")
+                .signed(pgrp.into())
+                .text(" is not killed as a whole: it is ours or init's");
+        });
+        None
     }
 
     /// One step of the kill under way.
@@ -462,11 +673,11 @@ impl<'a> Monitor<'a> {
         let gained_kib = readings.map_or(0, |(readings, _)| {
             readings.mem.mem_available_kib.saturating_sub(underway.before.mem.mem_available_kib)
         });
-        let recovering = gained_kib > underway.kill.victim.stake_kib / 4;
+        let recovering = gained_kib > underway.culprit.victim.stake_kib / 4;
         let progress = underway.kill.step(&self.reach(), &self.settings.policy, now_us, force, recovering);
         match progress {
-            Progress::Waiting => {}
-            Progress::Signalled(signal) => self.signalled(&underway, signal),
+            Progress::Waiting => self.release_if_slow(&mut underway, now_us),
+            Progress::Signalled(_) => {}
             Progress::Dead => {
                 self.finish(&underway, now_us);
                 return MIN_SLEEP_US;
@@ -488,17 +699,20 @@ impl<'a> Monitor<'a> {
         }
         let left_us = underway.kill.deadline_us().saturating_sub(now_us);
         self.underway = Some(underway);
+        // Looking for the members of a swarm takes its time, which is theirs too.
+        let rest_us = event::now_us().saturating_sub(now_us) * 2;
         // Past its deadline it is waited for because memory is coming back.
-        if left_us == 0 { MIN_SLEEP_US } else { left_us.min(MIN_SLEEP_US) }
+        if left_us == 0 { MIN_SLEEP_US } else { left_us.min(MIN_SLEEP_US) }.max(rest_us)
     }
 
-    fn signalled(&mut self, underway: &Underway, signal: Signal) {
-        if signal != Signal::KILL {
-            return;
-        }
-        if let (true, Some(pidfd)) = (self.capabilities.release, underway.kill.pidfd()) {
-            // Without it the victim frees its memory itself, only later.
-            let _ = self.children.start_release(pidfd);
+    /// A victim frees its memory itself; one that has not in a while gets help.
+    fn release_if_slow(&mut self, underway: &mut Underway, now_us: u64) {
+        let slow = underway.kill.forced_us.is_some_and(|forced_us| now_us >= forced_us + RELEASE_AFTER_US);
+        if slow && self.capabilities.release && !underway.releasing {
+            underway.releasing = true;
+            if let Some(pidfd) = underway.kill.pidfd() {
+                let _ = self.children.start_release(pidfd);
+            }
         }
     }
 
@@ -509,11 +723,20 @@ impl<'a> Monitor<'a> {
         self.log_outcome(underway, after.map(|(readings, _)| readings), now_us);
         if underway.kill.signalled_us.is_some() {
             self.kills += 1;
+            self.settle(now_us);
             if let Some(program) = self.settings.on_kill {
                 let _ = self.start_hook(Purpose::OnKill, program, &victim, underway.rule, now_us);
             }
         }
         self.hold(now_us, SETTLE_US);
+    }
+
+    /// What is gone now has been answered for.
+    fn settle(&mut self, now_us: u64) {
+        self.killed_since_low = true;
+        self.usual = None;
+        self.said_no_victim = false;
+        let _ = self.read_all(now_us);
     }
 
     fn refused(&mut self, victim: &Candidate, refusal: Refusal, now_us: u64) {
@@ -632,7 +855,7 @@ impl<'a> Monitor<'a> {
             line.text("; rules: exhaustion");
             if capabilities.pressure.is_ok() {
                 line.text(", pressure (").percent(levels.psi_bp.into()).text(" of 10 s, at ");
-                line.size(levels.confirm_kib).text("), floor (").size(levels.floor_kib).text(")");
+                line.size(levels.confirm_kib).text("), floor (").size(levels.mem_kill_kib).text(")");
             } else {
                 line.text(", thrash (at ").size(levels.confirm_kib).text(")");
             }
@@ -676,28 +899,37 @@ impl<'a> Monitor<'a> {
         urgency: Urgency,
         readings: &Readings,
         levels: &Levels,
-        victim: &Candidate,
-        next: Option<&Candidate>,
+        culprit: &Culprit,
     ) {
-        let signal =
-            if urgency == Urgency::Kill || self.settings.grace_us == 0 { "SIGKILL" } else { "SIGTERM" };
+        let Culprit { victim, members, written_kib, .. } = culprit;
+        let is_other =
+            |held: &&Candidate| held.id != victim.id && (*members == 1 || !held.kind.is_akin(&victim.kind));
+        let next = self.table.all().iter().find(is_other);
+        let forced = urgency == Urgency::Kill || self.settings.grace_us == 0 || culprit.is_crowd;
+        let signal = if forced { "SIGKILL" } else { "SIGTERM" };
         let verb = if self.settings.dry_run { "would kill " } else { "killing " };
         self.log.warn(|line| {
             line.text(verb);
-            push_process(line, victim);
+            push_culprit(line, culprit);
             line.text(" with ").text(signal).text(" (");
             push_reason(line, rule, urgency, readings, levels);
             line.text("): uid ").number(victim.uid.into());
             line.text(", stake ").size(victim.stake_kib);
+            if victim.growth_kib > 0 {
+                line.text(" grown by ").size(victim.growth_kib);
+            }
+            if *written_kib > 0 {
+                line.text(", wrote ").size(*written_kib).text(" to tmpfs just now");
+            }
             line.text(", score ");
-            push_score(line, victim);
+            push_score(line, victim.score_kib);
             line.text(", oom_score_adj ").signed(victim.oom_score_adj.into());
             match next {
                 Some(next) => {
                     line.text("; next: ");
                     push_process(line, next);
                     line.text(" score ");
-                    push_score(line, next);
+                    push_score(line, next.score_kib);
                 }
                 None => {
                     line.text("; no other candidate");
@@ -707,13 +939,13 @@ impl<'a> Monitor<'a> {
     }
 
     fn log_outcome(&mut self, underway: &Underway, after: Option<Readings>, now_us: u64) {
-        let Underway { kill, before, .. } = underway;
+        let Underway { kill, before, culprit, .. } = underway;
         self.log.warn(|line| {
-            push_process(line, &kill.victim);
+            push_culprit(line, culprit);
             match kill.signalled_us {
                 Some(signalled_us) => {
                     line.text(" died ").number(now_us.saturating_sub(signalled_us) / MS).text(" ms after ");
-                    line.text(match (kill.asked, kill.forced) {
+                    line.text(match (kill.asked, kill.forced_us.is_some()) {
                         (true, true) => "SIGTERM, of SIGKILL",
                         (true, false) => "SIGTERM",
                         (false, _) => "SIGKILL",
@@ -739,6 +971,30 @@ impl<'a> Monitor<'a> {
 
 /// What captured trees are taken to come from.
 const CAPTURED_PAGE_KIB: u64 = 4;
+
+/// What processes, tmpfs and the kernel have of memory and swap.
+fn taken_kib(mem: &Meminfo) -> u64 {
+    let swap_used_kib = mem.swap_total_kib - mem.swap_free_kib;
+    mem.whole_kib().saturating_sub(mem.mem_available_kib).saturating_add(swap_used_kib)
+}
+
+/// What started since then is young.
+fn young_since() -> u64 {
+    sys::boottime_ticks().saturating_sub(YOUNG_TICKS)
+}
+
+/// Why nobody dies although a rule says that somebody should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mercy {
+    /// Nobody is worth it.
+    NoCandidate,
+    /// Since the last kill nothing has got worse.
+    Steady,
+    /// Memory went to tmpfs, and nobody writes there now.
+    Tmpfs,
+    /// It is not known yet who writes.
+    TooSoon,
+}
 
 /// How long headroom lasts against the fastest leak.
 fn fill_time_us(mem_kib: u64, swap_kib: u64) -> u64 {
@@ -773,11 +1029,18 @@ fn missing(capabilities: &Capabilities) -> impl Iterator<Item = (&'static str, &
 
 fn push_process(line: &mut Line, candidate: &Candidate) {
     let pid = candidate.id.pid.as_raw_pid();
-    line.text("pid ").signed(pid.into()).text(" ").quoted(candidate.comm.as_bytes());
+    line.text("pid ").signed(pid.into()).text(" ").quoted(candidate.kind.comm.as_bytes());
 }
 
-fn push_score(line: &mut Line, candidate: &Candidate) {
-    line.text(if candidate.score_kib < 0 { "-" } else { "" }).size(candidate.score_kib.unsigned_abs());
+fn push_culprit(line: &mut Line, culprit: &Culprit) {
+    push_process(line, &culprit.victim);
+    if culprit.members > 1 {
+        line.text(" and ").number(u64::from(culprit.members - 1)).text(" more of its kind");
+    }
+}
+
+fn push_score(line: &mut Line, score_kib: i64) {
+    line.text(if score_kib < 0 { "-" } else { "" }).size(score_kib.unsigned_abs());
 }
 
 fn push_readings(line: &mut Line, readings: &Readings) {
@@ -799,7 +1062,7 @@ fn push_reason(line: &mut Line, rule: Rule, urgency: Urgency, readings: &Reading
     line.size(match rule {
         Rule::Exhaustion if urgency == Urgency::Kill => levels.mem_kill_kib,
         Rule::Exhaustion => levels.mem_term_kib,
-        Rule::Floor => levels.floor_kib,
+        Rule::Floor => levels.mem_kill_kib,
         Rule::Pressure | Rule::Thrash => levels.confirm_kib,
     });
     match rule {
@@ -819,7 +1082,7 @@ fn push_reason(line: &mut Line, rule: Rule, urgency: Urgency, readings: &Reading
             let full_bp = readings.recent_stall.unwrap_or_default().full_bp;
             line.text("; all stalled ")
                 .percent(full_bp.into())
-                .text(" of 1 s, limit ")
+                .text(" of 200 ms, limit ")
                 .percent(FLOOR_FULL_BP.into());
         }
         Rule::Thrash => {

@@ -4,11 +4,20 @@
 
 use crate::kfile::{self, ReadError, open_dir};
 use crate::line::Line;
+use crate::sys;
 pub use crate::sys::positive_pid;
+use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::RawDir;
 pub use rustix::process::Pid;
+
+/// At the priority of a guard thousands of processes looked at in one go keep
+/// others from a processor for a tenth of a second and more: after so long, so
+/// long a pause, thought of every so many processes.
+const PAUSE_AFTER_US: u64 = 3000;
+const PAUSE_US: u64 = 1000;
+const PAUSE_CHECK: u32 = 16;
 
 /// Pids found by one getdents(2): 2 KiB hold about seventy.
 const DIR_BUF_LEN: usize = 2048;
@@ -19,15 +28,53 @@ const DIR_BUF_LEN: usize = 2048;
 /// # Errors
 /// Those of openat(2) and getdents64(2); processes before the error were told.
 pub fn list_processes(proc: BorrowedFd<'_>, found: &mut dyn FnMut(Pid)) -> Result<(), ReadError> {
-    let dir = open_dir(proc, c".")?;
+    let mut since_us = sys::monotonic_us();
+    let mut since = 0;
+    list_names(proc, &mut |name| {
+        let Some(pid) = parse_pid(name.to_bytes()) else { return };
+        found(pid);
+        since += 1;
+        if since >= PAUSE_CHECK {
+            since = 0;
+            if sys::monotonic_us().saturating_sub(since_us) >= PAUSE_AFTER_US {
+                sys::pause(PAUSE_US);
+                since_us = sys::monotonic_us();
+            }
+        }
+    })
+}
+
+/// Calls `found` with each name in the directory `dir`.
+///
+/// # Errors
+/// Those of openat(2) and getdents64(2); names before the error were told.
+pub fn list_names(dir: BorrowedFd<'_>, found: &mut dyn FnMut(&CStr)) -> Result<(), ReadError> {
+    let dir = open_dir(dir, c".")?;
     let mut buf = [MaybeUninit::uninit(); DIR_BUF_LEN];
     let mut entries = RawDir::new(dir, &mut buf);
     while let Some(entry) = entries.next() {
-        if let Some(pid) = parse_pid(entry?.file_name().to_bytes()) {
-            found(pid);
-        }
+        found(entry?.file_name());
     }
     Ok(())
+}
+
+/// Parses `/proc/PID/fdinfo/FD` into the number of the mount the file is on, if
+/// it is open for writing.
+pub fn parse_written_mount(text: &[u8]) -> Option<u64> {
+    let [flags, mount] = kfile::pick_numbers(text, &["flags", "mnt_id"]);
+    // Flags are octal; read as decimal the last digit is the same, and its
+    // lower two bits are O_ACCMODE, 0 for reading.
+    let last_digit = flags? % 10;
+    if last_digit & 3 == 0 { None } else { mount }
+}
+
+/// Is this line of `/proc/PID/mountinfo`, `ID parent major:minor root point
+/// options [tags] - type source options`, that of mount `id`, a tmpfs?
+pub fn is_tmpfs_mount(line: &[u8], id: u64) -> bool {
+    let mut fields = kfile::fields(line);
+    fields.next().and_then(kfile::parse_u64) == Some(id)
+        && fields.any(|field| field == b"-")
+        && matches!(fields.next(), Some(b"tmpfs" | b"rootfs"))
 }
 
 /// Parses a positive pid.
@@ -101,16 +148,27 @@ pub fn read_statm_of_threads(proc: BorrowedFd<'_>, pid: Pid) -> Result<Statm, Re
 
 /// A process name of up to 15 bytes: any byte but NUL, so newlines, blanks and
 /// parentheses too. Escape it before it goes to people.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy)]
 pub struct Comm {
     bytes: [u8; 15],
     len: u8,
 }
 
+impl PartialEq for Comm {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Comm {}
+
 impl Comm {
+    /// No name at all.
+    pub const NONE: Self = Self { bytes: [0; 15], len: 0 };
+
     /// The first 15 bytes of `name`.
     pub fn new(name: &[u8]) -> Self {
-        let mut comm = Self::default();
+        let mut comm = Self::NONE;
         let len = name.len().min(comm.bytes.len());
         comm.bytes[..len].copy_from_slice(&name[..len]);
         comm.len = len as u8;
@@ -157,10 +215,35 @@ pub struct Stat {
     pub starttime: u64,
 }
 
+/// What processes started for one job have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The name.
+    pub comm: Comm,
+    /// The parent.
+    pub ppid: i32,
+    /// The process group.
+    pub pgrp: i32,
+}
+
+impl Kind {
+    /// One name, and one process group or one parent; but never the group or
+    /// the children of init, which all the machine can have in common.
+    pub fn is_akin(&self, other: &Self) -> bool {
+        let shared = |mine: i32, theirs: i32| mine > 1 && mine == theirs;
+        self.comm == other.comm && (shared(self.pgrp, other.pgrp) || shared(self.ppid, other.ppid))
+    }
+}
+
 /// PF_KTHREAD, the same bit since Linux 2.6.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 impl Stat {
+    /// What it has in common with others.
+    pub fn kind(&self) -> Kind {
+        Kind { comm: self.comm, ppid: self.ppid, pgrp: self.pgrp }
+    }
+
     /// Is this a kernel thread?
     pub fn is_kernel_thread(&self) -> bool {
         self.flags & PF_KTHREAD != 0
@@ -256,6 +339,24 @@ pub fn read_status(proc: BorrowedFd<'_>, pid: Pid) -> Result<Status, ReadError> 
     // below 100 groups.
     let mut buf = [0; 2048];
     parse_status(read_file(proc, pid, "/status", &mut buf)?).ok_or(ReadError::Malformed)
+}
+
+/// Parses `/proc/PID/io` into the bytes written by write(2) and its kin that
+/// were not for a disk (`wchar` less `write_bytes`): to tmpfs, to pipes, to
+/// terminals.
+pub fn parse_undisked_bytes(text: &[u8]) -> Option<u64> {
+    let [wchar, write_bytes] = kfile::pick_numbers(text, &["wchar", "write_bytes"]);
+    Some(wchar?.saturating_sub(write_bytes.unwrap_or(0)))
+}
+
+/// Reads from `/proc/PID/io` (Linux 2.6.20, CONFIG_TASK_IO_ACCOUNTING) what
+/// [`parse_undisked_bytes`] tells.
+///
+/// # Errors
+/// See [`ReadError`]; [`ReadError::NotPermitted`] where we may not trace it.
+pub fn read_undisked_bytes(proc: BorrowedFd<'_>, pid: Pid) -> Result<u64, ReadError> {
+    let mut buf = [0; 256];
+    parse_undisked_bytes(read_file(proc, pid, "/io", &mut buf)?).ok_or(ReadError::Malformed)
 }
 
 /// Reads `/proc/PID/oom_score_adj`, −1000 (never kill) to 1000.

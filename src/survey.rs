@@ -1,18 +1,56 @@
-use crate::kfile::ReadError;
-use crate::process::{self, Identity, Pid, Stat, Statm};
+use crate::blame::{Culprit, Usual, blamed_kib};
+use crate::kfile::{self, ReadError, open_dir};
+use crate::line::Line;
+use crate::process::{self, Identity, Kind, Pid, Stat, Statm, Status};
 use crate::sys;
 use crate::victim::{Candidate, Policy, Ranking, Standing, min_stake_kib, score_kib};
-use rustix::fd::BorrowedFd;
+use rustix::fd::{AsFd, BorrowedFd};
 
+/// Ancestors that are remembered; a chain longer than this is walked each time.
+const KIN: usize = 32;
 /// No chain of parents is longer; it ends there should /proc ever show a loop.
 const MAX_ANCESTORS: usize = 4096;
 
-/// Is `pid` ourselves, `own`, or one of our ancestors, which would take us with
-/// them or are what we guard? Read each time: pids are reused.
-pub fn is_kin(proc: BorrowedFd<'_>, own: Pid, pid: Pid) -> bool {
-    let parent = |&child: &Pid| sys::positive_pid(process::read_stat(proc, child).ok()?.ppid);
-    core::iter::successors(Some(own), parent).take(MAX_ANCESTORS).any(|kin| kin == pid)
+/// Ourselves and our ancestors, which would take us with them or are what we
+/// guard. To be read anew for each decision and each round of signals: pids are
+/// reused. Within one it can only be too many: whom an orphan is given to was
+/// an ancestor before.
+#[derive(Clone, Copy, Debug)]
+pub struct Kin {
+    own: Option<Pid>,
+    pids: [Option<Pid>; KIN],
 }
+
+impl Kin {
+    /// Reads the parents of `own`; `None` has no kin.
+    pub fn read(proc: BorrowedFd<'_>, own: Option<Pid>) -> Self {
+        let mut kin = Self { own, pids: [None; KIN] };
+        let mut next = own;
+        for place in &mut kin.pids {
+            *place = next;
+            next = next.and_then(|pid| parent(proc, pid));
+        }
+        kin
+    }
+
+    /// Is `pid` one of them?
+    pub fn has(&self, proc: BorrowedFd<'_>, pid: Pid) -> bool {
+        let is_cut = self.pids[KIN - 1].is_some();
+        self.pids.contains(&Some(pid))
+            || is_cut
+                && core::iter::successors(self.own, |&child| parent(proc, child))
+                    .take(MAX_ANCESTORS)
+                    .any(|kin| kin == pid)
+    }
+}
+
+fn parent(proc: BorrowedFd<'_>, child: Pid) -> Option<Pid> {
+    sys::positive_pid(process::read_stat(proc, child).ok()?.ppid)
+}
+
+/// Processes remembered from one survey to the next: those that matter, and a
+/// swarm's worth.
+pub const TABLE: usize = 32;
 
 /// What a survey needs to know besides the policy.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +67,40 @@ pub struct Scope<'a> {
     pub own: Option<Pid>,
     /// Processes that were killed and would not die.
     pub set_aside: &'a [Option<Identity>],
+    /// The ranking of the survey before, which tells what is usual; `None`
+    /// where this is the first: then everything is.
+    pub before: Option<&'a Ranking<TABLE>>,
+    /// How much `Shmem` has grown: no process's shared memory has by more.
+    pub shmem_growth_kib: u64,
+    /// Now.
+    pub now_us: u64,
+}
+
+impl Scope<'_> {
+    fn min_stake_kib(&self) -> u64 {
+        min_stake_kib(self.total_kib)
+    }
+
+    /// The most that a process could have had unnoticed at the survey before.
+    fn unnoticed_kib(&self, before: &Ranking<TABLE>) -> u64 {
+        let last_kib = before.last().map_or(0, |last| u64::try_from(last.score_kib).unwrap_or(0));
+        last_kib.max(self.min_stake_kib())
+    }
+
+    /// No process of this pid has a lower usual stake.
+    fn least_usual_kib(&self, pid: Pid) -> u64 {
+        let Some(before) = self.before else { return u64::MAX };
+        let held = before.all().iter().find(|held| held.id.pid == pid);
+        held.map_or(u64::MAX, |held| held.usual.kib).min(self.unnoticed_kib(before))
+    }
+
+    fn usual_of(&self, id: Identity, stake_kib: u64) -> Usual {
+        let Some(before) = self.before else { return Usual::new(stake_kib, self.now_us) };
+        match before.all().iter().find(|held| held.id == id) {
+            Some(held) => held.usual.after(stake_kib, self.now_us),
+            None => Usual::new(stake_kib.min(self.unnoticed_kib(before)), self.now_us),
+        }
+    }
 }
 
 /// What a survey found.
@@ -49,6 +121,7 @@ pub struct Survey<const N: usize> {
 pub fn survey<const N: usize>(proc: BorrowedFd<'_>, scope: &Scope<'_>) -> Result<Survey<N>, ReadError> {
     let mut found = Survey::default();
     let mut shared = LargestShared::default();
+    let kin = Kin::read(proc, scope.own);
     let listed = process::list_processes(proc, &mut |pid| {
         found.processes += 1;
         if pid == Pid::INIT || scope.own == Some(pid) {
@@ -59,7 +132,8 @@ pub fn survey<const N: usize>(proc: BorrowedFd<'_>, scope: &Scope<'_>) -> Result
         };
         shared.note(pid, &statm);
         let bound_kib = private_bound_kib(&statm, scope);
-        if let Some(candidate) = read_candidate(proc, pid, &statm, bound_kib, 0, scope, &found.ranking) {
+        if let Some(candidate) = read_candidate(proc, pid, &statm, bound_kib, 0, scope, &kin, &found.ranking)
+        {
             found.ranking.enter(candidate);
         }
     });
@@ -68,8 +142,9 @@ pub fn survey<const N: usize>(proc: BorrowedFd<'_>, scope: &Scope<'_>) -> Result
     // for certain only where nobody else maps half as much of anything.
     if let Some((pid, statm)) = shared.sole_mapper() {
         let bound_kib = whole_bound_kib(&statm, scope);
-        if let Some(candidate) = read_candidate(proc, pid, &statm, bound_kib, u64::MAX, scope, &found.ranking)
-        {
+        let ranking = &found.ranking;
+        let candidate = read_candidate(proc, pid, &statm, bound_kib, u64::MAX, scope, &kin, ranking);
+        if let Some(candidate) = candidate {
             found.ranking.enter(candidate);
         }
     }
@@ -104,10 +179,52 @@ fn whole_bound_kib(statm: &Statm, scope: &Scope<'_>) -> u64 {
     private_bound_kib(statm, scope).saturating_add(shared_kib)
 }
 
-/// Reads the rest of what makes a candidate, cheapest first, and no further
-/// than `bound_kib`, the most its stake can be, could still take it into the
-/// ranking. Up to `shmem_cap_kib` of shared memory counts. `None` for what must
-/// never be chosen, is not worth it, cannot get in, or has vanished.
+/// A process that may be killed.
+struct FairGame {
+    stat: Stat,
+    status: Status,
+    oom_score_adj: i16,
+    standing: Standing,
+}
+
+/// Reads what tells whether a process may be killed, cheapest first, and only
+/// as long as `could_enter` says that it still matters. `None` also for what
+/// has vanished.
+fn read_fair_game(
+    proc: BorrowedFd<'_>,
+    pid: Pid,
+    scope: &Scope<'_>,
+    kin: &Kin,
+    could_enter: &dyn Fn(i16, Standing) -> bool,
+) -> Option<FairGame> {
+    let oom_score_adj = process::read_oom_score_adj(proc, pid).ok()?;
+    if oom_score_adj == NEVER_KILL_ADJ || !could_enter(oom_score_adj, scope.policy.best_standing()) {
+        return None;
+    }
+    if kin.has(proc, pid) {
+        return None;
+    }
+    let stat = process::read_stat(proc, pid).ok().filter(|stat| !stat.is_kernel_thread())?;
+    let id = Identity { pid, starttime: stat.starttime };
+    let standing = scope.policy.standing(&stat.comm);
+    if standing == Standing::Unkillable
+        || scope.set_aside.contains(&Some(id))
+        || !could_enter(oom_score_adj, standing)
+    {
+        return None;
+    }
+    let status = process::read_status(proc, pid).ok()?;
+    // Root of a user namespace has every capability, over its own only.
+    let foreign = scope.policy.only_uid.is_some_and(|uid| uid != status.uid)
+        || (scope.own.is_some() && !sys::may_signal(pid));
+    (!foreign).then_some(FairGame { stat, status, oom_score_adj, standing })
+}
+
+/// Reads the rest of what makes a candidate, no further than `bound_kib`, the
+/// most its stake can be, could still take it into the ranking. Up to
+/// `shmem_cap_kib` of shared memory counts. `None` for what must never be
+/// chosen, is not worth it, cannot get in, or has vanished.
+#[allow(clippy::too_many_arguments)]
 fn read_candidate<const N: usize>(
     proc: BorrowedFd<'_>,
     pid: Pid,
@@ -115,50 +232,54 @@ fn read_candidate<const N: usize>(
     bound_kib: u64,
     shmem_cap_kib: u64,
     scope: &Scope<'_>,
+    kin: &Kin,
     ranking: &Ranking<N>,
 ) -> Option<Candidate> {
-    if bound_kib < min_stake_kib(scope.total_kib) || !ranking.admits(scope.policy.score_bound_kib(bound_kib))
-    {
+    let most_kib = blamed_kib(bound_kib, bound_kib.saturating_sub(scope.least_usual_kib(pid)));
+    if bound_kib < scope.min_stake_kib() || !ranking.admits(scope.policy.score_bound_kib(most_kib)) {
         return None;
     }
-    let could_enter = |adj, standing| ranking.admits(score_kib(bound_kib, adj, standing, scope.total_kib));
-    let oom_score_adj = process::read_oom_score_adj(proc, pid).ok()?;
-    if oom_score_adj == NEVER_KILL_ADJ || !could_enter(oom_score_adj, scope.policy.best_standing()) {
-        return None;
-    }
-    if scope.own.is_some_and(|own| is_kin(proc, own, pid)) {
-        return None;
-    }
-    let Stat { comm, pgrp, starttime, .. } =
-        process::read_stat(proc, pid).ok().filter(|stat| !stat.is_kernel_thread())?;
-    let id = Identity { pid, starttime };
-    let standing = scope.policy.standing(&comm);
-    if standing == Standing::Unkillable || scope.set_aside.contains(&Some(id)) {
-        return None;
-    }
-    if !could_enter(oom_score_adj, standing) {
-        return None;
-    }
-    let status = process::read_status(proc, pid).ok()?;
-    if scope.policy.only_uid.is_some_and(|uid| uid != status.uid) {
-        return None;
-    }
+    let could_enter = |adj, standing| ranking.admits(score_kib(most_kib, adj, standing, scope.total_kib));
+    let game = read_fair_game(proc, pid, scope, kin, &could_enter)?;
     // statm holds the same number as RssAnon, which Linux before 4.5 lacks and
     // a zombie leader's status too.
     let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
-    let anon_kib = status.anon_kib.unwrap_or(anon_pages.saturating_mul(scope.page_kib));
-    let stake_kib = anon_kib
-        .saturating_add(status.swap_kib.unwrap_or(0))
-        .saturating_add(status.shmem_kib.unwrap_or(0).min(shmem_cap_kib));
-    if stake_kib < min_stake_kib(scope.total_kib) {
+    let anon_kib = game.status.anon_kib.unwrap_or(anon_pages.saturating_mul(scope.page_kib));
+    let private_kib = anon_kib.saturating_add(game.status.swap_kib.unwrap_or(0));
+    let shmem_kib = game.status.shmem_kib.unwrap_or(0).min(shmem_cap_kib);
+    let stake_kib = private_kib.saturating_add(shmem_kib);
+    if stake_kib < scope.min_stake_kib() {
         return None;
     }
-    // Root of a user namespace has every capability, over its own only.
-    if scope.own.is_some() && !sys::may_signal(pid) {
-        return None;
+    let usual = scope.usual_of(Identity { pid, starttime: game.stat.starttime }, stake_kib);
+    // That it is the only one to map its shared memory may be new; the memory
+    // is no newer than Shmem's growth.
+    let most_growth_kib = usual.growth_kib(private_kib).saturating_add(scope.shmem_growth_kib);
+    let growth_kib = usual.growth_kib(stake_kib).min(most_growth_kib);
+    Some(candidate(pid, &game, stake_kib, usual, growth_kib, scope))
+}
+
+fn candidate(
+    pid: Pid,
+    game: &FairGame,
+    stake_kib: u64,
+    usual: Usual,
+    growth_kib: u64,
+    scope: &Scope<'_>,
+) -> Candidate {
+    // Below what is worth a kill, growth is chance.
+    let growth_kib = if growth_kib < scope.min_stake_kib() { 0 } else { growth_kib };
+    let FairGame { oom_score_adj, standing, .. } = *game;
+    Candidate {
+        id: Identity { pid, starttime: game.stat.starttime },
+        kind: game.stat.kind(),
+        uid: game.status.uid,
+        oom_score_adj,
+        stake_kib,
+        usual,
+        growth_kib,
+        score_kib: score_kib(blamed_kib(stake_kib, growth_kib), oom_score_adj, standing, scope.total_kib),
     }
-    let score_kib = score_kib(stake_kib, oom_score_adj, standing, scope.total_kib);
-    Some(Candidate { id, pgrp, uid: status.uid, comm, oom_score_adj, stake_kib, score_kib })
 }
 
 /// `oom_score_adj` of what is never killed.
@@ -187,4 +308,153 @@ impl LargestShared {
     fn sole_mapper(&self) -> Option<(Pid, Statm)> {
         self.first.filter(|(_, statm)| self.second_pages < statm.shared_pages / 2)
     }
+}
+
+/// Kinds of young processes told apart while counting them.
+const KINDS: usize = 8;
+/// A crowd has at least so many members: no make -j of ordinary size does.
+const CROWD_MIN: u32 = 48;
+
+/// One kind of process and how many there are.
+struct Counted {
+    pid: Pid,
+    kind: Kind,
+    members: u32,
+    stake_kib: u64,
+}
+
+/// Finds a crowd: many processes of a kind born since `born_after`, each too
+/// small for the ranking. Reads two files of every process.
+pub fn survey_crowd(proc: BorrowedFd<'_>, scope: &Scope<'_>, born_after: u64) -> Option<Culprit> {
+    let mut kinds: [Option<Counted>; KINDS] = [const { None }; KINDS];
+    let listed = process::list_processes(proc, &mut |pid| {
+        if pid == Pid::INIT || scope.own == Some(pid) {
+            return;
+        }
+        let Ok(stat) = process::read_stat(proc, pid) else { return };
+        if stat.starttime < born_after || stat.is_kernel_thread() {
+            return;
+        }
+        let Ok(statm) = process::read_statm(proc, pid) else { return };
+        let stake_kib = private_bound_kib(&statm, scope);
+        let kind = stat.kind();
+        if let Some(counted) = kinds.iter_mut().flatten().find(|counted| counted.kind.is_akin(&kind)) {
+            counted.members += 1;
+            counted.stake_kib = counted.stake_kib.saturating_add(stake_kib);
+        } else if let Some(rarest) = kinds.iter_mut().min_by_key(|place| members(place)) {
+            // The rarest makes room: a crowd is not the rarest for long.
+            *rarest = Some(Counted { pid, kind, members: 1, stake_kib });
+        }
+    });
+    listed.ok()?;
+    let most = kinds.iter().max_by_key(|place| members(place))?.as_ref();
+    let &Counted { pid, members, stake_kib, .. } = most.filter(|most| most.members >= CROWD_MIN)?;
+    let game = read_fair_game(proc, pid, scope, &Kin::read(proc, scope.own), &|_, _| true)?;
+    let first = candidate(pid, &game, stake_kib, Usual::default(), stake_kib, scope);
+    Some(Culprit { members, is_crowd: true, ..Culprit::one(first) })
+}
+
+fn members(place: &Option<Counted>) -> u32 {
+    place.as_ref().map_or(0, |counted| counted.members)
+}
+
+/// Writers compared between two readings.
+const WRITERS: usize = 32;
+
+#[derive(Clone, Copy, Debug)]
+struct Writer {
+    pid: Pid,
+    bytes: u64,
+    /// Since the reading before, if it was in that.
+    since_bytes: Option<u64>,
+}
+
+/// Who has written most to what is not a disk, at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Writers {
+    table: [Option<Writer>; WRITERS],
+    /// When that was.
+    pub at_us: u64,
+}
+
+/// Reads `/proc/PID/io` of every process and keeps those that wrote most since
+/// `before` was read; of those it does not know, those that ever wrote most,
+/// but at least `least_kib`.
+pub fn survey_writers(proc: BorrowedFd<'_>, before: &Writers, least_kib: u64, now_us: u64) -> Writers {
+    let mut writers = Writers { at_us: now_us, ..Writers::default() };
+    let _ = process::list_processes(proc, &mut |pid| {
+        let Ok(bytes) = process::read_undisked_bytes(proc, pid) else {
+            return;
+        };
+        if bytes / 1024 < least_kib {
+            return;
+        }
+        let known = before.table.iter().flatten().find(|held| held.pid == pid && held.bytes <= bytes);
+        let writer = Writer { pid, bytes, since_bytes: known.map(|held| bytes - held.bytes) };
+        let key = |place: &Option<Writer>| place.map(|held| (held.since_bytes.unwrap_or(0), held.bytes));
+        if let Some(least) = writers.table.iter_mut().min_by_key(|place| key(place))
+            && key(least) < key(&Some(writer))
+        {
+            *least = Some(writer);
+        }
+    });
+    writers
+}
+
+impl Writers {
+    /// The process that wrote most between the two readings, if it may be
+    /// killed and holds a file on tmpfs open for writing.
+    pub fn select(&self, proc: BorrowedFd<'_>, scope: &Scope<'_>) -> Option<Culprit> {
+        let kin = Kin::read(proc, scope.own);
+        let mut below = u64::MAX;
+        loop {
+            let key = |held: &&Writer| held.since_bytes.unwrap_or(0);
+            let next = self.table.iter().flatten().filter(|held| key(held) < below).max_by_key(key)?;
+            below = key(&next);
+            let written_kib = below / 1024;
+            if written_kib == 0 {
+                return None;
+            }
+            if let Some(game) = read_fair_game(proc, next.pid, scope, &kin, &|_, _| true)
+                && writes_to_tmpfs(proc, next.pid)
+            {
+                let anon_kib = game.status.anon_kib.unwrap_or(0);
+                let victim = candidate(next.pid, &game, anon_kib, Usual::default(), 0, scope);
+                return Some(Culprit { written_kib, ..Culprit::one(victim) });
+            }
+        }
+    }
+}
+
+/// Open files looked at for one on tmpfs.
+const MAX_FILES: usize = 256;
+
+/// Does this process hold a file of a tmpfs open for writing? By the numbers of
+/// mounts in `/proc/PID/fdinfo` (`mnt_id`, Linux 3.15), which asks no file
+/// system and so cannot hang on one.
+fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid) -> bool {
+    let path = |name| {
+        let mut path = Line::<[u8; 32]>::default();
+        path.number(pid.as_raw_pid().unsigned_abs().into()).text(name);
+        path
+    };
+    let Ok(files) = open_dir(proc, path("/fdinfo").as_cstr()) else {
+        return false;
+    };
+    let mut found = false;
+    let mut looked_at = 0;
+    let _ = process::list_names(files.as_fd(), &mut |name| {
+        looked_at += 1;
+        let mut buf = [0; 512];
+        if found || looked_at > MAX_FILES {
+            return;
+        }
+        let info = kfile::read_small(files.as_fd(), name, &mut buf).ok();
+        let Some(mount) = info.and_then(process::parse_written_mount) else { return };
+        let mut buf = [0; 1024];
+        let _ = kfile::read_lines(proc, path("/mountinfo").as_cstr(), &mut buf, &mut |line| {
+            found |= process::is_tmpfs_mount(line, mount);
+        });
+    });
+    found
 }

@@ -157,19 +157,137 @@ pub fn probe_pidfd() -> bool {
 /// kernel's, without the vDSO: parsing that is a kilobyte of code, to save a
 /// tenth of a microsecond a turn.
 pub fn monotonic_us() -> u64 {
+    clock_us(libc::CLOCK_MONOTONIC)
+}
+
+/// Now, as `/proc/PID/stat` tells of the start of a process: in clock ticks of
+/// a hundredth of a second since boot.
+pub fn boottime_ticks() -> u64 {
+    clock_us(libc::CLOCK_BOOTTIME) / 10_000
+}
+
+fn clock_us(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a valid timespec to write to; the clock exists.
     unsafe {
         if cfg!(target_pointer_width = "64") {
-            let _ = syscall(
-                libc::SYS_clock_gettime,
-                [libc::CLOCK_MONOTONIC.into(), &raw mut now as c_long, 0, 0],
-            );
+            let _ = syscall(libc::SYS_clock_gettime, [clock.into(), &raw mut now as c_long, 0, 0]);
         } else {
-            libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now);
+            libc::clock_gettime(clock, &mut now);
         }
     }
     (now.tv_sec as u64).saturating_mul(1_000_000).saturating_add(now.tv_nsec as u64 / 1000)
+}
+
+/// Sleeps for less than a second, or until a signal.
+pub fn pause(us: u64) {
+    let time = rustix::event::Timespec { tv_sec: 0, tv_nsec: (us * 1000) as _ };
+    let _ = rustix::event::poll(&mut [], Some(&time));
+}
+
+// ------------------------------------------------------------ page faults
+
+/// Processors watched for page faults; with more there is more memory, too.
+const MAX_FAULT_CPUS: usize = 16;
+
+/// Counters of page faults, one a processor, that raise SIGIO each time so many
+/// have happened (perf_event_open(2), Linux 2.6.31, with CAP_PERFMON or
+/// perf_event_paranoid at 0): whoever fills memory wakes us, and nobody else
+/// does. Huge pages count once, so a leak of those is found by the timer.
+#[derive(Debug, Default)]
+pub struct Faults {
+    counters: [Option<OwnedFd>; MAX_FAULT_CPUS],
+}
+
+/// `struct perf_event_attr` as far as its first version went.
+#[repr(C)]
+struct PerfEventAttr {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    /// Sample and read format, flags, wake-up, breakpoint: all none.
+    rest: [u64; 5],
+}
+
+const PERF_TYPE_SOFTWARE: u32 = 1;
+const PERF_COUNT_SW_PAGE_FAULTS: u64 = 2;
+const PERF_FLAG_FD_CLOEXEC: c_long = 8;
+/// `_IO('$', 0)` and `_IO('$', 1)`; those without data are the same everywhere
+/// but where the direction bits differ.
+const NO_DIRECTION: u32 = if cfg!(any(
+    target_arch = "mips",
+    target_arch = "mips64",
+    target_arch = "powerpc",
+    target_arch = "powerpc64",
+    target_arch = "sparc64"
+)) {
+    1 << 29
+} else {
+    0
+};
+const PERF_EVENT_IOC_ENABLE: u32 = NO_DIRECTION | 0x2400;
+const PERF_EVENT_IOC_DISABLE: u32 = NO_DIRECTION | 0x2401;
+
+impl Faults {
+    /// Opens the counters, not counting yet. `None` where the kernel does not
+    /// let us, or where there are too many processors.
+    pub fn open(every_pages: u64) -> Option<Self> {
+        let mut faults = Self::default();
+        let attr = PerfEventAttr {
+            kind: PERF_TYPE_SOFTWARE,
+            size: size_of::<PerfEventAttr>() as u32,
+            config: PERF_COUNT_SW_PAGE_FAULTS,
+            sample_period: every_pages.max(1),
+            rest: [0; 5],
+        };
+        let own = rustix::process::getpid().as_raw_pid();
+        let (any_pid, no_group) = (-1, -1);
+        for cpu in 0..=MAX_FAULT_CPUS {
+            // SAFETY: reads one perf_event_attr of the size it says.
+            let opened = unsafe {
+                let address = &raw const attr as c_long;
+                libc::syscall(
+                    libc::SYS_perf_event_open,
+                    address,
+                    any_pid as c_long,
+                    cpu as c_long,
+                    no_group as c_long,
+                    PERF_FLAG_FD_CLOEXEC,
+                )
+            };
+            if opened < 0 {
+                match last_errno() {
+                    Errno::NODEV => continue,
+                    // There is no such processor.
+                    Errno::INVAL if cpu > 0 => return Some(faults),
+                    _ => return None,
+                }
+            }
+            // SAFETY: a descriptor just made and owned by nobody else.
+            let counter = unsafe { OwnedFd::from_raw_fd(opened as c_int) };
+            // SAFETY: these take integers.
+            let told = unsafe {
+                libc::ioctl(counter.as_raw_fd(), PERF_EVENT_IOC_DISABLE as _, 0);
+                libc::fcntl(counter.as_raw_fd(), libc::F_SETOWN, own) >= 0
+                    && libc::fcntl(counter.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC) >= 0
+            };
+            if !told {
+                return None;
+            }
+            *faults.counters.get_mut(cpu)? = Some(counter);
+        }
+        None
+    }
+
+    /// Starts or stops counting.
+    pub fn count(&self, on: bool) {
+        let request = if on { PERF_EVENT_IOC_ENABLE } else { PERF_EVENT_IOC_DISABLE };
+        for counter in self.counters.iter().flatten() {
+            // SAFETY: takes an integer.
+            unsafe { libc::ioctl(counter.as_raw_fd(), request as _, 0) };
+        }
+    }
 }
 
 // -------------------------------------------------------- standard streams
@@ -207,6 +325,20 @@ pub fn fill_standard_streams() -> Closed {
     closed
 }
 
+/// Makes the program's own pages resident and keeps them so, those too that
+/// nothing has touched yet: a page of the kill path read from a disk that is
+/// thrashing would be seconds late. No harm where it is refused.
+pub fn lock_program() {
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static edata: u8;
+    }
+    let start = &raw const __executable_start;
+    // SAFETY: the linker defines both; mlock(2) locks what is mapped between
+    // them and touches nothing.
+    unsafe { libc::mlock(start.cast(), (&raw const edata as usize).saturating_sub(start as usize)) };
+}
+
 /// Gives up the vDSO's pages, which locking makes resident and nothing here
 /// calls: two of the two dozen a guard has. No harm where it is refused.
 pub fn drop_vdso() {
@@ -239,6 +371,8 @@ pub enum Notice {
     Status,
     /// SIGCHLD: a child has changed state.
     Child,
+    /// SIGIO: memory is being filled; see [`Faults`].
+    Faults,
 }
 
 fn signal_set(signals: &[c_int]) -> libc::sigset_t {
@@ -254,7 +388,7 @@ fn signal_set(signals: &[c_int]) -> libc::sigset_t {
     set
 }
 
-const NOTICES: [c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGCHLD];
+const NOTICES: [c_int; 5] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGCHLD, libc::SIGIO];
 
 fn block(set: &libc::sigset_t) {
     // SAFETY: an initialised signal set; no old mask is asked for.
@@ -311,6 +445,7 @@ pub fn take_signal(signals: BorrowedFd<'_>) -> Option<Notice> {
     (len == info.len()).then_some(match signal {
         libc::SIGTERM | libc::SIGINT => Notice::End,
         libc::SIGUSR1 => Notice::Status,
+        libc::SIGIO => Notice::Faults,
         _ => Notice::Child,
     })
 }

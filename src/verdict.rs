@@ -76,12 +76,13 @@ const PRESSURE_GATE_BP: ShareBp = 1500;
 const CONFIRM_NUM: u64 = 3;
 const CONFIRM_DEN: u64 = 2;
 
-/// The floor is half the KILL limit: below it, and fully stalled, a machine
-/// with free swap is lost to thrashing already.
-const FLOOR_DEN: u64 = 2;
-
-/// `full` over the last second that counts as fully stalled.
+/// `full` over the floor's window that counts as fully stalled.
 pub const FLOOR_FULL_BP: ShareBp = 5000;
+
+/// The window of the floor rule. Where all tasks stall for half of this with
+/// memory below the KILL limit, they will for seconds: swap takes pages in more
+/// slowly than they are asked for.
+pub const FLOOR_SPAN_US: u64 = 200_000;
 
 /// Pages read back within 10 s, in proportion to the page cache, that count as
 /// thrashing where there is no PSI: the whole cache once over, as for lmkd.
@@ -100,8 +101,6 @@ pub struct Levels {
     pub swap_kill_kib: u64,
     /// Pressure and thrash count at or below this much available memory.
     pub confirm_kib: u64,
-    /// The hard floor of available memory.
-    pub floor_kib: u64,
     /// Nothing needs looking at while free memory exceeds this.
     pub gate_kib: u64,
     /// `some` stall over 10 s.
@@ -109,9 +108,11 @@ pub struct Levels {
 }
 
 impl Limits {
-    /// The limits in KiB for the memory `mem` tells of.
-    pub fn levels(&self, mem: &Meminfo) -> Levels {
-        let base_kib = mem.reclaimable_kib();
+    /// The limits in KiB for the memory `mem` tells of. What tmpfs has just
+    /// taken counts as if it could still be had: else the limits would fall
+    /// as fast as what is available, to below what the kernel itself needs.
+    pub fn levels(&self, mem: &Meminfo, shmem_growth_kib: u64) -> Levels {
+        let base_kib = mem.reclaimable_kib().saturating_add(shmem_growth_kib).min(mem.whole_kib());
         let (term, kill, cap_kib) = match self.mem {
             Some(pair) => (pair.term, pair.kill, u64::MAX),
             None => (DEFAULT_MEM.term, DEFAULT_MEM.kill, DEFAULT_MEM_CAP_KIB),
@@ -125,7 +126,6 @@ impl Limits {
             swap_term_kib: self.swap.term.of_kib(mem.swap_total_kib),
             swap_kill_kib: self.swap.kill.of_kib(mem.swap_total_kib),
             confirm_kib,
-            floor_kib: mem_kill_kib / FLOOR_DEN,
             gate_kib: confirm_kib.max(Amount::Share(PRESSURE_GATE_BP).of_kib(mem.mem_total_kib)),
             psi_bp: self.psi_bp,
         }
@@ -151,7 +151,7 @@ pub struct Readings {
     pub swap_free_kib: u64,
     /// Stall over the last 10 s; `None` without PSI.
     pub stall: Option<Stall>,
-    /// Stall over the last second; `None` without PSI.
+    /// Stall over the last [`FLOOR_SPAN_US`]; `None` without PSI.
     pub recent_stall: Option<Stall>,
     /// Its stand-in; `None` with PSI.
     pub thrash: Option<Thrash>,
@@ -237,7 +237,7 @@ pub fn decide(readings: &Readings, levels: &Levels) -> Verdict {
     if exhausted(levels.mem_kill_kib, levels.swap_kill_kib) {
         return Verdict::Act(Rule::Exhaustion, Urgency::Kill);
     }
-    if mem_available_below(readings, levels.floor_kib) && fully_stalled(readings) {
+    if mem_available_below(readings, levels.mem_kill_kib) && fully_stalled(readings) {
         return Verdict::Act(Rule::Floor, Urgency::Kill);
     }
     if exhausted(levels.mem_term_kib, levels.swap_term_kib) {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn verdict(readings: &Readings) -> Verdict {
-        decide(readings, &LIMITS.levels(&readings.mem))
+        decide(readings, &LIMITS.levels(&readings.mem, 0))
     }
 
     fn stalled(some_bp: ShareBp, full_bp: ShareBp) -> Option<Stall> {
@@ -284,9 +284,9 @@ mod tests {
 
     #[test]
     fn levels_follow_what_killing_can_give_back() {
-        let levels = LIMITS.levels(&readings(100_000).mem);
+        let levels = LIMITS.levels(&readings(100_000).mem, 0);
         assert_eq!((levels.mem_term_kib, levels.mem_kill_kib), (30_000, 15_000));
-        assert_eq!((levels.confirm_kib, levels.floor_kib, levels.gate_kib), (45_000, 7_500, 48_000));
+        assert_eq!((levels.confirm_kib, levels.gate_kib), (45_000, 48_000));
         // A full tmpfs leaves 20 MB to win: the limits shrink with it.
         let tmpfs = Meminfo {
             mem_total_kib: 320_000,
@@ -294,13 +294,16 @@ mod tests {
             anon_kib: 15_000,
             ..Meminfo::default()
         };
-        assert_eq!(LIMITS.levels(&tmpfs).mem_term_kib, 2_000);
+        assert_eq!(LIMITS.levels(&tmpfs, 0).mem_term_kib, 2_000);
+        // One that is still filling does not make them.
+        assert_eq!(LIMITS.levels(&tmpfs, 100_000).mem_term_kib, 12_000);
+        assert_eq!(LIMITS.levels(&tmpfs, u64::MAX).mem_term_kib, 32_000);
         // A terabyte does not keep 100 GB idle, unless told to.
         let huge = Meminfo { mem_total_kib: 1 << 30, mem_available_kib: 1 << 30, ..Meminfo::default() };
-        assert_eq!(LIMITS.levels(&huge).mem_term_kib, 2 << 20);
-        assert_eq!(LIMITS.levels(&huge).mem_kill_kib, 1 << 20);
+        assert_eq!(LIMITS.levels(&huge, 0).mem_term_kib, 2 << 20);
+        assert_eq!(LIMITS.levels(&huge, 0).mem_kill_kib, 1 << 20);
         let told = Limits { mem: Some(DEFAULT_MEM), ..LIMITS };
-        assert_eq!(told.levels(&huge).mem_term_kib, (1 << 30) / 10);
+        assert_eq!(told.levels(&huge, 0).mem_term_kib, (1 << 30) / 10);
     }
 
     #[test]
@@ -335,13 +338,15 @@ mod tests {
 
     #[test]
     fn floor_needs_full_stall_and_ignores_free_swap() {
-        let mut deep = readings(7_000);
+        let mut deep = readings(15_000);
         deep.mem.swap_total_kib = 1_000_000;
         deep.swap_free_kib = 900_000;
         assert_eq!(verdict(&deep), Verdict::Low);
+        deep.recent_stall = stalled(9_000, 4_999);
+        assert_eq!(verdict(&deep), Verdict::Low);
         deep.recent_stall = stalled(9_000, 5_000);
         assert_eq!(verdict(&deep), Verdict::Act(Rule::Floor, Urgency::Kill));
-        deep.mem.mem_available_kib = 9_000;
+        deep.mem.mem_available_kib = 16_000;
         assert_eq!(verdict(&deep), Verdict::Low);
     }
 

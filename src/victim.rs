@@ -1,25 +1,28 @@
 //! Candidates in, ranking out. Pure: it never looks at /proc itself, but tells
 //! the [`survey`](crate::survey) which processes are worth reading.
 
+use crate::blame::Usual;
 use crate::pattern::Globs;
-use crate::process::{Comm, Identity};
+use crate::process::{Comm, Identity, Kind, Pid};
 
 /// A process that could be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Who it is.
     pub id: Identity,
-    /// Its process group.
-    pub pgrp: i32,
+    /// Its name, its parent and its process group.
+    pub kind: Kind,
     /// Its real uid.
     pub uid: u32,
-    /// Its name.
-    pub comm: Comm,
     /// Its `oom_score_adj`.
     pub oom_score_adj: i16,
     /// What killing it frees: anonymous memory and swap, and shared memory
     /// nobody else can be mapping.
     pub stake_kib: u64,
+    /// What its stake usually is.
+    pub usual: Usual,
+    /// How much its stake is above that; 0 where it is too little to tell.
+    pub growth_kib: u64,
     /// What it is ranked by; see [`score_kib`].
     pub score_kib: i64,
 }
@@ -57,14 +60,15 @@ pub fn min_stake_kib(total_kib: u64) -> u64 {
     (total_kib / MIN_STAKE_DEN).clamp(MIN_STAKE_FLOOR_KIB, MIN_STAKE_CEILING_KIB)
 }
 
-/// The score in KiB. The stake, weighed by the user's patterns; a positive
-/// `oom_score_adj` adds up to half; a negative one takes away its thousandth of
-/// all memory a point, as in the kernel's own badness, and so may lead below 0.
-pub fn score_kib(stake_kib: u64, oom_score_adj: i16, standing: Standing, total_kib: u64) -> i64 {
+/// The score in KiB. Stake and blame ([`blamed_kib`](crate::blame::blamed_kib)),
+/// weighed by the user's patterns; a positive `oom_score_adj` adds up to half; a
+/// negative one takes away its thousandth of all memory a point, as in the
+/// kernel's own badness, and so may lead below 0.
+pub fn score_kib(blamed_kib: u64, oom_score_adj: i16, standing: Standing, total_kib: u64) -> i64 {
     let weighed_kib = match standing {
-        Standing::Preferred => stake_kib.saturating_mul(PREFERENCE),
-        Standing::Ordinary | Standing::Unkillable => stake_kib,
-        Standing::Avoided => stake_kib / PREFERENCE,
+        Standing::Preferred => blamed_kib.saturating_mul(PREFERENCE),
+        Standing::Ordinary | Standing::Unkillable => blamed_kib,
+        Standing::Avoided => blamed_kib / PREFERENCE,
     };
     let part = |whole_kib: u64, points: i16| whole_kib.saturating_mul(points.unsigned_abs().into()) / 1000;
     let signed = |kib: u64| i64::try_from(kib).unwrap_or(i64::MAX);
@@ -108,23 +112,36 @@ impl Policy<'_> {
         if self.prefer.is_some() { Standing::Preferred } else { Standing::Ordinary }
     }
 
-    /// The highest score a process could reach with at most `stake_kib`.
-    pub fn score_bound_kib(&self, stake_kib: u64) -> i64 {
-        score_kib(stake_kib, ADJ_CAP, self.best_standing(), 0)
+    /// The highest score a process could reach with at most `blamed_kib`.
+    pub fn score_bound_kib(&self, blamed_kib: u64) -> i64 {
+        score_kib(blamed_kib, ADJ_CAP, self.best_standing(), 0)
     }
 }
 
 /// The `N` best candidates seen so far, best first.
 #[derive(Clone, Debug)]
 pub struct Ranking<const N: usize> {
-    places: [Option<Candidate>; N],
+    places: [Candidate; N],
+    taken: usize,
 }
 
 impl<const N: usize> Default for Ranking<N> {
     fn default() -> Self {
-        Self { places: [None; N] }
+        Self { places: [VACANT; N], taken: 0 }
     }
 }
+
+/// What fills a place nobody has taken.
+pub const VACANT: Candidate = Candidate {
+    id: Identity { pid: Pid::INIT, starttime: 0 },
+    kind: Kind { comm: Comm::NONE, ppid: 0, pgrp: 0 },
+    uid: 0,
+    oom_score_adj: 0,
+    stake_kib: 0,
+    usual: Usual::new(0, 0),
+    growth_kib: 0,
+    score_kib: 0,
+};
 
 /// Does `one` rank before `other`? The higher score; of equal ones the larger
 /// stake, then the younger, then the higher pid.
@@ -139,62 +156,59 @@ fn ranks_before(one: &Candidate, other: &Candidate) -> bool {
 impl<const N: usize> Ranking<N> {
     /// Could a candidate with this score still get in?
     pub fn admits(&self, score_kib: i64) -> bool {
-        match self.places.last() {
-            Some(Some(last)) => score_kib >= last.score_kib,
-            Some(None) => true,
-            None => false,
+        match self.last() {
+            Some(last) => score_kib >= last.score_kib,
+            None => N > 0,
         }
     }
 
     /// Puts `candidate` where it belongs, if it does; a process already there
     /// is replaced.
     pub fn enter(&mut self, candidate: Candidate) {
-        if let Some(old) =
-            self.places.iter().position(|place| place.is_some_and(|held| held.id == candidate.id))
-        {
-            self.places[old..].rotate_left(1);
-            self.places[N - 1] = None;
+        if let Some(old) = self.all().iter().position(|held| held.id == candidate.id) {
+            self.places[old..self.taken].rotate_left(1);
+            self.taken -= 1;
         }
-        let outranked = |place: &Option<Candidate>| place.is_none_or(|held| ranks_before(&candidate, &held));
-        let Some(at) = self.places.iter().position(outranked) else {
-            return;
-        };
-        self.places[at..].rotate_right(1);
-        self.places[at] = Some(candidate);
+        let before = self.all().iter().take_while(|held| !ranks_before(&candidate, held)).count();
+        if before < N {
+            self.taken = (self.taken + 1).min(N);
+            self.places[before..self.taken].rotate_right(1);
+            self.places[before] = candidate;
+        }
     }
 
     /// The candidates, best first.
-    pub fn iter(&self) -> impl Iterator<Item = &Candidate> {
-        self.places.iter().flatten()
+    pub fn all(&self) -> &[Candidate] {
+        &self.places[..self.taken]
     }
 
-    /// The best one.
-    pub fn first(&self) -> Option<&Candidate> {
-        self.iter().next()
+    /// The last one, where all places are taken.
+    pub fn last(&self) -> Option<&Candidate> {
+        if self.taken < N { None } else { self.all().last() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::Pid;
 
     const TOTAL_KIB: u64 = 1_000_000;
 
     fn candidate(pid: i32, stake_kib: u64, adj: i16) -> Candidate {
         Candidate {
             id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime: 100 },
-            pgrp: pid,
+            kind: Kind { comm: Comm::new(b"x"), ppid: 1, pgrp: pid },
             uid: 0,
-            comm: Comm::new(b"x"),
             oom_score_adj: adj,
             stake_kib,
+            usual: Usual::default(),
+            growth_kib: 0,
             score_kib: score_kib(stake_kib, adj, Standing::Ordinary, TOTAL_KIB),
         }
     }
 
     fn pids<const N: usize>(ranking: &Ranking<N>) -> std::vec::Vec<i32> {
-        ranking.iter().map(|held| held.id.pid.as_raw_pid()).collect()
+        ranking.all().iter().map(|held| held.id.pid.as_raw_pid()).collect()
     }
 
     #[test]

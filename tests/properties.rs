@@ -3,13 +3,14 @@
 
 mod tree;
 
+use bustd::blame::Usual;
 use bustd::kfile::{self, Tree as Dirs};
 use bustd::line::Line;
 use bustd::memory::{self, Meminfo, Swaps, Vmstat, Zram};
 use bustd::pattern::Globs;
-use bustd::process::{self, Comm, Identity, Pid, Stat, Statm, Status};
+use bustd::process::{self, Comm, Identity, Kind, Pid, Stat, Statm, Status};
 use bustd::psi::{self, Pressure, PressureLine, StallWindow};
-use bustd::survey::{Scope, survey};
+use bustd::survey::{Scope, TABLE, survey};
 use bustd::verdict::{self, Amount, Levels, Limits, Pair, Readings, Urgency, Verdict};
 use bustd::victim::{Candidate, Policy, Ranking, Standing, min_stake_kib, score_kib};
 use bustd::window::Window;
@@ -447,9 +448,9 @@ proptest! {
 
     #[test]
     fn levels_are_in_order(limits in limits(), readings in readings()) {
-        let levels: Levels = limits.levels(&readings.mem);
+        let levels: Levels = limits.levels(&readings.mem, 0);
         prop_assert!(levels.mem_kill_kib <= levels.mem_term_kib && levels.swap_kill_kib <= levels.swap_term_kib);
-        prop_assert!(levels.floor_kib <= levels.mem_kill_kib && levels.confirm_kib <= levels.gate_kib);
+        prop_assert!(levels.confirm_kib <= levels.gate_kib);
     }
 
     /// Swap is never worth more than what is free there, nor more on zram than
@@ -468,7 +469,7 @@ proptest! {
     /// With the same limits, less memory or swap never calls for less.
     #[test]
     fn need_never_softens_a_verdict(limits in limits(), readings in readings(), lost in prop::array::uniform2(number())) {
-        let levels = limits.levels(&readings.mem);
+        let levels = limits.levels(&readings.mem, 0);
         let mut needier = readings;
         needier.mem.mem_available_kib = readings.mem.mem_available_kib.saturating_sub(lost[0]);
         needier.swap_free_kib = readings.swap_free_kib.saturating_sub(lost[1]);
@@ -479,7 +480,7 @@ proptest! {
     /// Above one and a half times TERM nobody is killed, whatever stalls.
     #[test]
     fn nobody_dies_while_memory_is_plenty(limits in limits(), readings in readings()) {
-        let levels = limits.levels(&readings.mem);
+        let levels = limits.levels(&readings.mem, 0);
         if readings.mem.mem_available_kib > levels.confirm_kib.max(levels.mem_term_kib) {
             prop_assert_eq!(verdict::decide(&readings, &levels), Verdict::Enough);
         }
@@ -532,6 +533,7 @@ proptest! {
 // ------------------------------------------------------------- victims
 
 const TOTAL_KIB: u64 = 320_000;
+const NOW_US: u64 = 5_000_000;
 
 fn oom_score_adj() -> impl Strategy<Value = i16> {
     prop_oneof![4 => Just(0), 1 => Just(-1000), 2 => Just(1000), 3 => -1000_i16..=1000]
@@ -541,11 +543,12 @@ fn oom_score_adj() -> impl Strategy<Value = i16> {
 fn candidate(pid: i32) -> impl Strategy<Value = Candidate> {
     (0_u64..3, 0_u64..3, -2_i64..3).prop_map(move |(starttime, stake_kib, score_kib)| Candidate {
         id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime },
-        pgrp: pid,
+        kind: Kind { comm: Comm::NONE, ppid: 1, pgrp: pid },
         uid: 0,
-        comm: Comm::default(),
         oom_score_adj: 0,
         stake_kib,
+        usual: Usual::default(),
+        growth_kib: 0,
         score_kib,
     })
 }
@@ -620,11 +623,12 @@ fn candidates(processes: &[Process], policy: &Policy<'_>) -> Vec<Candidate> {
         let never = process.flags != 0 || process.oom_score_adj == -1000 || standing == Standing::Unkillable;
         (!never && stake_kib >= min_stake_kib(TOTAL_KIB)).then(|| Candidate {
             id: Identity { pid: Pid::from_raw(process.pid as i32).unwrap(), starttime: process.starttime },
-            pgrp: process.pid as i32,
+            kind: Kind { comm, ppid: 1, pgrp: process.pid as i32 },
             uid: 1000,
-            comm,
             oom_score_adj: process.oom_score_adj,
             stake_kib,
+            usual: Usual::new(stake_kib, NOW_US),
+            growth_kib: 0,
             score_kib: score_kib(stake_kib, process.oom_score_adj, standing, TOTAL_KIB),
         })
     };
@@ -641,7 +645,7 @@ proptest! {
         let mut sorted = candidates.clone();
         rank(&mut sorted);
         sorted.truncate(4);
-        prop_assert_eq!(ranking.iter().copied().collect::<Vec<_>>(), sorted);
+        prop_assert_eq!(ranking.all().to_vec(), sorted);
     }
 
     /// No process scores above the bound that spares reading it.
@@ -681,14 +685,52 @@ proptest! {
                 page_kib: 4,
                 own: None,
                 set_aside: &[],
+                before: None,
+                shmem_growth_kib: 0,
+                now_us: NOW_US,
             };
             let found = survey::<2>(dirs.proc.as_fd(), &scope).unwrap();
             let mut expected = candidates(&processes, &policy);
             rank(&mut expected);
             expected.truncate(2);
             prop_assert_eq!(found.processes as usize, processes.len());
-            prop_assert_eq!(found.ranking.iter().copied().collect::<Vec<_>>(), expected);
+            prop_assert_eq!(found.ranking.all().to_vec(), expected);
         }
+    }
+
+    /// Nor could it have been, had it been known who grew: of two surveys of
+    /// one tree the one with few places finds the first of the one with many.
+    #[test]
+    fn growth_is_not_left_unread(
+        [before, after] in prop::array::uniform2(processes()),
+        lists in prop::array::uniform3(globs()),
+        [shmem_growth_kib, passed_us] in prop::array::uniform2(number()),
+    ) {
+        let swap_used_kib = after.iter().map(|process| process.swap_kib).sum();
+        let scope = Scope {
+            policy: policy(lists),
+            total_kib: TOTAL_KIB,
+            swap_used_kib,
+            page_kib: 4,
+            own: None,
+            set_aside: &[],
+            before: None,
+            shmem_growth_kib,
+            now_us: 0,
+        };
+        let survey_of = |processes: &[Process], scope: &Scope<'_>| {
+            let tree = Tree::new();
+            processes.iter().for_each(|process| tree.add(process));
+            let dirs = open(&tree);
+            (
+                survey::<2>(dirs.proc.as_fd(), scope).unwrap().ranking.all().to_vec(),
+                survey::<TABLE>(dirs.proc.as_fd(), scope).unwrap().ranking,
+            )
+        };
+        let (_, table) = survey_of(&before, &scope);
+        let (few, many) = survey_of(&after, &Scope { before: Some(&table), now_us: passed_us, ..scope });
+        prop_assert_eq!(&few, &many.all()[..few.len()]);
+        prop_assert_eq!(few.len(), many.all().len().min(2));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::clock::thread_cpu_ns;
 use bustd::kfile::Tree;
-use bustd::survey::{Scope, survey};
+use bustd::survey::{Scope, TABLE, survey};
 use bustd::victim::Policy;
 use bustd::{memory, sys};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -44,8 +44,11 @@ pub fn scan_survey(proc: BorrowedFd<'_>) -> usize {
         page_kib: sys::page_kib(),
         own: Some(rustix::process::getpid()),
         set_aside: &[None; 8],
+        before: None,
+        shmem_growth_kib: 0,
+        now_us: 0,
     };
-    let found = black_box(survey::<2>(proc, &scope)).expect("survey");
+    let found = black_box(survey::<TABLE>(proc, &scope)).expect("survey");
     found.processes as usize
 }
 

@@ -4,9 +4,9 @@ use crate::harness::{
     ASK, Eater, Guard, Journal, NOBODY, OnTerm, bustd, in_namespace, is_initial_user, skip,
 };
 use bustd::kfile::Tree;
-use bustd::kill::{Kill, Progress, Reach};
-use bustd::process::{Pid, Stat};
-use bustd::victim::{Candidate, Policy};
+use bustd::kill::{Company, Group, Kill, Progress, Reach};
+use bustd::process::Pid;
+use bustd::victim::{Candidate, Policy, VACANT};
 use rustix::fd::AsFd;
 use rustix::process::Signal;
 use std::os::unix::process::CommandExt;
@@ -93,18 +93,19 @@ fn a_group_whose_number_is_used_again_is_another_group() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let tree = Tree::open_live().expect("/proc");
-        let reach = Reach { proc: tree.proc.as_fd(), pidfd: true, own: Pid::INIT };
+        let reach = Reach::new(tree.proc.as_fd(), true, Pid::INIT);
         let policy = Policy { prefer: None, avoid: None, unkillables: None, only_uid: None };
         let mut leader = Eater::named("leader").group(0).start(&journal);
-        let (id, Stat { pgrp, comm, .. }) = (leader.identity(), leader.stat());
-        let victim = Candidate { id, pgrp, uid: 0, comm, oom_score_adj: 0, stake_kib: 1, score_kib: 1 };
-        let mut kill = Kill::begin(&reach, victim, Some(pgrp), 1_000_000, 0, 0).expect("it lives");
+        let (id, stat) = (leader.identity(), leader.stat());
+        let victim = Candidate { id, kind: stat.kind(), ..VACANT };
+        let company = Company::Group(Group::find(&reach, stat.pgrp));
+        let mut kill = Kill::begin(&reach, victim, Some(company), 1_000_000, 0, 0).expect("it lives");
         assert_eq!(kill.step(&reach, &policy, 0, false, false), Progress::Signalled(Signal::TERM));
         assert_eq!(leader.death(), Some(libc::SIGTERM));
         let Some(bystander) = Eater::named("bystander").group(0).start_as(id.pid, &journal) else {
             return;
         };
-        assert_eq!(bystander.stat().pgrp, pgrp);
+        assert_eq!(bystander.stat().pgrp, stat.pgrp);
         let progress = kill.step(&reach, &policy, 1, true, false);
         assert!(!matches!(progress, Progress::Signalled(_)), "{progress:?}");
         bystander.expect_unharmed(&mut journal);

@@ -94,7 +94,7 @@ fn grace_ends_at_the_kill_limit() {
 }
 
 #[test]
-fn one_dies_after_the_other_until_memory_is_back() {
+fn another_dies_only_when_memory_gets_less_still() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let meminfo = FakeMeminfo::mount(400);
@@ -103,6 +103,9 @@ fn one_dies_after_the_other_until_memory_is_back() {
         let small = Eater::named("small").start(&journal);
         let guard = Guard::start(&journal, &[&["--no-daemon", "--verbose", "--mem", "512M,1M"]]);
         journal.expect("\"large\" died ");
+        journal.expect("but memory has not become less since the last kill");
+        journal.expect_none("middle: SIGTERM");
+        meminfo.set_available(300);
         journal.expect("middle: SIGTERM");
         meminfo.set_available(900_000);
         journal.expect("\"middle\" died ");

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 /// How a guard would reach processes that ran as `own`, with pidfds and without.
 fn each_reach(tree: &Tree, own: Pid, check: impl Fn(&Reach<'_>)) {
     for pidfd in [true, false] {
-        check(&Reach { proc: tree.proc.as_fd(), pidfd, own });
+        check(&Reach::new(tree.proc.as_fd(), pidfd, own));
     }
 }
 
