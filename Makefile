@@ -13,6 +13,8 @@ help:
 	@echo 'make check-static  its size, memory and other promises'
 	@echo 'make bench         measurements, beside earlyoom where there is one'
 	@echo 'make demo          a virtual machine running out of memory, and saved'
+	@echo 'make vm            scenes of memory running out, judged (SCENARIO= GUARD= MEM= REPEAT=)'
+	@echo 'make matrix        all scenes, five times, with bustd, earlyoom and no guard'
 	@echo 'make install       what was built, below DESTDIR and PREFIX'
 	@echo 'make setup         install what all of these need'
 	@echo 'make clean         remove what was built'
@@ -55,6 +57,19 @@ demo: static
 	.ci/setup demo
 	tests/vm/demo
 
+# SCENARIO=short, or names out of tests/vm/scenes; GUARD="bustd earlyoom none";
+# MEM=MiB; REPEAT=runs; JOBS=machines at a time; BUSTD_ARGS=options.
+vm: static
+	.ci/setup vm
+	@tests/vm/lab
+
+# An hour and a half on two processors; interrupted, it goes on with RESUME=yes.
+# Fails only where it could not be played: a table is to show what was missed.
+matrix: static
+	.ci/setup vm bench
+	@GUARD='earlyoom none bustd' REPEAT=$(or $(REPEAT),5) JOBS=$(or $(JOBS),2) tests/vm/lab || [ $$? -eq 1 ]
+	@tests/vm/lab table
+
 # What was built before is installed, the static file for preference, so that
 # `sudo make install` compiles nothing as root.
 install:
@@ -67,4 +82,4 @@ install:
 clean:
 	$(CARGO) clean
 
-.PHONY: help setup build run test static check-static bench demo install clean
+.PHONY: help setup build run test static check-static bench demo vm matrix install clean

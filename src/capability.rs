@@ -124,10 +124,10 @@ fn lower_own_oom_score_adj(tree: &Tree) -> [u8; 8] {
         return before;
     };
     for wanted in [NEVER_KILL_ADJ, 0] {
-        let mut text = Line::<[u8; 8]>::default();
+        let mut text = Line::default();
         text.signed(wanted.into());
         if wanted < adj && rustix::io::write(&file, text.as_bytes()).is_ok() {
-            let mut text = Line::<[u8; 8]>::default();
+            let mut text = Line::default();
             let text = text.signed(adj.into()).as_bytes();
             before[..text.len()].copy_from_slice(text);
             break;

@@ -1,8 +1,8 @@
 //! Arguments to options. Every error is one line that names the option and the
-//! value.
+//! value, and ends the program.
 
+use crate::{EXIT_USAGE, complaint, fail_with};
 use bustd::kfile::{parse_hundredths, parse_u64};
-use bustd::line::Line;
 use bustd::log::Sink;
 use bustd::monitor::Settings;
 use bustd::pattern::{GlobError, Globs};
@@ -43,7 +43,7 @@ Running
 /// What the command line asks for.
 pub enum Command {
     /// To guard.
-    Guard(Box<Options>),
+    Guard,
     /// `--help`.
     Help,
     /// `--version`.
@@ -64,8 +64,27 @@ pub struct Options {
     pub root: Option<&'static CStr>,
 }
 
-/// A line for standard error.
-pub type Error = Box<Line<[u8; 512]>>;
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            settings: Settings {
+                limits: Limits { mem: None, swap: DEFAULT_SWAP, psi_bp: DEFAULT_PSI_BP },
+                policy: Policy { prefer: None, avoid: None, unkillables: None, only_uid: None },
+                grace_us: 1_000_000,
+                kill_pgroup: false,
+                dry_run: false,
+                once: false,
+                verbose: false,
+                before_kill: None,
+                on_kill: None,
+            },
+            no_daemon: false,
+            sink: None,
+            pidfile: None,
+            root: None,
+        }
+    }
+}
 
 /// Longer values than this are cut in messages: each byte may be shown as four,
 /// and the reason comes behind them.
@@ -126,107 +145,93 @@ fn shown(text: &[u8]) -> &[u8] {
     &text[..text.len().min(SHOWN_LEN)]
 }
 
-fn error(option: &str, value: Option<&[u8]>, what: &str) -> Error {
-    let mut line = Box::new(Line::default());
+fn refuse(option: &str, value: Option<&[u8]>, what: &str) -> ! {
+    let mut line = complaint();
     line.text("--").text(option);
     if let Some(value) = value {
         line.text(" ").quoted(shown(value));
     }
-    line.text(": ").text(what);
-    line
+    fail_with(EXIT_USAGE, line.text(": ").text(what))
 }
 
-/// Parses the command line, the program's name first.
-///
-/// # Errors
-/// The line to print.
-pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, Error> {
-    let mut parser = Parser::from_iter(args);
-    let mut settings = Settings {
-        limits: Limits { mem: None, swap: DEFAULT_SWAP, psi_bp: DEFAULT_PSI_BP },
-        policy: Policy { prefer: None, avoid: None, unkillables: None, only_uid: None },
-        grace_us: 1_000_000,
-        kill_pgroup: false,
-        dry_run: false,
-        once: false,
-        verbose: false,
-        before_kill: None,
-        on_kill: None,
-    };
-    let (mut no_daemon, mut sink, mut pidfile, mut root) = (false, None, None, None);
+/// Parses the command line, less the program's name, into `options`.
+pub fn parse(args: Vec<OsString>, options: &mut Options) -> Command {
+    let mut parser = Parser::from_args(args);
+    let Options { settings, no_daemon, sink, pidfile, root } = options;
     let mut given = 0_u32;
-    while let Some((option, name)) = next_option(&mut parser)? {
+    while let Some((option, name)) = next_option(&mut parser) {
         let bit = 1 << option as u32;
         if given & bit != 0 {
-            return Err(error(name, None, "given twice"));
+            refuse(name, None, "given twice");
         }
         given |= bit;
         match option {
             Opt::KillPgroup => settings.kill_pgroup = true,
             Opt::DryRun => settings.dry_run = true,
             Opt::Once => settings.once = true,
-            Opt::NoDaemon => no_daemon = true,
+            Opt::NoDaemon => *no_daemon = true,
             Opt::Verbose => settings.verbose = true,
             Opt::Version => return alone(&mut parser, name, Command::Version),
             Opt::Help => return alone(&mut parser, name, Command::Help),
             _ => {
-                let value: &'static [u8] = match parser.value() {
-                    Ok(value) => value.into_vec().leak(),
-                    Err(_) => return Err(error(name, None, "needs a value")),
+                // Not Parser::value, whose error is a formatted text.
+                let value = match parser.optional_value() {
+                    None => parser.try_raw_args().and_then(|mut rest| rest.next()),
+                    attached => attached,
                 };
+                let Some(value) = value else { refuse(name, None, "needs a value") };
+                let value: &'static [u8] = value.into_vec().leak();
                 let taken = match option {
                     Opt::Mem => parse_pair(value, Zero::Refused).map(|pair| settings.limits.mem = Some(pair)),
                     Opt::Swap => parse_pair(value, Zero::Allowed).map(|pair| settings.limits.swap = pair),
                     Opt::Psi => parse_psi(value).map(|psi_bp| settings.limits.psi_bp = psi_bp),
                     Opt::Grace => parse_grace_ms(value).map(|ms| settings.grace_us = ms * 1000),
-                    Opt::Log => parse_sink(value).map(|chosen| sink = Some(chosen)),
-                    Opt::Prefer => parse_globs(value).map(|globs| settings.policy.prefer = Some(globs)),
-                    Opt::Avoid => parse_globs(value).map(|globs| settings.policy.avoid = Some(globs)),
-                    Opt::Unkillables => {
-                        parse_globs(value).map(|globs| settings.policy.unkillables = Some(globs))
-                    }
-                    Opt::BeforeKill => {
-                        parse_program(value).map(|program| settings.before_kill = Some(program))
-                    }
-                    Opt::OnKill => parse_program(value).map(|program| settings.on_kill = Some(program)),
-                    Opt::Pidfile => parse_path(value, Relative::Refused).map(|path| pidfile = Some(path)),
-                    _ => parse_path(value, Relative::Allowed).map(|path| root = Some(path)),
+                    Opt::Log => parse_sink(value).map(|chosen| *sink = Some(chosen)),
+                    Opt::Prefer => parse_globs(value, &mut settings.policy.prefer),
+                    Opt::Avoid => parse_globs(value, &mut settings.policy.avoid),
+                    Opt::Unkillables => parse_globs(value, &mut settings.policy.unkillables),
+                    Opt::BeforeKill => parse_program(value, &mut settings.before_kill),
+                    Opt::OnKill => parse_program(value, &mut settings.on_kill),
+                    Opt::Pidfile => parse_path(value, Relative::Refused, pidfile),
+                    _ => parse_path(value, Relative::Allowed, root),
                 };
-                taken.map_err(|what| error(name, Some(value), what))?;
+                if let Err(what) = taken {
+                    refuse(name, Some(value), what);
+                }
             }
         }
     }
-    if sink == Some(Sink::Stderr) && !no_daemon && !settings.once && root.is_none() && !crate::is_init() {
-        return Err(error("log", Some(b"stderr"), "a daemon has none, add --no-daemon"));
+    if *sink == Some(Sink::Stderr) && !*no_daemon && !settings.once && root.is_none() && !crate::is_init() {
+        refuse("log", Some(b"stderr"), "a daemon has none, add --no-daemon");
     }
-    Ok(Command::Guard(Box::new(Options { settings, no_daemon, sink, pidfile, root })))
+    Command::Guard
 }
 
 /// What an option asks for that leaves the rest of the line unread.
-fn alone(parser: &mut Parser, name: &str, command: Command) -> Result<Command, Error> {
+fn alone(parser: &mut Parser, name: &str, command: Command) -> Command {
     match parser.next() {
         Err(lexopt::Error::UnexpectedValue { value, .. }) => {
-            Err(error(name, Some(&value.into_vec()), "takes no value"))
+            refuse(name, Some(&value.into_vec()), "takes no value")
         }
-        _ => Ok(command),
+        _ => command,
     }
 }
 
 /// The next option and its name; `None` after the last.
-fn next_option(parser: &mut Parser) -> Result<Option<(Opt, &'static str)>, Error> {
-    let mut line = Box::new(Line::default());
+fn next_option(parser: &mut Parser) -> Option<(Opt, &'static str)> {
+    let mut line = complaint();
     match parser.next() {
-        Ok(None) => return Ok(None),
+        Ok(None) => return None,
         Ok(Some(Arg::Short(letter))) => {
             if let Some(&(option, _, name)) = NAMES.iter().find(|known| known.1 == letter) {
-                return Ok(Some((option, name)));
+                return Some((option, name));
             }
             line.text("-").escaped(letter.encode_utf8(&mut [0; 4]).as_bytes());
             line.text(": unknown option, see --help");
         }
         Ok(Some(Arg::Long(long))) => {
             if let Some(&(option, _, name)) = NAMES.iter().find(|known| known.2 == long) {
-                return Ok(Some((option, name)));
+                return Some((option, name));
             }
             line.text("--").escaped(shown(long.as_bytes())).text(": unknown option, see --help");
         }
@@ -241,7 +246,7 @@ fn next_option(parser: &mut Parser) -> Result<Option<(Opt, &'static str)>, Error
             line.text("the command line cannot be understood, see --help");
         }
     }
-    Err(line)
+    fail_with(EXIT_USAGE, &mut line)
 }
 
 /// May both limits be zero?
@@ -315,12 +320,13 @@ fn parse_sink(text: &[u8]) -> Result<Sink, &'static str> {
     }
 }
 
-fn parse_globs(text: &'static [u8]) -> Result<Globs<'static>, &'static str> {
-    Globs::parse(text).map_err(|wrong| match wrong {
+fn parse_globs(text: &'static [u8], slot: &mut Option<Globs<'static>>) -> Result<(), &'static str> {
+    *slot = Some(Globs::parse(text).map_err(|wrong| match wrong {
         GlobError::EmptyList => "the list is empty",
         GlobError::EmptyItem => "an item of the list is empty",
         GlobError::OpenBracket => "a [ is not closed",
-    })
+    })?);
+    Ok(())
 }
 
 /// May a path be relative? Not one that is used after we changed to `/`.
@@ -330,7 +336,7 @@ enum Relative {
     Refused,
 }
 
-fn parse_path(text: &[u8], relative: Relative) -> Result<&'static CStr, &'static str> {
+fn parse_path(text: &[u8], relative: Relative, slot: &mut Option<&'static CStr>) -> Result<(), &'static str> {
     match text.first() {
         None => return Err("the path is empty"),
         Some(b'/') => {}
@@ -339,16 +345,18 @@ fn parse_path(text: &[u8], relative: Relative) -> Result<&'static CStr, &'static
     }
     // No argument holds a NUL.
     let path = CString::new(text).map_err(|_| "not a path")?;
-    Ok(Box::leak(path.into_boxed_c_str()))
+    *slot = Some(Box::leak(path.into_boxed_c_str()));
+    Ok(())
 }
 
-fn parse_program(text: &[u8]) -> Result<&'static CStr, &'static str> {
+fn parse_program(text: &[u8], slot: &mut Option<&'static CStr>) -> Result<(), &'static str> {
     use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
-    let path = parse_path(text, Relative::Refused)?;
+    parse_path(text, Relative::Refused, slot)?;
+    let path = slot.unwrap_or_default();
     let is_file = statat(CWD, path, AtFlags::empty())
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
     if is_file && accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()).is_ok() {
-        Ok(path)
+        Ok(())
     } else {
         Err("not an executable file")
     }

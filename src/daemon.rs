@@ -67,7 +67,7 @@ impl Pidfile {
     }
 
     fn write_own_pid(&self) -> Result<(), Errno> {
-        let mut text = Line::<[u8; 16]>::default();
+        let mut text = Line::default();
         text.signed(rustix::process::getpid().as_raw_pid().into()).text("\n");
         rustix::fs::ftruncate(&self.file, 0)?;
         rustix::io::pwrite(&self.file, text.as_bytes(), 0)?;

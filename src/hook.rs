@@ -68,8 +68,7 @@ impl Children {
         now_us: u64,
     ) -> Result<(), Errno> {
         let place = self.free_place()?;
-        // The longest is a name of 15 bytes, each escaped as four.
-        let mut variables: [Line<[u8; 80]>; 5] = Default::default();
+        let mut variables: [Line; 5] = Default::default();
         let [pid, uid, comm, stake, cause] = &mut variables;
         pid.text("BUSTD_PID=").number(victim.id.pid.as_raw_pid().unsigned_abs().into());
         uid.text("BUSTD_UID=").number(victim.uid.into());

@@ -2,18 +2,12 @@
 //! and never fails: a line that cannot be written is counted, and the count
 //! goes out with the next one.
 
-use crate::line::Line as Text;
+pub use crate::line::Line;
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FileType, OFlags};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-
-/// A log line.
-pub type Line = Text<[u8]>;
-
-/// Longer lines are cut; only the start-up line comes near.
-const LINE_LEN: usize = 640;
 
 /// Where lines go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +40,8 @@ pub struct Log {
     sink: Sink,
     own_pid: u64,
     lost: u64,
+    /// The line being written. Here, and not on the stack of whoever writes.
+    line: Line,
 }
 
 impl Log {
@@ -61,7 +57,7 @@ impl Log {
             None => (Sink::Stderr, reopen_stderr()),
         };
         let own_pid = rustix::process::getpid().as_raw_pid().unsigned_abs().into();
-        Self { fd, sink, own_pid, lost: 0 }
+        Self { fd, sink, own_pid, lost: 0, line: Line::default() }
     }
 
     /// Where lines really go.
@@ -70,30 +66,31 @@ impl Log {
     }
 
     fn write(&mut self, level: Level, build: impl FnOnce(&mut Line)) {
-        let mut out = Text::<[u8; LINE_LEN]>::default();
-        self.begin(level, &mut out);
-        build(&mut out);
-        self.end(&mut out);
+        build(self.begin(level));
+        self.end();
     }
 
-    fn begin(&self, level: Level, out: &mut Line) {
+    fn begin(&mut self, level: Level) -> &mut Line {
+        let out = &mut self.line;
+        out.clear();
         match self.sink {
             Sink::Stderr => out.text("bustd: "),
             Sink::Kmsg | Sink::Syslog => {
                 let priority = FACILITY_DAEMON + level as u64;
                 out.text("<").number(priority).text(">bustd[").number(self.own_pid).text("]: ")
             }
-        };
+        }
     }
 
-    fn end(&mut self, out: &mut Line) {
+    fn end(&mut self) {
+        let out = &mut self.line;
         if self.lost > 0 {
             out.text(" (").number(self.lost).text(" lines before this were lost)");
         }
         if self.sink != Sink::Syslog {
             out.end_line();
         }
-        if self.try_write(out.as_bytes()) {
+        if self.try_write() {
             self.lost = 0;
         } else {
             self.lost += 1;
@@ -118,7 +115,8 @@ impl Log {
         self.write(Level::Info, build);
     }
 
-    fn try_write(&mut self, bytes: &[u8]) -> bool {
+    fn try_write(&mut self) -> bool {
+        let bytes = self.line.as_bytes();
         match (self.sink, &self.fd) {
             (Sink::Syslog, Some(socket)) => {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

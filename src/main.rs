@@ -50,19 +50,25 @@ const EXIT_FAILURE: i32 = 1;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     let closed = sys::fill_standard_streams();
-    let args = (0..usize::try_from(argc).unwrap_or(0).min(MAX_ARGS)).map(|at| {
+    let mut args = Vec::with_capacity(MAX_ARGS);
+    let mut left = MAX_COMMAND_LINE;
+    for at in 0..usize::try_from(argc).unwrap_or(0).min(MAX_ARGS) {
         // SAFETY: `at` is below argc, and each argument is a C string.
-        unsafe { CStr::from_ptr(*argv.add(at)) }.to_bytes()
-    });
-    if args.clone().map(<[u8]>::len).sum::<usize>() > MAX_COMMAND_LINE {
-        fail(EXIT_USAGE, |line| line.text("the command line is longer than 16 KiB"));
+        let arg = unsafe { CStr::from_ptr(*argv.add(at)) }.to_bytes();
+        if arg.len() > left {
+            fail(EXIT_USAGE, "the command line is longer than 16 KiB");
+        }
+        left -= arg.len();
+        // The first is the program's name.
+        if at > 0 {
+            args.push(OsString::from_vec(arg.to_vec()));
+        }
     }
-    let args = args.map(|arg| OsString::from_vec(arg.to_vec()));
-    match cli::parse(args) {
-        Ok(Command::Guard(options)) => guard(&options, closed),
-        Ok(Command::Help) => print(cli::HELP),
-        Ok(Command::Version) => print(concat!("bustd ", env!("CARGO_PKG_VERSION"), "\n")),
-        Err(line) => fail(EXIT_USAGE, |message| message.bytes(line.as_bytes())),
+    let mut options = Options::default();
+    match cli::parse(args, &mut options) {
+        Command::Guard => guard(&options, closed),
+        Command::Help => print(cli::HELP),
+        Command::Version => print(concat!("bustd ", env!("CARGO_PKG_VERSION"), "\n")),
     }
 }
 
@@ -72,31 +78,28 @@ pub fn is_init() -> bool {
 }
 
 fn guard(options: &Options, closed: sys::Closed) -> c_int {
-    let Options { settings, no_daemon, sink, pidfile, root } = *options;
+    let Options { settings, no_daemon, sink, pidfile, root } = options;
     let tree = root.map_or_else(Tree::open_live, Tree::open_captured).unwrap_or_else(|error| {
-        let path = root.unwrap_or(c"/").to_bytes();
-        fail(EXIT_FAILURE, |line| {
-            line.quoted(path).text(": cannot open proc below it: ").text(describe(error))
-        })
+        let mut line = complaint();
+        line.quoted(root.unwrap_or(c"/").to_bytes()).text(": cannot open proc below it: ");
+        fail_with(EXIT_FAILURE, line.text(describe(error)))
     });
     if tree.live && read_own_pid(tree.proc.as_fd()) != Ok(getpid()) {
         // What it shows under a pid is not what we would signal there.
-        fail(EXIT_FAILURE, |line| line.text("/proc is not mounted, or another pid namespace's"));
+        fail(EXIT_FAILURE, "/proc is not mounted, or another pid namespace's");
     }
     let daemon = tree.live && !no_daemon && !settings.once && !is_init();
-    let parent = daemon.then(|| {
-        daemon::fork_and_leave()
-            .unwrap_or_else(|_| fail(EXIT_FAILURE, |line| line.text("cannot become a daemon")))
-    });
-    let pidfile = take_pidfile(pidfile, daemon);
-    let signals = sys::open_signals()
-        .unwrap_or_else(|_| fail(EXIT_FAILURE, |line| line.text("cannot receive signals (signalfd)")));
-    let log = open_log(sink, daemon || is_init() || closed.stderr);
+    let parent = daemon
+        .then(|| daemon::fork_and_leave().unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot become a daemon")));
+    let pidfile = take_pidfile(*pidfile, daemon);
+    let signals =
+        sys::open_signals().unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot receive signals (signalfd)"));
+    let log = open_log(*sink, daemon || is_init() || closed.stderr);
     let capabilities = match tree.live {
         true => Capabilities::acquire(&tree),
         false => Capabilities::of_captured(&tree),
     };
-    let mut monitor = Monitor::new(&tree, settings, capabilities, &signals, log);
+    let mut monitor = Monitor::new(&tree, *settings, capabilities, &signals, log);
     ARENA.seal();
     if tree.live && !settings.once {
         monitor.announce();
@@ -119,18 +122,21 @@ fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
     let path = asked.or_else(default)?;
     match Pidfile::create(path) {
         Ok(pidfile) => Some(pidfile),
-        Err(PidfileError::Held(pid)) => fail(EXIT_FAILURE, |line| {
+        Err(PidfileError::Held(pid)) => {
+            let mut line = complaint();
             line.text("already running");
             if let Some(pid) = pid {
                 line.text(" with pid ").number(pid);
             }
-            line.text(": it holds ").quoted(path.to_bytes())
-        }),
+            fail_with(EXIT_FAILURE, line.text(": it holds ").quoted(path.to_bytes()))
+        }
         // A system without /run does not have to have one for us.
         Err(PidfileError::Io(_)) if asked.is_none() => None,
-        Err(PidfileError::Io(errno)) => fail(EXIT_FAILURE, |line| {
-            line.text("--pidfile ").quoted(path.to_bytes()).text(": ").text(describe(errno.into()))
-        }),
+        Err(PidfileError::Io(errno)) => {
+            let mut line = complaint();
+            line.text("--pidfile ").quoted(path.to_bytes()).text(": ");
+            fail_with(EXIT_FAILURE, line.text(describe(errno.into())))
+        }
     }
 }
 
@@ -170,9 +176,20 @@ fn print(text: &str) -> c_int {
 }
 
 /// Says why on standard error and exits.
-fn fail(status: i32, build: impl FnOnce(&mut Line<[u8]>) -> &mut Line<[u8]>) -> ! {
-    let mut line = Line::<[u8; 640]>::default();
-    build(line.text("bustd: ")).end_line();
+fn fail(status: i32, why: &str) -> ! {
+    fail_with(status, complaint().text(why))
+}
+
+/// A line for [`fail_with`], begun.
+fn complaint() -> Line {
+    let mut line = Line::default();
+    line.text("bustd: ");
+    line
+}
+
+/// The same as [`fail`] with a longer story.
+fn fail_with(status: i32, line: &mut Line) -> ! {
+    line.end_line();
     let _ = rustix::io::write(sys::stderr(), line.as_bytes());
     sys::exit_now(status)
 }

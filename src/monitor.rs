@@ -10,7 +10,7 @@ use crate::log::{Line, Log};
 use crate::memory::{self, Meminfo, MeminfoFile};
 use crate::process::{Identity, Pid};
 use crate::psi::{Stall, StallWindow};
-use crate::survey::{Scope, Survey, TABLE, Writers, survey, survey_crowd, survey_writers};
+use crate::survey::{Scope, TABLE, Writers, survey, survey_crowd, survey_writers};
 use crate::sys::{self, Notice};
 use crate::verdict::{
     FLOOR_FULL_BP, FLOOR_SPAN_US, Levels, Limits, Readings, Rule, THRASH_REFAULT_PCT, Thrash, Urgency,
@@ -478,7 +478,8 @@ impl<'a> Monitor<'a> {
     /// Brings the table up to date; returns how many processes there are.
     fn survey(&mut self, mem: &Meminfo, now_us: u64) -> u32 {
         let scope = self.scope(mem, now_us);
-        let Survey { ranking, processes } = survey(self.tree.proc.as_fd(), &scope).unwrap_or_default();
+        let mut ranking = Ranking::default();
+        let processes = survey(self.tree.proc.as_fd(), &scope, &mut ranking).unwrap_or(0);
         self.table = ranking;
         let loss = self.loss(mem);
         if loss.shmem_kib > loss.whole_kib / 2 {

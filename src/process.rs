@@ -94,8 +94,7 @@ fn read_file<'b>(
     if text.is_empty() { Err(ReadError::Missing) } else { Ok(text) }
 }
 
-/// Room for any pid and the longest name, `/oom_score_adj`.
-fn path_of(pid: Pid, name: &str) -> Line<[u8; 32]> {
+fn path_of(pid: Pid, name: &str) -> Line {
     let mut path = Line::default();
     path.number(pid.as_raw_pid().unsigned_abs().into()).text(name);
     path

@@ -103,27 +103,23 @@ impl Scope<'_> {
     }
 }
 
-/// What a survey found.
-#[derive(Clone, Debug, Default)]
-pub struct Survey<const N: usize> {
-    /// The best candidates.
-    pub ranking: Ranking<N>,
-    /// Processes listed, kernel threads included.
-    pub processes: u32,
-}
-
 /// Lists every process and ranks those that could be chosen. One file each
 /// bounds what a process can score; more is read only of those that can still
-/// get in. A process that vanishes meanwhile is passed over.
+/// get in. A process that vanishes meanwhile is passed over. Returns how many
+/// were listed, kernel threads included.
 ///
 /// # Errors
 /// `/proc` cannot be listed.
-pub fn survey<const N: usize>(proc: BorrowedFd<'_>, scope: &Scope<'_>) -> Result<Survey<N>, ReadError> {
-    let mut found = Survey::default();
+pub fn survey<const N: usize>(
+    proc: BorrowedFd<'_>,
+    scope: &Scope<'_>,
+    ranking: &mut Ranking<N>,
+) -> Result<u32, ReadError> {
+    let mut processes = 0;
     let mut shared = LargestShared::default();
     let kin = Kin::read(proc, scope.own);
     let listed = process::list_processes(proc, &mut |pid| {
-        found.processes += 1;
+        processes += 1;
         if pid == Pid::INIT || scope.own == Some(pid) {
             return;
         }
@@ -132,9 +128,8 @@ pub fn survey<const N: usize>(proc: BorrowedFd<'_>, scope: &Scope<'_>) -> Result
         };
         shared.note(pid, &statm);
         let bound_kib = private_bound_kib(&statm, scope);
-        if let Some(candidate) = read_candidate(proc, pid, &statm, bound_kib, 0, scope, &kin, &found.ranking)
-        {
-            found.ranking.enter(candidate);
+        if let Some(candidate) = read_candidate(proc, pid, &statm, bound_kib, 0, scope, &kin, ranking) {
+            ranking.enter(candidate);
         }
     });
     listed?;
@@ -142,13 +137,12 @@ pub fn survey<const N: usize>(proc: BorrowedFd<'_>, scope: &Scope<'_>) -> Result
     // for certain only where nobody else maps half as much of anything.
     if let Some((pid, statm)) = shared.sole_mapper() {
         let bound_kib = whole_bound_kib(&statm, scope);
-        let ranking = &found.ranking;
         let candidate = read_candidate(proc, pid, &statm, bound_kib, u64::MAX, scope, &kin, ranking);
         if let Some(candidate) = candidate {
-            found.ranking.enter(candidate);
+            ranking.enter(candidate);
         }
     }
-    Ok(found)
+    Ok(processes)
 }
 
 /// The process's `statm`; `None` for kernel threads and what has vanished.
@@ -434,7 +428,7 @@ const MAX_FILES: usize = 256;
 /// system and so cannot hang on one.
 fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid) -> bool {
     let path = |name| {
-        let mut path = Line::<[u8; 32]>::default();
+        let mut path = Line::default();
         path.number(pid.as_raw_pid().unsigned_abs().into()).text(name);
         path
     };

@@ -151,7 +151,7 @@ proptest! {
     /// printable ASCII in quotes, and says exactly what the bytes were.
     #[test]
     fn quoted_text_is_printable_and_reversible(name in vec(1_u8..=255, 0..=15)) {
-        let mut line = Line::<[u8; 80]>::default();
+        let mut line = Line::default();
         line.quoted(&name);
         let quoted = line.as_bytes();
         prop_assert!(quoted.iter().all(|byte| matches!(byte, b' '..=b'~')));
@@ -185,7 +185,7 @@ proptest! {
         prop_assert_eq!(kfile::parse_hundredths(hundredths(small).as_bytes()), Some(small));
         let pid = process::parse_pid(signed.to_string().as_bytes());
         prop_assert_eq!(pid.map(Pid::as_raw_pid), Some(signed).filter(|&pid| pid > 0));
-        let mut line = Line::<[u8; 32]>::default();
+        let mut line = Line::default();
         line.number(number);
         prop_assert_eq!(kfile::parse_u64(line.as_bytes()), Some(number));
     }
@@ -689,12 +689,13 @@ proptest! {
                 shmem_growth_kib: 0,
                 now_us: NOW_US,
             };
-            let found = survey::<2>(dirs.proc.as_fd(), &scope).unwrap();
+            let mut ranking = Ranking::<2>::default();
+            let listed = survey(dirs.proc.as_fd(), &scope, &mut ranking).unwrap();
             let mut expected = candidates(&processes, &policy);
             rank(&mut expected);
             expected.truncate(2);
-            prop_assert_eq!(found.processes as usize, processes.len());
-            prop_assert_eq!(found.ranking.all().to_vec(), expected);
+            prop_assert_eq!(listed as usize, processes.len());
+            prop_assert_eq!(ranking.all().to_vec(), expected);
         }
     }
 
@@ -722,10 +723,10 @@ proptest! {
             let tree = Tree::new();
             processes.iter().for_each(|process| tree.add(process));
             let dirs = open(&tree);
-            (
-                survey::<2>(dirs.proc.as_fd(), scope).unwrap().ranking.all().to_vec(),
-                survey::<TABLE>(dirs.proc.as_fd(), scope).unwrap().ranking,
-            )
+            let (mut few, mut many) = (Ranking::<2>::default(), Ranking::<TABLE>::default());
+            survey(dirs.proc.as_fd(), scope, &mut few).unwrap();
+            survey(dirs.proc.as_fd(), scope, &mut many).unwrap();
+            (few.all().to_vec(), many)
         };
         let (_, table) = survey_of(&before, &scope);
         let (few, many) = survey_of(&after, &Scope { before: Some(&table), now_us: passed_us, ..scope });

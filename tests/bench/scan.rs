@@ -3,7 +3,7 @@
 use crate::clock::thread_cpu_ns;
 use bustd::kfile::Tree;
 use bustd::survey::{Scope, TABLE, survey};
-use bustd::victim::Policy;
+use bustd::victim::{Policy, Ranking};
 use bustd::{memory, sys};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, RawDir, openat};
@@ -48,8 +48,10 @@ pub fn scan_survey(proc: BorrowedFd<'_>) -> usize {
         shmem_growth_kib: 0,
         now_us: 0,
     };
-    let found = black_box(survey::<TABLE>(proc, &scope)).expect("survey");
-    found.processes as usize
+    let mut ranking = Ranking::<TABLE>::default();
+    let listed = survey(proc, &scope, &mut ranking).expect("survey");
+    black_box(ranking);
+    listed as usize
 }
 
 /// The least anything does that looks at every process: getdents(2) with room
