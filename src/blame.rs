@@ -136,7 +136,8 @@ pub fn accuse(ranked: &[Candidate], loss: &Loss, least_kib: u64) -> Accused {
         known_kib = known_kib.max(held.growth_kib);
         told_kib = told_kib.saturating_add(held.growth_kib);
     }
-    if loss.shmem_kib > known_kib {
+    // A process that fills a segment of its own has grown by nearly as much.
+    if loss.shmem_kib / 2 > known_kib {
         return Accused::Writer;
     }
     if loss.whole_kib.saturating_sub(told_kib) > known_kib {
@@ -306,6 +307,10 @@ mod tests {
         assert_eq!(accuse(&table, &filled, LEAST_KIB), Accused::Writer);
         let untold = Loss { whole_kib: 160 * MIB, shmem_kib: 0 };
         assert_eq!(accuse(&table, &untold, LEAST_KIB), Accused::Crowd);
+        // One that fills a segment of its own was read a moment before Shmem.
+        let segment =
+            ranked(std::vec![process(98, 98, "database", 52, 0), process(110, 110, "segment", 160, 155)]);
+        assert_eq!(known(accuse(&segment, &filled, LEAST_KIB)), (110, 1));
         // What is too little to be worth a kill is not looked into.
         let little = Loss { whole_kib: LEAST_KIB, shmem_kib: LEAST_KIB };
         assert_eq!(known(accuse(&table, &little, LEAST_KIB)), (98, 1));
