@@ -125,7 +125,7 @@ fn nobody_left_is_said_once() {
         // It looks again every second, and only silence tells of that.
         sleep(Duration::from_millis(2500));
         assert_eq!(journal.count("worth killing"), 1);
-        let mut victim = Eater::named("victim").start(&journal);
+        let mut victim = Eater::named("victim").start_guarded(&journal);
         journal.expect("\"victim\" died ");
         assert_eq!(victim.death(), Some(libc::SIGTERM));
         guard.send(Signal::USR1);
@@ -142,7 +142,7 @@ fn number_after(text: &str, label: &str) -> u64 {
 fn a_victim_that_goes_by_itself_is_not_signalled() {
     in_namespace(|| {
         let mut journal = Journal::new();
-        let mut victim = Eater::named("victim").start(&journal);
+        let mut victim = Eater::named("victim").start_guarded(&journal);
         let pusher = script("pusher", PUSHER);
         Guard::start(&journal, &[ASK, ONCE, &["--before-kill", &pusher]]).finish();
         journal.expect("killing pid");

@@ -48,7 +48,7 @@ fn a_log_whose_reader_has_gone_does_not_end_it() {
         }
         drop(reader);
         guard.send(Signal::PIPE);
-        let mut victim = Eater::named("victim").start(&journal);
+        let mut victim = Eater::named("victim").start_guarded(&journal);
         assert_eq!(victim.death(), Some(libc::SIGTERM));
         guard.end();
     });
@@ -71,7 +71,7 @@ fn a_log_file_that_may_not_grow_does_not_end_it() {
         // SAFETY: one system call.
         unsafe { command.pre_exec(limit_files) };
         let guard = Guard::spawn(command);
-        let mut victim = Eater::named("victim").start(&journal);
+        let mut victim = Eater::named("victim").start_guarded(&journal);
         assert_eq!(victim.death(), Some(libc::SIGTERM));
         guard.end();
     });
@@ -86,7 +86,7 @@ fn a_full_log_holds_up_no_kill_and_the_loss_is_told() {
         let mut command = bustd(&journal, &[ASK]);
         command.stderr(writer);
         let guard = Guard::spawn(command);
-        let mut victim = Eater::named("victim").start(&journal);
+        let mut victim = Eater::named("victim").start_guarded(&journal);
         assert_eq!(victim.death(), Some(libc::SIGTERM));
         // Only the guard can still be writing: two reads make room for it.
         let mut told = Vec::new();
@@ -133,7 +133,7 @@ fn a_terminal_that_stands_still_holds_up_no_kill() {
         let mut command = bustd(&journal, &[ASK]);
         command.stderr(slave);
         let guard = Guard::spawn(command);
-        let mut victim = Eater::named("victim").start(&journal);
+        let mut victim = Eater::named("victim").start_guarded(&journal);
         assert_eq!(victim.death(), Some(libc::SIGTERM));
         guard.end();
     });
@@ -158,7 +158,7 @@ fn a_terminal_that_stops_background_jobs_does_not_stop_it() {
         let mut command = bustd(&journal, &[ASK]);
         command.stderr(slave).process_group(0);
         let guard = Guard::spawn(command);
-        let mut victim = Eater::named("victim").start(&journal);
+        let mut victim = Eater::named("victim").start_guarded(&journal);
         assert_eq!(victim.death(), Some(libc::SIGTERM));
         guard.end();
     });

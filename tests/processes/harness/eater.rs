@@ -137,6 +137,19 @@ impl Plan {
 
     /// Starts it and waits until it holds all its memory.
     pub fn start(self, journal: &Journal) -> Eater {
+        let (eater, ready) = self.try_start(journal);
+        assert_eq!(ready, "ready\n", "an eater that does not get there");
+        eater
+    }
+
+    /// Starts it where a guard that would kill it is at work already, and may
+    /// do so before it holds all its memory.
+    pub fn start_guarded(self, journal: &Journal) -> Eater {
+        self.try_start(journal).0
+    }
+
+    /// Starts it, and waits for what it says when it is ready, or for its end.
+    fn try_start(self, journal: &Journal) -> (Eater, String) {
         let mut command = Role::Eater(&self).command();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(journal.pen());
         if let Some(group) = self.group {
@@ -146,11 +159,10 @@ impl Plan {
         let stdout = child.stdout.take().expect("piped");
         let mut ready = String::new();
         BufReader::new(stdout).read_line(&mut ready).expect("read");
-        assert_eq!(ready, "ready\n", "an eater that does not get there");
         if self.oom_score_adj != 0 {
             set_oom_score_adj(child.id(), self.oom_score_adj);
         }
-        Eater { name: self.name, child }
+        (Eater { name: self.name, child }, ready)
     }
 }
 
