@@ -6,12 +6,10 @@ use bustd::kfile::{parse_hundredths, parse_u64};
 use bustd::log::Sink;
 use bustd::monitor::Settings;
 use bustd::pattern::{GlobError, Globs};
+use bustd::sys::{self, Arguments};
 use bustd::verdict::{Amount, DEFAULT_PSI_BP, DEFAULT_SWAP, Limits, Pair};
 use bustd::victim::Policy;
 use core::ffi::CStr;
-use lexopt::{Arg, Parser};
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::OsStringExt;
 
 /// `--help`, on one screen.
 pub const HELP: &str = "\
@@ -115,51 +113,145 @@ enum Opt {
     Help,
 }
 
+impl Opt {
+    fn takes_value(self) -> bool {
+        use Opt::{DryRun, Help, KillPgroup, NoDaemon, Once, Verbose, Version};
+        !matches!(self, KillPgroup | DryRun | Once | NoDaemon | Verbose | Version | Help)
+    }
+}
+
 /// Letter, if any, and name of each option.
-const NAMES: [(Opt, char, &str); 19] = [
-    (Opt::Mem, 'm', "mem"),
-    (Opt::Swap, 's', "swap"),
-    (Opt::Psi, 'p', "psi"),
+const NAMES: [(Opt, u8, &str); 19] = [
+    (Opt::Mem, b'm', "mem"),
+    (Opt::Swap, b's', "swap"),
+    (Opt::Psi, b'p', "psi"),
     (Opt::Grace, NO_LETTER, "grace"),
     (Opt::Prefer, NO_LETTER, "prefer"),
     (Opt::Avoid, NO_LETTER, "avoid"),
-    (Opt::Unkillables, 'u', "unkillables"),
-    (Opt::KillPgroup, 'g', "kill-pgroup"),
+    (Opt::Unkillables, b'u', "unkillables"),
+    (Opt::KillPgroup, b'g', "kill-pgroup"),
     (Opt::BeforeKill, NO_LETTER, "before-kill"),
     (Opt::OnKill, NO_LETTER, "on-kill"),
     (Opt::DryRun, NO_LETTER, "dry-run"),
     (Opt::Once, NO_LETTER, "once"),
     (Opt::Root, NO_LETTER, "root"),
-    (Opt::NoDaemon, 'n', "no-daemon"),
+    (Opt::NoDaemon, b'n', "no-daemon"),
     (Opt::Pidfile, NO_LETTER, "pidfile"),
     (Opt::Log, NO_LETTER, "log"),
-    (Opt::Verbose, 'V', "verbose"),
+    (Opt::Verbose, b'V', "verbose"),
     (Opt::Version, NO_LETTER, "version"),
-    (Opt::Help, 'h', "help"),
+    (Opt::Help, b'h', "help"),
 ];
 
 /// No argument holds a NUL.
-const NO_LETTER: char = '\0';
+const NO_LETTER: u8 = 0;
 
 fn shown(text: &[u8]) -> &[u8] {
     &text[..text.len().min(SHOWN_LEN)]
 }
 
-fn refuse(option: &str, value: Option<&[u8]>, what: &str) -> ! {
+fn refuse(option: &str, value: Option<&CStr>, what: &str) -> ! {
     let mut line = complaint();
     line.text("--").text(option);
     if let Some(value) = value {
-        line.text(" ").quoted(shown(value));
+        line.text(" ").quoted(shown(value.to_bytes()));
     }
     fail_with(EXIT_USAGE, line.text(": ").text(what))
 }
 
+/// One element of the command line.
+enum Arg {
+    /// The `x` of `-x`.
+    Letter(u8),
+    /// The `name` of `--name`.
+    Name(&'static [u8]),
+    /// Anything else.
+    Value(&'static CStr),
+}
+
+/// Reads a command line as getopt_long(3) does, less abbreviated names.
+struct Reader {
+    args: Arguments,
+    /// Behind the letter just read: its value or further letters.
+    letters: &'static CStr,
+    /// Behind the name just read, as in `--name=value`.
+    attached: Option<&'static CStr>,
+    /// Past `--`.
+    only_values: bool,
+}
+
+impl Reader {
+    fn next(&mut self) -> Option<Arg> {
+        loop {
+            if let Some(&letter) = self.letters.to_bytes().first() {
+                self.letters = sys::c_suffix(self.letters, 1);
+                return Some(Arg::Letter(letter));
+            }
+            let arg = self.args.next()?;
+            match arg.to_bytes() {
+                [b'-', ..] if self.only_values => return Some(Arg::Value(arg)),
+                b"--" => self.only_values = true,
+                [b'-', b'-', name @ ..] => {
+                    let len = name.iter().position(|&byte| byte == b'=');
+                    self.attached = len.map(|len| sys::c_suffix(arg, b"--=".len() + len));
+                    return Some(Arg::Name(&name[..len.unwrap_or(name.len())]));
+                }
+                [b'-', _, ..] => self.letters = sys::c_suffix(arg, 1),
+                _ => return Some(Arg::Value(arg)),
+            }
+        }
+    }
+
+    /// What stands behind the option's equals sign.
+    fn after_equals(&self) -> Option<&'static CStr> {
+        match self.letters.to_bytes() {
+            [b'=', ..] => Some(sys::c_suffix(self.letters, 1)),
+            _ => self.attached,
+        }
+    }
+
+    /// The value of the option just read: attached, or else the next argument.
+    fn value(&mut self) -> Option<&'static CStr> {
+        let attached = self.after_equals().or((!self.letters.is_empty()).then_some(self.letters));
+        self.letters = c"";
+        self.attached = None;
+        attached.or_else(|| self.args.next())
+    }
+
+    /// The next option and its name; `None` after the last.
+    fn next_option(&mut self) -> Option<(Opt, &'static str)> {
+        let arg = self.next()?;
+        let known = NAMES.iter().find(|known| match arg {
+            Arg::Letter(letter) => known.1 == letter,
+            Arg::Name(name) => known.2.as_bytes() == name,
+            Arg::Value(_) => false,
+        });
+        if let Some(&(option, _, name)) = known {
+            if !option.takes_value()
+                && let Some(value) = self.after_equals()
+            {
+                refuse(name, Some(value), "takes no value");
+            }
+            return Some((option, name));
+        }
+        let mut line = complaint();
+        let what = match arg {
+            Arg::Letter(letter) => line.text("-").escaped(&[letter]).text(UNKNOWN),
+            Arg::Name(name) => line.text("--").escaped(shown(name)).text(UNKNOWN),
+            Arg::Value(value) => line.quoted(shown(value.to_bytes())).text(": unexpected argument"),
+        };
+        fail_with(EXIT_USAGE, what.text(", see --help"))
+    }
+}
+
+const UNKNOWN: &str = ": unknown option";
+
 /// Parses the command line, less the program's name, into `options`.
-pub fn parse(args: Vec<OsString>, options: &mut Options) -> Command {
-    let mut parser = Parser::from_args(args);
+pub fn parse(args: Arguments, options: &mut Options) -> Command {
+    let mut reader = Reader { args, letters: c"", attached: None, only_values: false };
     let Options { settings, no_daemon, sink, pidfile, root } = options;
     let mut given = 0_u32;
-    while let Some((option, name)) = next_option(&mut parser) {
+    while let Some((option, name)) = reader.next_option() {
         let bit = 1 << option as u32;
         if given & bit != 0 {
             refuse(name, None, "given twice");
@@ -171,16 +263,12 @@ pub fn parse(args: Vec<OsString>, options: &mut Options) -> Command {
             Opt::Once => settings.once = true,
             Opt::NoDaemon => *no_daemon = true,
             Opt::Verbose => settings.verbose = true,
-            Opt::Version => return alone(&mut parser, name, Command::Version),
-            Opt::Help => return alone(&mut parser, name, Command::Help),
+            // The rest of the line is not read.
+            Opt::Version => return Command::Version,
+            Opt::Help => return Command::Help,
             _ => {
-                // Not Parser::value, whose error is a formatted text.
-                let value = match parser.optional_value() {
-                    None => parser.try_raw_args().and_then(|mut rest| rest.next()),
-                    attached => attached,
-                };
-                let Some(value) = value else { refuse(name, None, "needs a value") };
-                let value: &'static [u8] = value.into_vec().leak();
+                let Some(text) = reader.value() else { refuse(name, None, "needs a value") };
+                let value = text.to_bytes();
                 let taken = match option {
                     Opt::Mem => parse_pair(value, Zero::Refused).map(|pair| settings.limits.mem = Some(pair)),
                     Opt::Swap => parse_pair(value, Zero::Allowed).map(|pair| settings.limits.swap = pair),
@@ -190,63 +278,21 @@ pub fn parse(args: Vec<OsString>, options: &mut Options) -> Command {
                     Opt::Prefer => parse_globs(value, &mut settings.policy.prefer),
                     Opt::Avoid => parse_globs(value, &mut settings.policy.avoid),
                     Opt::Unkillables => parse_globs(value, &mut settings.policy.unkillables),
-                    Opt::BeforeKill => parse_program(value, &mut settings.before_kill),
-                    Opt::OnKill => parse_program(value, &mut settings.on_kill),
-                    Opt::Pidfile => parse_path(value, Relative::Refused, pidfile),
-                    _ => parse_path(value, Relative::Allowed, root),
+                    Opt::BeforeKill => parse_program(text, &mut settings.before_kill),
+                    Opt::OnKill => parse_program(text, &mut settings.on_kill),
+                    Opt::Pidfile => parse_path(text, Relative::Refused, pidfile),
+                    _ => parse_path(text, Relative::Allowed, root),
                 };
                 if let Err(what) = taken {
-                    refuse(name, Some(value), what);
+                    refuse(name, Some(text), what);
                 }
             }
         }
     }
     if *sink == Some(Sink::Stderr) && !*no_daemon && !settings.once && root.is_none() && !crate::is_init() {
-        refuse("log", Some(b"stderr"), "a daemon has none, add --no-daemon");
+        refuse("log", Some(c"stderr"), "a daemon has none, add --no-daemon");
     }
     Command::Guard
-}
-
-/// What an option asks for that leaves the rest of the line unread.
-fn alone(parser: &mut Parser, name: &str, command: Command) -> Command {
-    match parser.next() {
-        Err(lexopt::Error::UnexpectedValue { value, .. }) => {
-            refuse(name, Some(&value.into_vec()), "takes no value")
-        }
-        _ => command,
-    }
-}
-
-/// The next option and its name; `None` after the last.
-fn next_option(parser: &mut Parser) -> Option<(Opt, &'static str)> {
-    let mut line = complaint();
-    match parser.next() {
-        Ok(None) => return None,
-        Ok(Some(Arg::Short(letter))) => {
-            if let Some(&(option, _, name)) = NAMES.iter().find(|known| known.1 == letter) {
-                return Some((option, name));
-            }
-            line.text("-").escaped(letter.encode_utf8(&mut [0; 4]).as_bytes());
-            line.text(": unknown option, see --help");
-        }
-        Ok(Some(Arg::Long(long))) => {
-            if let Some(&(option, _, name)) = NAMES.iter().find(|known| known.2 == long) {
-                return Some((option, name));
-            }
-            line.text("--").escaped(shown(long.as_bytes())).text(": unknown option, see --help");
-        }
-        Ok(Some(Arg::Value(value))) => {
-            line.quoted(shown(&value.into_vec())).text(": unexpected argument, see --help");
-        }
-        Err(lexopt::Error::UnexpectedValue { option, value }) => {
-            line.escaped(shown(option.as_bytes())).text(" ").quoted(shown(&value.into_vec()));
-            line.text(": takes no value");
-        }
-        Err(_) => {
-            line.text("the command line cannot be understood, see --help");
-        }
-    }
-    fail_with(EXIT_USAGE, &mut line)
 }
 
 /// May both limits be zero?
@@ -336,26 +382,27 @@ enum Relative {
     Refused,
 }
 
-fn parse_path(text: &[u8], relative: Relative, slot: &mut Option<&'static CStr>) -> Result<(), &'static str> {
-    match text.first() {
+fn parse_path(
+    text: &'static CStr,
+    relative: Relative,
+    slot: &mut Option<&'static CStr>,
+) -> Result<(), &'static str> {
+    match text.to_bytes().first() {
         None => return Err("the path is empty"),
         Some(b'/') => {}
         Some(_) if relative == Relative::Allowed => {}
         Some(_) => return Err("not an absolute path"),
     }
-    // No argument holds a NUL.
-    let path = CString::new(text).map_err(|_| "not a path")?;
-    *slot = Some(Box::leak(path.into_boxed_c_str()));
+    *slot = Some(text);
     Ok(())
 }
 
-fn parse_program(text: &[u8], slot: &mut Option<&'static CStr>) -> Result<(), &'static str> {
+fn parse_program(text: &'static CStr, slot: &mut Option<&'static CStr>) -> Result<(), &'static str> {
     use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
     parse_path(text, Relative::Refused, slot)?;
-    let path = slot.unwrap_or_default();
-    let is_file = statat(CWD, path, AtFlags::empty())
+    let is_file = statat(CWD, text, AtFlags::empty())
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-    if is_file && accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()).is_ok() {
+    if is_file && accessat(CWD, text, Access::EXEC_OK, AtFlags::empty()).is_ok() {
         Ok(())
     } else {
         Err("not an executable file")

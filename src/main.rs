@@ -1,7 +1,8 @@
 //! bustd, the program: start-up in order, then the loop.
 //!
 //! The entry point is C's, so that the standard library's own start-up code,
-//! which needs a heap and threads, is not linked.
+//! which needs a heap and threads, is not linked. Nothing else of that library
+//! is used: there is no heap.
 #![no_main]
 #![deny(unsafe_code)]
 
@@ -20,22 +21,9 @@ use core::ffi::{CStr, c_char, c_int};
 use daemon::{DEFAULT_PIDFILE, Pidfile, PidfileError};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::process::getpid;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-
-/// The longest command line taken, in bytes.
-const MAX_COMMAND_LINE: usize = 16 * 1024;
-/// No option can be repeated, so a valid line has fewer arguments, and one that
-/// is not valid goes wrong before this many.
-const MAX_ARGS: usize = 64;
-/// Each argument is copied twice or three times on its way. No larger, for
-/// before Linux 4.4 locked memory is resident as a whole. Less the few hundred
-/// bytes of other statics, so that together they end with a page: the linker
-/// would move a remainder to a page of its own, in the file too.
-const ARENA_LEN: usize = 4 * MAX_COMMAND_LINE - 1024;
 
 #[global_allocator]
-static ARENA: sys::Arena<ARENA_LEN> = sys::Arena::new();
+static NO_HEAP: sys::NoHeap = sys::NoHeap;
 
 /// Exit status for a bad command line.
 const EXIT_USAGE: i32 = 2;
@@ -50,20 +38,10 @@ const EXIT_FAILURE: i32 = 1;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     let closed = sys::fill_standard_streams();
-    let mut args = Vec::with_capacity(MAX_ARGS);
-    let mut left = MAX_COMMAND_LINE;
-    for at in 0..usize::try_from(argc).unwrap_or(0).min(MAX_ARGS) {
-        // SAFETY: `at` is below argc, and each argument is a C string.
-        let arg = unsafe { CStr::from_ptr(*argv.add(at)) }.to_bytes();
-        if arg.len() > left {
-            fail(EXIT_USAGE, "the command line is longer than 16 KiB");
-        }
-        left -= arg.len();
-        // The first is the program's name.
-        if at > 0 {
-            args.push(OsString::from_vec(arg.to_vec()));
-        }
-    }
+    // SAFETY: as main(3) is given them, and they stay as long as the process.
+    let mut args = unsafe { sys::Arguments::new(argc, argv) };
+    // The first is the program's name.
+    args.next();
     let mut options = Options::default();
     match cli::parse(args, &mut options) {
         Command::Guard => guard(&options, closed),
@@ -100,7 +78,6 @@ fn guard(options: &Options, closed: sys::Closed) -> c_int {
         false => Capabilities::of_captured(&tree),
     };
     let mut monitor = Monitor::new(&tree, *settings, capabilities, &signals, log);
-    ARENA.seal();
     if tree.live && !settings.once {
         monitor.announce();
     }

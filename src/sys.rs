@@ -2,9 +2,7 @@
 //! with the reason it is sound.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_long};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -12,60 +10,58 @@ use rustix::process::Pid;
 
 // ---------------------------------------------------------------- the heap
 
-/// A heap for start-up only: memory is handed out once, from a static array,
-/// and taken back never. After [`seal`](Self::seal) there is no heap.
-pub struct Arena<const BYTES: usize> {
-    memory: UnsafeCell<[u8; BYTES]>,
-    used: AtomicUsize,
-    sealed: AtomicBool,
-}
+/// There is none: whoever asks for memory, a library say, gets nothing.
+pub struct NoHeap;
 
-// SAFETY: `used` hands every byte of `memory` to one caller only.
-unsafe impl<const BYTES: usize> Sync for Arena<BYTES> {}
-
-impl<const BYTES: usize> Default for Arena<BYTES> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<const BYTES: usize> Arena<BYTES> {
-    /// An unused arena. It lies in .bss: pages never used are never resident.
-    pub const fn new() -> Self {
-        Self {
-            memory: UnsafeCell::new([0; BYTES]),
-            used: AtomicUsize::new(0),
-            sealed: AtomicBool::new(false),
-        }
-    }
-
-    /// Ends allocation: from here on it is a bug, which aborts where assertions
-    /// are on and is refused where they are not.
-    pub fn seal(&self) {
-        self.sealed.store(true, Ordering::Relaxed);
-    }
-}
-
-// SAFETY: returned blocks are aligned, in bounds and never handed out twice.
-unsafe impl<const BYTES: usize> GlobalAlloc for Arena<BYTES> {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if self.sealed.load(Ordering::Relaxed) {
-            debug_assert!(false, "allocation after start-up");
-            return core::ptr::null_mut();
-        }
-        let base: *mut u8 = self.memory.get().cast();
-        let mut block = core::ptr::null_mut();
-        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            let start = (base as usize).checked_add(used)?.checked_next_multiple_of(layout.align())?;
-            let end = (start - base as usize).checked_add(layout.size())?;
-            // SAFETY: `end`, and so the start, lies within the array.
-            block = (end <= BYTES).then(|| unsafe { base.add(start - base as usize) })?;
-            Some(end)
-        });
-        block
+// SAFETY: no memory is ever handed out.
+unsafe impl GlobalAlloc for NoHeap {
+    unsafe fn alloc(&self, _layout: Layout) -> *mut u8 {
+        debug_assert!(false, "an allocation");
+        core::ptr::null_mut()
     }
 
     unsafe fn dealloc(&self, _block: *mut u8, _layout: Layout) {}
+}
+
+// ------------------------------------------------------- the command line
+
+/// What is left of the command line, in order.
+pub struct Arguments {
+    argv: *const *const c_char,
+    left: usize,
+}
+
+impl Arguments {
+    /// All of them, the program's name first.
+    ///
+    /// # Safety
+    /// `argv` holds `argc` NUL-terminated strings that are never written to or
+    /// freed, as main(3) is given them.
+    pub unsafe fn new(argc: c_int, argv: *const *const c_char) -> Self {
+        Self { argv, left: usize::try_from(argc).unwrap_or(0) }
+    }
+}
+
+impl Iterator for Arguments {
+    type Item = &'static CStr;
+
+    fn next(&mut self) -> Option<&'static CStr> {
+        self.left = self.left.checked_sub(1)?;
+        // SAFETY: there is one more, by the promise made to `new`; one past the
+        // last may be pointed to.
+        unsafe {
+            let arg = *self.argv;
+            self.argv = self.argv.add(1);
+            Some(CStr::from_ptr(arg))
+        }
+    }
+}
+
+/// What follows the first `len` bytes of `text`, of which there must be as many.
+pub fn c_suffix(text: &CStr, len: usize) -> &CStr {
+    assert!(len <= text.count_bytes());
+    // SAFETY: the end of a C string is one, the empty end included.
+    unsafe { CStr::from_ptr(text.as_ptr().add(len)) }
 }
 
 // -------------------------------------------------------------- files

@@ -84,7 +84,7 @@ fn nothing_is_allocated_after_start_up() {
         let strace = Guard::spawn(strace);
         journal.expect("watching");
 
-        let mut victim = Eater::named("victim").on_term(OnTerm::Ignore).start(&journal);
+        let mut victim = Eater::named("victim").on_term(OnTerm::Ignore).start_guarded(&journal);
         for line in ["killing", "before", "victim: SIGTERM", "of SIGKILL", "after"] {
             journal.expect(line);
         }

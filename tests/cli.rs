@@ -165,7 +165,7 @@ fn values_are_needed_once_and_only_where_they_belong() {
         assert_refused(&[format!("--{name}=x")], &format!("--{name} \"x\": takes no value"));
         assert_refused(&[format!("--{name}=")], &format!("--{name} \"\": takes no value"));
     }
-    assert_refused(&["-V=x"], "-V \"x\": takes no value");
+    assert_refused(&["-V=x"], "--verbose \"x\": takes no value");
 }
 
 #[test]
@@ -194,10 +194,10 @@ fn what_is_not_text_is_escaped() {
     assert_refused(&["-p5\n\x1b[31m\"\\"], &format!(r#"--psi "5\x0a\x1b[31m\"\\": {percentage}"#));
     assert_refused(&[bytes(b"\xfe")], r#""\xfe": unexpected argument, see --help"#);
     assert_refused(&["--a\nb"], r"--a\x0ab: unknown option, see --help");
-    // The parser hands us names as text, with U+FFFD for what is none.
-    assert_refused(&[bytes(b"--ps\xff")], r"--ps\xef\xbf\xbd: unknown option, see --help");
-    assert_refused(&[bytes(b"-\xff")], r"-\xef\xbf\xbd: unknown option, see --help");
-    assert_refused(&["-é"], r"-\xc3\xa9: unknown option, see --help");
+    assert_refused(&[bytes(b"--ps\xff")], r"--ps\xff: unknown option, see --help");
+    // A letter is a byte.
+    assert_refused(&[bytes(b"-\xff")], r"-\xff: unknown option, see --help");
+    assert_refused(&["-é"], r"-\xc3: unknown option, see --help");
 }
 
 /// However long and odd a value is, its line says what is wrong with it.
@@ -221,9 +221,8 @@ fn long_values_leave_room_for_the_reason() {
     }
     // More than there is room for: still a line, not a crash.
     refusal(&vec!["extra".into(); 100_000]);
-    let too_long = "bustd: the command line is longer than 16 KiB\n";
-    assert_eq!(refusal(&["--psi".into(), "9".repeat(125_000).into()]), too_long);
-    assert_eq!(refusal(&vec!["-V".repeat(500).into(); 60]), too_long);
+    let said = refusal(&["--psi".into(), "9".repeat(125_000).into()]);
+    assert!(said.ends_with("9\": not a percentage above 0 and up to 100\n"), "{said}");
 }
 
 #[test]
