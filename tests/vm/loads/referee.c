@@ -46,6 +46,10 @@ static struct canary *canary;
 static void report(const char *who, const char *what)
 {
 	long long t = now_us();
+	size_t length = strlen(who);
+	/* Those that give their name have it once. */
+	if (strncmp(what, who, length) == 0 && strncmp(what + length, ": ", 2) == 0)
+		what += length + 2;
 	say("[%lld.%02lld] %s: %s\n", t / 1000000, t / 10000 % 100, who, what);
 }
 
