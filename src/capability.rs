@@ -66,6 +66,7 @@ impl Capabilities {
     }
 
     /// Asks the running kernel for everything.
+    #[inline(never)]
     pub fn acquire(tree: &Tree) -> Self {
         let pidfd = sys::probe_pidfd();
         let release = pidfd && sys::probe_process_mrelease();

@@ -2,7 +2,7 @@
 //! without a shell, bounded in time, never waited for.
 
 use crate::kill::end_child;
-use crate::line::Line;
+use crate::line::{Joined, Line};
 use crate::process::Pid;
 use crate::sys::{self, Inherited};
 use crate::verdict::Rule;
@@ -68,14 +68,17 @@ impl Children {
         now_us: u64,
     ) -> Result<(), Errno> {
         let place = self.free_place()?;
-        let mut variables: [Line; 5] = Default::default();
-        let [pid, uid, comm, stake, cause] = &mut variables;
-        pid.text("BUSTD_PID=").number(victim.id.pid.as_raw_pid().unsigned_abs().into());
-        uid.text("BUSTD_UID=").number(victim.uid.into());
+        let numbers = [
+            Joined::with_number("BUSTD_PID=", victim.id.pid.as_raw_pid().unsigned_abs().into()),
+            Joined::with_number("BUSTD_UID=", victim.uid.into()),
+            Joined::with_number("BUSTD_STAKE_KIB=", victim.stake_kib),
+        ];
+        let cause = Joined::new([b"BUSTD_RULE=", rule.name().as_bytes()]);
+        let mut comm = Line::default();
         comm.text("BUSTD_COMM=").escaped(victim.kind.comm.as_bytes());
-        stake.text("BUSTD_STAKE_KIB=").number(victim.stake_kib);
-        cause.text("BUSTD_RULE=").text(rule.name());
-        let pid = sys::spawn(program, &variables.each_ref().map(|line| line.as_cstr()), inherited)?;
+        let [pid, uid, stake] = numbers.each_ref().map(Joined::as_cstr);
+        let variables = [pid, uid, comm.as_cstr(), stake, cause.as_cstr()];
+        let pid = sys::spawn(program, &variables, inherited)?;
         *place = Some(Child { pid, purpose, until_us: now_us + TIMEOUT_US });
         Ok(())
     }

@@ -48,17 +48,7 @@ impl Line {
 
     /// Appends a decimal number.
     pub fn number(&mut self, number: u64) -> &mut Self {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        let mut rest = number;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                return self.bytes(&digits[at..]);
-            }
-        }
+        self.bytes(digits(number, &mut [0; DIGITS]))
     }
 
     /// Appends a decimal number with its sign if it is negative.
@@ -136,6 +126,58 @@ impl Line {
     }
 }
 
+/// The most decimal digits a u64 has.
+pub const DIGITS: usize = 20;
+
+/// Writes a decimal number into `buf` and returns the part it takes.
+pub fn digits(number: u64, buf: &mut [u8; DIGITS]) -> &[u8] {
+    let mut at = buf.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        buf[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            return &buf[at..];
+        }
+    }
+}
+
+/// Room for what is joined: the longest, a number in the environment, takes 36.
+const JOINED_CAPACITY: usize = 40;
+
+/// A path or an environment string of two parts, on the stack of who asks the
+/// kernel: a [`Line`] there would be most of what is read into.
+pub struct Joined([u8; JOINED_CAPACITY]);
+
+impl Joined {
+    /// Joins two parts without NULs; what does not fit is cut off.
+    #[inline(never)]
+    pub fn new(parts: [&[u8]; 2]) -> Self {
+        let mut bytes = [0; JOINED_CAPACITY];
+        let mut len = 0;
+        for part in parts {
+            for &byte in part {
+                if len < JOINED_CAPACITY - 1 {
+                    bytes[len] = byte;
+                    len += 1;
+                }
+            }
+        }
+        Self(bytes)
+    }
+
+    /// Joins a text and a number.
+    pub fn with_number(text: &str, number: u64) -> Self {
+        Self::new([text.as_bytes(), digits(number, &mut [0; DIGITS])])
+    }
+
+    /// Both parts with their ending NUL.
+    pub fn as_cstr(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +200,16 @@ mod tests {
     fn untrusted_bytes_are_escaped() {
         assert_eq!(text(|l| l.quoted(b"a\n\"\\\x1b[\xff\x00")), r#""a\x0a\"\\\x1b[\xff\x00""#);
         assert_eq!(text(|l| l.bytes(b"ab\0cd")), "ab");
+    }
+
+    #[test]
+    fn two_parts_are_joined() {
+        assert_eq!(
+            Joined::with_number("BUSTD_STAKE_KIB=", u64::MAX).as_cstr(),
+            c"BUSTD_STAKE_KIB=18446744073709551615"
+        );
+        let cut = Joined::new([b"zram0000000000000000000000000000000000", b"/mm_stat"]);
+        assert_eq!(cut.as_cstr(), c"zram0000000000000000000000000000000000/");
     }
 
     #[test]

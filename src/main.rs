@@ -55,6 +55,7 @@ pub fn is_init() -> bool {
     getpid().is_init()
 }
 
+#[inline(never)]
 fn guard(options: &Options, closed: sys::Closed) -> c_int {
     let Options { settings, no_daemon, sink, pidfile, root } = options;
     let tree = root.map_or_else(Tree::open_live, Tree::open_captured).unwrap_or_else(|error| {
@@ -72,12 +73,12 @@ fn guard(options: &Options, closed: sys::Closed) -> c_int {
     let pidfile = take_pidfile(*pidfile, daemon);
     let signals =
         sys::open_signals().unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot receive signals (signalfd)"));
-    let log = open_log(*sink, daemon || is_init() || closed.stderr);
+    let mut log = open_log(*sink, daemon || is_init() || closed.stderr);
     let capabilities = match tree.live {
         true => Capabilities::acquire(&tree),
         false => Capabilities::of_captured(&tree),
     };
-    let mut monitor = Monitor::new(&tree, *settings, capabilities, &signals, log);
+    let mut monitor = Monitor::new(&tree, *settings, capabilities, &signals, &mut log);
     if tree.live && !settings.once {
         monitor.announce();
     }
@@ -94,6 +95,7 @@ fn guard(options: &Options, closed: sys::Closed) -> c_int {
 }
 
 /// Takes the pidfile that was asked for, or root's daemon's own if it can be.
+#[inline(never)]
 fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
     let default = || (daemon && rustix::process::geteuid().is_root()).then_some(DEFAULT_PIDFILE);
     let path = asked.or_else(default)?;
@@ -118,6 +120,7 @@ fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
 }
 
 /// Opens the sink that was asked for; else the first that somebody can read.
+#[inline(never)]
 fn open_log(asked: Option<Sink>, stderr_unread: bool) -> Log {
     match asked {
         Some(sink) => Log::open(sink),

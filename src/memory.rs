@@ -2,7 +2,7 @@
 //! on zram is really worth. One internal unit: KiB.
 
 use crate::kfile::{self, ReadError, Tree};
-use crate::line::Line;
+use crate::line::Joined;
 use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -313,8 +313,7 @@ pub fn read_swaps(tree: &Tree) -> Result<Swaps, ReadError> {
 
 fn read_zram(tree: &Tree, name: &[u8]) -> Option<Zram> {
     let block = kfile::open_dir(tree.sys.as_ref()?.as_fd(), c"block").ok()?;
-    let mut path = Line::default();
-    path.bytes(name).text("/mm_stat");
+    let path = Joined::new([name, b"/mm_stat"]);
     let mut buf = [0; 256];
     parse_zram_mm_stat(kfile::read_small(block.as_fd(), path.as_cstr(), &mut buf).ok()?)
 }

@@ -10,7 +10,7 @@ use crate::log::{Line, Log};
 use crate::memory::{self, Meminfo, MeminfoFile};
 use crate::process::{Identity, Pid};
 use crate::psi::{Stall, StallWindow};
-use crate::survey::{Scope, TABLE, Writers, survey, survey_crowd, survey_writers};
+use crate::survey::{Known, Scope, TABLE, Writers, survey, survey_crowd, survey_writers};
 use crate::sys::{self, Notice};
 use crate::verdict::{
     FLOOR_FULL_BP, FLOOR_SPAN_US, Levels, Limits, Readings, Rule, THRASH_REFAULT_PCT, Thrash, Urgency,
@@ -146,7 +146,7 @@ pub struct Monitor<'a> {
     settings: Settings<'a>,
     capabilities: Capabilities,
     signals: &'a OwnedFd,
-    log: Log,
+    log: &'a mut Log,
     own: Pid,
     page_kib: u64,
     meminfo: MeminfoFile,
@@ -179,12 +179,14 @@ pub struct Monitor<'a> {
 
 impl<'a> Monitor<'a> {
     /// A guard over `tree`.
+    // Out of line, for its parts to be off the stack once they are put together.
+    #[inline(never)]
     pub fn new(
         tree: &'a Tree,
         mut settings: Settings<'a>,
         capabilities: Capabilities,
         signals: &'a OwnedFd,
-        log: Log,
+        log: &'a mut Log,
     ) -> Self {
         settings.policy.only_uid = capabilities.only_uid;
         settings.dry_run |= !tree.live;
@@ -231,6 +233,7 @@ impl<'a> Monitor<'a> {
         }
     }
 
+    #[inline(never)]
     fn wait(&self, sleep_us: u64) -> Woken {
         // A group is waited for by looking: its leader's end is not the end.
         let victim = self.underway.as_ref().filter(|underway| underway.kill.is_of_one());
@@ -251,6 +254,7 @@ impl<'a> Monitor<'a> {
     }
 
     /// One turn: what happened, what it means, what to do about it.
+    #[inline(never)]
     fn step(&mut self, woken: Woken, now_us: u64) -> Next {
         if woken.trigger_gone {
             self.capabilities.trigger = Err(rustix::io::Errno::NODEV);
@@ -272,17 +276,15 @@ impl<'a> Monitor<'a> {
         self.end_overdue_children(now_us);
         self.idle = false;
         let look = self.look(woken.trigger_fired, now_us);
-        let sleep_us = match (self.underway.take(), look) {
-            (Some(underway), Look::Whole(readings, levels)) => {
-                self.pursue(underway, Some((readings, levels)), now_us)
-            }
-            (Some(underway), _) => self.pursue(underway, None, now_us),
-            (None, Look::Whole(readings, levels)) => self.judge(&readings, &levels, now_us),
-            (None, Look::Plenty { headroom_kib }) => {
+        let sleep_us = match (&look, self.underway.is_some()) {
+            (Look::Whole(readings, levels), true) => self.pursue(Some((readings, levels)), now_us),
+            (_, true) => self.pursue(None, now_us),
+            (Look::Whole(readings, levels), false) => self.judge(readings, levels, now_us),
+            (&Look::Plenty { headroom_kib }, false) => {
                 self.leave_low();
                 self.healthy_sleep_us(headroom_kib, 0, now_us)
             }
-            (None, Look::Unreadable) => {
+            (Look::Unreadable, false) => {
                 self.say_unreadable();
                 IDLE_SLEEP_US
             }
@@ -312,6 +314,7 @@ impl<'a> Monitor<'a> {
         }
     }
 
+    #[inline(never)]
     fn read_all(&mut self, now_us: u64) -> Option<(Readings, Levels)> {
         let proc = self.tree.proc.as_fd();
         let mem = self.meminfo.read(proc).ok()?;
@@ -346,6 +349,7 @@ impl<'a> Monitor<'a> {
         Some((readings, levels))
     }
 
+    #[inline(never)]
     fn read_swap_free_kib(&self, mem: &Meminfo) -> u64 {
         if mem.swap_total_kib == 0 {
             return 0;
@@ -359,6 +363,7 @@ impl<'a> Monitor<'a> {
 
     // -------------------------------------------------------- judgement
 
+    #[inline(never)]
     fn judge(&mut self, readings: &Readings, levels: &Levels, now_us: u64) -> u64 {
         self.watch(&readings.mem, levels, now_us);
         match decide(readings, levels) {
@@ -407,6 +412,7 @@ impl<'a> Monitor<'a> {
 
     /// Did the processors do next to nothing during the last second? Then what
     /// fills memory from now on wakes us, where the kernel lets it.
+    #[inline(never)]
     fn is_idle(&mut self, now_us: u64) -> bool {
         let Ok(busy_us) = memory::read_busy_us(self.tree.proc.as_fd()) else {
             return false;
@@ -461,26 +467,32 @@ impl<'a> Monitor<'a> {
         Loss { whole_kib: taken.growth_kib(taken_kib(mem)), shmem_kib: shmem.growth_kib(mem.shmem_kib) }
     }
 
-    fn scope<'s>(&'s self, mem: &Meminfo, now_us: u64) -> Scope<'s> {
+    fn scope<'s>(&self, mem: &Meminfo, set_aside: &'s [Option<Identity>], now_us: u64) -> Scope<'s>
+    where
+        'a: 's,
+    {
         Scope {
             policy: self.settings.policy,
             total_kib: mem.whole_kib(),
             swap_used_kib: mem.swap_total_kib - mem.swap_free_kib,
             page_kib: self.page_kib,
             own: self.tree.live.then_some(self.own),
-            set_aside: &self.set_aside,
-            before: self.surveyed.map(|_| &self.table),
+            set_aside,
+            before: None,
             shmem_growth_kib: self.loss(mem).shmem_kib,
             now_us,
         }
     }
 
     /// Brings the table up to date; returns how many processes there are.
+    #[inline(never)]
     fn survey(&mut self, mem: &Meminfo, now_us: u64) -> u32 {
-        let scope = self.scope(mem, now_us);
-        let mut ranking = Ranking::default();
-        let processes = survey(self.tree.proc.as_fd(), &scope, &mut ranking).unwrap_or(0);
-        self.table = ranking;
+        let known = Known::of(&self.table);
+        let set_aside = self.set_aside;
+        let mut scope = self.scope(mem, &set_aside, now_us);
+        scope.before = self.surveyed.map(|_| &known);
+        self.table.clear();
+        let processes = survey(self.tree.proc.as_fd(), &scope, &mut self.table).unwrap_or(0);
         let loss = self.loss(mem);
         if loss.shmem_kib > loss.whole_kib / 2 {
             self.look_for_writers(&loss, now_us);
@@ -491,6 +503,7 @@ impl<'a> Monitor<'a> {
         processes
     }
 
+    #[inline(never)]
     fn look_for_writers(&mut self, loss: &Loss, now_us: u64) {
         // Whoever filled it has written as much.
         let least_kib = loss.shmem_kib / 4;
@@ -499,6 +512,7 @@ impl<'a> Monitor<'a> {
 
     /// Chooses a victim and begins its kill, unless memory has come back in
     /// the time that took.
+    #[inline(never)]
     fn act(&mut self, rule: Rule, mem: &Meminfo, now_us: u64) -> u64 {
         // Below the floor everything stalls, a survey too: who grew is known.
         let known = rule == Rule::Floor
@@ -534,8 +548,8 @@ impl<'a> Monitor<'a> {
             self.hold(now_us, HOLD_DRY_RUN_US);
             return MIN_SLEEP_US;
         }
-        match self.begin(&culprit, rule, readings, now_us) {
-            Ok(underway) => self.pursue(underway, Some((readings, levels)), now_us),
+        match self.begin(&culprit, rule, &readings, now_us) {
+            Ok(()) => self.pursue(Some((&readings, &levels)), now_us),
             Err(refusal) => {
                 self.refused(&culprit.victim, refusal, now_us);
                 MIN_SLEEP_US
@@ -544,6 +558,7 @@ impl<'a> Monitor<'a> {
     }
 
     /// Who is to die, or why nobody is.
+    #[inline(never)]
     fn convict(
         &mut self,
         rule: Rule,
@@ -559,7 +574,7 @@ impl<'a> Monitor<'a> {
         if found_any && may_wait && self.killed_since_low && loss.whole_kib < least_kib {
             return Err(Mercy::Steady);
         }
-        let scope = self.scope(mem, now_us);
+        let scope = self.scope(mem, &self.set_aside, now_us);
         let proc = self.tree.proc.as_fd();
         let found = match accuse(self.table.all(), &loss, least_kib) {
             Accused::Known(culprit) => return Ok(culprit),
@@ -583,6 +598,7 @@ impl<'a> Monitor<'a> {
         found.or_else(first).ok_or(Mercy::NoCandidate)
     }
 
+    #[inline(never)]
     fn say_mercy(
         &mut self,
         why: Mercy,
@@ -617,13 +633,14 @@ impl<'a> Monitor<'a> {
         Reach::new(self.tree.proc.as_fd(), self.capabilities.pidfd, self.own)
     }
 
+    #[inline(never)]
     fn begin(
         &mut self,
         culprit: &Culprit,
         rule: Rule,
-        before: Readings,
+        before: &Readings,
         now_us: u64,
-    ) -> Result<Underway, Refusal> {
+    ) -> Result<(), Refusal> {
         let reach = self.reach();
         let victim = culprit.victim;
         let company = if culprit.members > 1 {
@@ -640,7 +657,8 @@ impl<'a> Monitor<'a> {
         // A thousand signal handlers would take more memory, not less.
         let grace_us = if culprit.is_crowd { 0 } else { self.settings.grace_us };
         let kill = Kill::begin(&reach, victim, company, grace_us, now_us, hold_us)?;
-        Ok(Underway { kill, rule, before, culprit: *culprit, releasing: false })
+        self.underway = Some(Underway { kill, rule, before: *before, culprit: *culprit, releasing: false });
+        Ok(())
     }
 
     fn members(&self, culprit: &Culprit) -> Members {
@@ -667,24 +685,25 @@ impl<'a> Monitor<'a> {
     }
 
     /// One step of the kill under way.
-    fn pursue(&mut self, mut underway: Underway, readings: Option<(Readings, Levels)>, now_us: u64) -> u64 {
+    fn pursue(&mut self, readings: Option<(&Readings, &Levels)>, now_us: u64) -> u64 {
+        let reach = self.reach();
+        let Some(underway) = &mut self.underway else { return MIN_SLEEP_US };
         let force = readings.is_some_and(|(readings, levels)| {
-            matches!(decide(&readings, &levels), Verdict::Act(_, Urgency::Kill))
+            matches!(decide(readings, levels), Verdict::Act(_, Urgency::Kill))
         });
         let gained_kib = readings.map_or(0, |(readings, _)| {
             readings.mem.mem_available_kib.saturating_sub(underway.before.mem.mem_available_kib)
         });
         let recovering = gained_kib > underway.culprit.victim.stake_kib / 4;
-        let progress = underway.kill.step(&self.reach(), &self.settings.policy, now_us, force, recovering);
+        let progress = underway.kill.step(&reach, &self.settings.policy, now_us, force, recovering);
+        let victim = underway.kill.victim;
+        let left_us = underway.kill.deadline_us().saturating_sub(now_us);
         match progress {
-            Progress::Waiting => self.release_if_slow(&mut underway, now_us),
+            Progress::Waiting => self.release_if_slow(now_us),
             Progress::Signalled(_) => {}
-            Progress::Dead => {
-                self.finish(&underway, now_us);
-                return MIN_SLEEP_US;
-            }
+            Progress::Dead => return self.finish(&victim, now_us),
             Progress::Stuck => {
-                let victim = underway.kill.victim;
+                self.underway = None;
                 self.set_aside(victim.id);
                 self.log.warn(|line| {
                     push_process(line, &victim);
@@ -694,12 +713,11 @@ impl<'a> Monitor<'a> {
                 return MIN_SLEEP_US;
             }
             Progress::Refused(refusal) => {
-                self.refused(&underway.kill.victim, refusal, now_us);
+                self.underway = None;
+                self.refused(&victim, refusal, now_us);
                 return MIN_SLEEP_US;
             }
         }
-        let left_us = underway.kill.deadline_us().saturating_sub(now_us);
-        self.underway = Some(underway);
         // Looking for the members of a swarm takes its time, which is theirs too.
         let rest_us = event::now_us().saturating_sub(now_us) * 2;
         // Past its deadline it is waited for because memory is coming back.
@@ -707,7 +725,8 @@ impl<'a> Monitor<'a> {
     }
 
     /// A victim frees its memory itself; one that has not in a while gets help.
-    fn release_if_slow(&mut self, underway: &mut Underway, now_us: u64) {
+    fn release_if_slow(&mut self, now_us: u64) {
+        let Some(underway) = &mut self.underway else { return };
         let slow = underway.kill.forced_us.is_some_and(|forced_us| now_us >= forced_us + RELEASE_AFTER_US);
         if slow && self.capabilities.release && !underway.releasing {
             underway.releasing = true;
@@ -717,19 +736,22 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    fn finish(&mut self, underway: &Underway, now_us: u64) {
-        let victim = underway.kill.victim;
+    #[inline(never)]
+    fn finish(&mut self, victim: &Candidate, now_us: u64) -> u64 {
         self.restart_windows();
         let after = self.read_all(now_us);
-        self.log_outcome(underway, after.map(|(readings, _)| readings), now_us);
-        if underway.kill.signalled_us.is_some() {
+        self.log_outcome(after.map(|(readings, _)| readings), now_us);
+        if let Some(Underway { kill, rule, .. }) = self.underway.take()
+            && kill.signalled_us.is_some()
+        {
             self.kills += 1;
             self.settle(now_us);
             if let Some(program) = self.settings.on_kill {
-                let _ = self.start_hook(Purpose::OnKill, program, &victim, underway.rule, now_us);
+                let _ = self.start_hook(Purpose::OnKill, program, victim, rule, now_us);
             }
         }
         self.hold(now_us, SETTLE_US);
+        MIN_SLEEP_US
     }
 
     /// What is gone now has been answered for.
@@ -790,6 +812,7 @@ impl<'a> Monitor<'a> {
         started.is_ok()
     }
 
+    #[inline(never)]
     fn reap_children(&mut self) {
         while let Some(Ended { purpose, status }) = self.children.reap() {
             if let (Purpose::BeforeKill, Some(underway)) = (purpose, &mut self.underway) {
@@ -825,6 +848,7 @@ impl<'a> Monitor<'a> {
     }
 
     /// The line that says what is watched and how, once, at start.
+    #[inline(never)]
     pub fn announce(&mut self) {
         let now_us = event::now_us();
         let read = self.read_all(now_us);
@@ -880,6 +904,7 @@ impl<'a> Monitor<'a> {
         });
     }
 
+    #[inline(never)]
     fn log_status(&mut self, now_us: u64) {
         let read = self.read_all(now_us);
         let (kills, trigger) = (self.kills, self.capabilities.trigger.is_ok());
@@ -894,6 +919,7 @@ impl<'a> Monitor<'a> {
         });
     }
 
+    #[inline(never)]
     fn log_choice(
         &mut self,
         rule: Rule,
@@ -939,8 +965,9 @@ impl<'a> Monitor<'a> {
         });
     }
 
-    fn log_outcome(&mut self, underway: &Underway, after: Option<Readings>, now_us: u64) {
-        let Underway { kill, before, culprit, .. } = underway;
+    #[inline(never)]
+    fn log_outcome(&mut self, after: Option<Readings>, now_us: u64) {
+        let Some(Underway { kill, before, culprit, .. }) = &self.underway else { return };
         self.log.warn(|line| {
             push_culprit(line, culprit);
             match kill.signalled_us {

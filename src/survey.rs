@@ -1,7 +1,6 @@
 use crate::blame::{Culprit, Usual, blamed_kib};
 use crate::kfile::{self, ReadError, open_dir};
-use crate::line::Line;
-use crate::process::{self, Identity, Kind, Pid, Stat, Statm, Status};
+use crate::process::{self, Identity, Kind, Pid, Stat, Statm, Status, path_of};
 use crate::sys;
 use crate::victim::{Candidate, Policy, Ranking, Standing, min_stake_kib, score_kib};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -67,9 +66,9 @@ pub struct Scope<'a> {
     pub own: Option<Pid>,
     /// Processes that were killed and would not die.
     pub set_aside: &'a [Option<Identity>],
-    /// The ranking of the survey before, which tells what is usual; `None`
-    /// where this is the first: then everything is.
-    pub before: Option<&'a Ranking<TABLE>>,
+    /// The survey before, which tells what is usual; `None` where this is the
+    /// first: then everything is.
+    pub before: Option<&'a Known>,
     /// How much `Shmem` has grown: no process's shared memory has by more.
     pub shmem_growth_kib: u64,
     /// Now.
@@ -82,24 +81,47 @@ impl Scope<'_> {
     }
 
     /// The most that a process could have had unnoticed at the survey before.
-    fn unnoticed_kib(&self, before: &Ranking<TABLE>) -> u64 {
-        let last_kib = before.last().map_or(0, |last| u64::try_from(last.score_kib).unwrap_or(0));
-        last_kib.max(self.min_stake_kib())
+    fn unnoticed_kib(&self, before: &Known) -> u64 {
+        before.unranked_kib.max(self.min_stake_kib())
     }
 
     /// No process of this pid has a lower usual stake.
     fn least_usual_kib(&self, pid: Pid) -> u64 {
         let Some(before) = self.before else { return u64::MAX };
-        let held = before.all().iter().find(|held| held.id.pid == pid);
-        held.map_or(u64::MAX, |held| held.usual.kib).min(self.unnoticed_kib(before))
+        let held = before.held.iter().flatten().find(|(id, _)| id.pid == pid);
+        held.map_or(u64::MAX, |(_, usual)| usual.kib).min(self.unnoticed_kib(before))
     }
 
     fn usual_of(&self, id: Identity, stake_kib: u64) -> Usual {
         let Some(before) = self.before else { return Usual::new(stake_kib, self.now_us) };
-        match before.all().iter().find(|held| held.id == id) {
-            Some(held) => held.usual.after(stake_kib, self.now_us),
+        match before.held.iter().flatten().find(|held| held.0 == id) {
+            Some((_, usual)) => usual.after(stake_kib, self.now_us),
             None => Usual::new(stake_kib.min(self.unnoticed_kib(before)), self.now_us),
         }
+    }
+}
+
+/// What a survey needs of the one before: a third of the ranking, which the
+/// new one can then be made in place of.
+#[derive(Clone, Debug)]
+pub struct Known {
+    held: [Option<(Identity, Usual)>; TABLE],
+    /// Nobody who was not ranked had a higher score.
+    unranked_kib: u64,
+}
+
+impl Known {
+    /// What `ranking` tells.
+    // Out of line, for it to be made where it is to stay.
+    #[inline(never)]
+    pub fn of(ranking: &Ranking<TABLE>) -> Self {
+        let last = ranking.last();
+        let unranked_kib = last.map_or(0, |last| u64::try_from(last.score_kib).unwrap_or(0));
+        let mut known = Self { held: [None; TABLE], unranked_kib };
+        for (place, ranked) in known.held.iter_mut().zip(ranking.all()) {
+            *place = Some((ranked.id, ranked.usual));
+        }
+        known
     }
 }
 
@@ -359,8 +381,8 @@ const WRITERS: usize = 32;
 struct Writer {
     pid: Pid,
     bytes: u64,
-    /// Since the reading before, if it was in that.
-    since_bytes: Option<u64>,
+    /// Since the reading before; 0 if it was not in that.
+    since_bytes: u64,
 }
 
 /// Who has written most to what is not a disk, at one time.
@@ -384,8 +406,8 @@ pub fn survey_writers(proc: BorrowedFd<'_>, before: &Writers, least_kib: u64, no
             return;
         }
         let known = before.table.iter().flatten().find(|held| held.pid == pid && held.bytes <= bytes);
-        let writer = Writer { pid, bytes, since_bytes: known.map(|held| bytes - held.bytes) };
-        let key = |place: &Option<Writer>| place.map(|held| (held.since_bytes.unwrap_or(0), held.bytes));
+        let writer = Writer { pid, bytes, since_bytes: known.map_or(0, |held| bytes - held.bytes) };
+        let key = |place: &Option<Writer>| place.map(|held| (held.since_bytes, held.bytes));
         if let Some(least) = writers.table.iter_mut().min_by_key(|place| key(place))
             && key(least) < key(&Some(writer))
         {
@@ -402,7 +424,7 @@ impl Writers {
         let kin = Kin::read(proc, scope.own);
         let mut below = u64::MAX;
         loop {
-            let key = |held: &&Writer| held.since_bytes.unwrap_or(0);
+            let key = |held: &&Writer| held.since_bytes;
             let next = self.table.iter().flatten().filter(|held| key(held) < below).max_by_key(key)?;
             below = key(&next);
             let written_kib = below / 1024;
@@ -427,12 +449,7 @@ const MAX_FILES: usize = 256;
 /// mounts in `/proc/PID/fdinfo` (`mnt_id`, Linux 3.15), which asks no file
 /// system and so cannot hang on one.
 fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid) -> bool {
-    let path = |name| {
-        let mut path = Line::default();
-        path.number(pid.as_raw_pid().unsigned_abs().into()).text(name);
-        path
-    };
-    let Ok(files) = open_dir(proc, path("/fdinfo").as_cstr()) else {
+    let Ok(files) = open_dir(proc, path_of(pid, "/fdinfo").as_cstr()) else {
         return false;
     };
     let mut found = false;
@@ -446,7 +463,7 @@ fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid) -> bool {
         let info = kfile::read_small(files.as_fd(), name, &mut buf).ok();
         let Some(mount) = info.and_then(process::parse_written_mount) else { return };
         let mut buf = [0; 1024];
-        let _ = kfile::read_lines(proc, path("/mountinfo").as_cstr(), &mut buf, &mut |line| {
+        let _ = kfile::read_lines(proc, path_of(pid, "/mountinfo").as_cstr(), &mut buf, &mut |line| {
             found |= process::is_tmpfs_mount(line, mount);
         });
     });

@@ -177,6 +177,11 @@ impl<const N: usize> Ranking<N> {
         }
     }
 
+    /// Forgets all candidates.
+    pub fn clear(&mut self) {
+        self.taken = 0;
+    }
+
     /// The candidates, best first.
     pub fn all(&self) -> &[Candidate] {
         &self.places[..self.taken]

@@ -10,7 +10,7 @@ use bustd::memory::{self, Meminfo, Swaps, Vmstat, Zram};
 use bustd::pattern::Globs;
 use bustd::process::{self, Comm, Identity, Kind, Pid, Stat, Statm, Status};
 use bustd::psi::{self, Pressure, PressureLine, StallWindow};
-use bustd::survey::{Scope, TABLE, survey};
+use bustd::survey::{Known, Scope, TABLE, survey};
 use bustd::verdict::{self, Amount, Levels, Limits, Pair, Readings, Urgency, Verdict};
 use bustd::victim::{Candidate, Policy, Ranking, Standing, min_stake_kib, score_kib};
 use bustd::window::Window;
@@ -729,7 +729,7 @@ proptest! {
             (few.all().to_vec(), many)
         };
         let (_, table) = survey_of(&before, &scope);
-        let (few, many) = survey_of(&after, &Scope { before: Some(&table), now_us: passed_us, ..scope });
+        let (few, many) = survey_of(&after, &Scope { before: Some(&Known::of(&table)), now_us: passed_us, ..scope });
         prop_assert_eq!(&few, &many.all()[..few.len()]);
         prop_assert_eq!(few.len(), many.all().len().min(2));
     }
