@@ -103,31 +103,52 @@ pub enum Accused {
 }
 
 /// The swarm that grew most, if there is one.
+#[inline(never)]
 pub fn select_swarm(ranked: &[Candidate]) -> Option<Culprit> {
-    let mut most: Option<Culprit> = None;
+    let mut most = Swarm::default();
+    let mut first_of_most = None;
     for first in ranked {
-        let mut swarm = Culprit { members: 0, ..Culprit::one(*first) };
-        let mut sum = Candidate { stake_kib: 0, growth_kib: 0, score_kib: 0, ..*first };
+        let swarm = Swarm::around(first, ranked);
+        // Of equal ones the first: they are the same swarm.
+        let is_more = first_of_most.is_none() || swarm.growth_kib > most.growth_kib;
+        if swarm.members >= SWARM_MIN && is_more {
+            most = swarm;
+            first_of_most = Some(first);
+        }
+    }
+    let Swarm { members, stake_kib, growth_kib, score_kib } = most;
+    let victim = Candidate { stake_kib, growth_kib, score_kib, ..*first_of_most? };
+    Some(Culprit { members, ..Culprit::one(victim) })
+}
+
+/// What many of a kind have together.
+#[derive(Clone, Copy, Default)]
+struct Swarm {
+    members: u32,
+    stake_kib: u64,
+    growth_kib: u64,
+    score_kib: i64,
+}
+
+impl Swarm {
+    /// Those of the kind of `first` that grew.
+    fn around(first: &Candidate, ranked: &[Candidate]) -> Self {
+        let mut swarm = Self::default();
         for held in ranked {
             if held.growth_kib > 0 && held.kind.is_akin(&first.kind) {
                 swarm.members += 1;
-                sum.stake_kib = sum.stake_kib.saturating_add(held.stake_kib);
-                sum.growth_kib = sum.growth_kib.saturating_add(held.growth_kib);
-                sum.score_kib = sum.score_kib.saturating_add(held.score_kib);
+                swarm.stake_kib = swarm.stake_kib.saturating_add(held.stake_kib);
+                swarm.growth_kib = swarm.growth_kib.saturating_add(held.growth_kib);
+                swarm.score_kib = swarm.score_kib.saturating_add(held.score_kib);
             }
         }
-        swarm.victim = sum;
-        // Of equal ones the first: they are the same swarm.
-        let is_more = most.is_none_or(|most| sum.growth_kib > most.victim.growth_kib);
-        if swarm.members >= SWARM_MIN && is_more {
-            most = Some(swarm);
-        }
+        swarm
     }
-    most
 }
 
 /// Who took most of what is missing? Where nothing is, or nobody can be seen to
 /// have taken it, the ranking decides. `least_kib` is not worth looking into.
+#[inline(never)]
 pub fn accuse(ranked: &[Candidate], loss: &Loss, least_kib: u64) -> Accused {
     let swarm = select_swarm(ranked);
     let mut known_kib = swarm.map_or(least_kib, |swarm| swarm.victim.growth_kib.max(least_kib));

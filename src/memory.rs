@@ -140,6 +140,7 @@ impl MeminfoFile {
     ///
     /// # Errors
     /// See [`read_meminfo`].
+    #[inline(never)]
     pub fn read(&mut self, proc: BorrowedFd<'_>) -> Result<Meminfo, ReadError> {
         let mut buf = [0; MEMINFO_LEN];
         if let Some(file) = &self.0
@@ -188,6 +189,7 @@ impl Vmstat {
 ///
 /// # Errors
 /// Those of [`kfile::read_lines`].
+#[inline(never)]
 pub fn read_vmstat(proc: BorrowedFd<'_>) -> Result<Vmstat, ReadError> {
     let mut buf = [0; 1024];
     let mut vmstat = Vmstat::default();

@@ -134,9 +134,25 @@ enum Look {
     /// Free memory alone is so plenty that nothing past sysinfo(2) was read.
     Plenty { headroom_kib: u64 },
     /// Everything there is to read.
-    Whole(Readings, Levels),
+    Whole,
     /// `/proc/meminfo` cannot be read.
     Unreadable,
+}
+
+/// Everything there is to read, and the limits it is held against.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    readings: Readings,
+    levels: Levels,
+}
+
+/// While sysinfo(2) tells of more than this nothing else need be read.
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    free_kib: u64,
+    mem_term_kib: u64,
+    total_kib: u64,
+    swap_total_kib: u64,
 }
 
 /// The guard.
@@ -154,8 +170,8 @@ pub struct Monitor<'a> {
     recent_stall: StallWindow,
     thrash: Window,
     busy: Window,
-    /// As of the last look at meminfo, and the totals they were made for.
-    levels: Option<(Levels, [u64; 2])>,
+    /// As of the last look at meminfo.
+    gate: Option<Gate>,
     /// The largest processes, as of the last survey.
     table: Ranking<TABLE>,
     surveyed: Option<Surveyed>,
@@ -203,7 +219,7 @@ impl<'a> Monitor<'a> {
             recent_stall: StallWindow::new(FLOOR_SPAN_US),
             thrash: Window::new(STALL_SPAN_US),
             busy: Window::new(IDLE_SPAN_US),
-            levels: None,
+            gate: None,
             table: Ranking::default(),
             surveyed: None,
             usual: None,
@@ -275,12 +291,13 @@ impl<'a> Monitor<'a> {
         }
         self.end_overdue_children(now_us);
         self.idle = false;
-        let look = self.look(woken.trigger_fired, now_us);
-        let sleep_us = match (&look, self.underway.is_some()) {
-            (Look::Whole(readings, levels), true) => self.pursue(Some((readings, levels)), now_us),
+        let mut seen = Seen::default();
+        let look = self.look(woken.trigger_fired, &mut seen, now_us);
+        let sleep_us = match (look, self.underway.is_some()) {
+            (Look::Whole, true) => self.pursue(Some(&seen), now_us),
             (_, true) => self.pursue(None, now_us),
-            (Look::Whole(readings, levels), false) => self.judge(readings, levels, now_us),
-            (&Look::Plenty { headroom_kib }, false) => {
+            (Look::Whole, false) => self.judge(&seen, now_us),
+            (Look::Plenty { headroom_kib }, false) => {
                 self.leave_low();
                 self.healthy_sleep_us(headroom_kib, 0, now_us)
             }
@@ -298,28 +315,31 @@ impl<'a> Monitor<'a> {
     // -------------------------------------------------------- readings
 
     /// Reads as much as it takes to decide.
-    fn look(&mut self, trigger_fired: bool, now_us: u64) -> Look {
+    fn look(&mut self, trigger_fired: bool, seen: &mut Seen, now_us: u64) -> Look {
         let note_due = self.surveyed.is_none_or(|last| now_us >= last.at_us + WATCH_IDLE_US);
         let idle =
             self.tree.live && !(trigger_fired || self.settings.once || note_due) && self.underway.is_none();
-        if let (true, Some((levels, totals))) = (idle, &self.levels) {
-            let gate = memory::read_gate();
-            if [gate.total_kib, gate.swap_total_kib] == *totals && gate.free_kib > levels.gate_kib {
-                return Look::Plenty { headroom_kib: gate.free_kib - levels.mem_term_kib.min(gate.free_kib) };
+        if let (true, Some(gate)) = (idle, &self.gate) {
+            let now = memory::read_gate();
+            if (now.total_kib, now.swap_total_kib) == (gate.total_kib, gate.swap_total_kib)
+                && now.free_kib > gate.free_kib
+            {
+                return Look::Plenty { headroom_kib: now.free_kib.saturating_sub(gate.mem_term_kib) };
             }
         }
-        match self.read_all(now_us) {
-            Some((readings, levels)) => Look::Whole(readings, levels),
-            None => Look::Unreadable,
-        }
+        if self.read_all(seen, now_us) { Look::Whole } else { Look::Unreadable }
     }
 
+    /// Reads everything into `seen`; false where that cannot be.
+
     #[inline(never)]
-    fn read_all(&mut self, now_us: u64) -> Option<(Readings, Levels)> {
+    fn read_all(&mut self, seen: &mut Seen, now_us: u64) -> bool {
         let proc = self.tree.proc.as_fd();
-        let mem = self.meminfo.read(proc).ok()?;
-        let mut readings =
-            Readings { mem, swap_free_kib: self.read_swap_free_kib(&mem), ..Readings::default() };
+        let Ok(mem) = self.meminfo.read(proc) else { return false };
+        let Seen { readings, levels } = seen;
+        *readings = Readings { mem, ..Readings::default() };
+        let mem = &readings.mem;
+        readings.swap_free_kib = self.read_swap_free_kib(mem);
         let pressure = self.capabilities.pressure.as_ref().ok().and_then(|file| file.read().ok());
         if let Some(pressure) = pressure {
             readings.stall = Some(self.stall.push(now_us, &pressure));
@@ -338,15 +358,16 @@ impl<'a> Monitor<'a> {
                 allocstalls: growth.counters[1],
             });
         }
-        let now = [taken_kib(&mem), mem.shmem_kib];
+        let now = [taken_kib(mem), mem.shmem_kib];
         self.usual = Some(match self.usual {
             Some(usual) => core::array::from_fn(|at| usual[at].after(now[at], now_us)),
             None => now.map(|kib| Usual::new(kib, now_us)),
         });
-        let levels = self.settings.limits.levels(&mem, self.loss(&mem).shmem_kib);
-        let gate = memory::read_gate();
-        self.levels = Some((levels, [gate.total_kib, gate.swap_total_kib]));
-        Some((readings, levels))
+        *levels = self.settings.limits.levels(mem, self.loss(mem).shmem_kib);
+        let memory::Gate { total_kib, swap_total_kib, .. } = memory::read_gate();
+        let Levels { gate_kib: free_kib, mem_term_kib, .. } = *levels;
+        self.gate = Some(Gate { free_kib, mem_term_kib, total_kib, swap_total_kib });
+        true
     }
 
     #[inline(never)]
@@ -364,7 +385,8 @@ impl<'a> Monitor<'a> {
     // -------------------------------------------------------- judgement
 
     #[inline(never)]
-    fn judge(&mut self, readings: &Readings, levels: &Levels, now_us: u64) -> u64 {
+    fn judge(&mut self, seen: &Seen, now_us: u64) -> u64 {
+        let Seen { readings, levels } = seen;
         self.watch(&readings.mem, levels, now_us);
         match decide(readings, levels) {
             Verdict::Enough => {
@@ -521,10 +543,11 @@ impl<'a> Monitor<'a> {
         let processes = if known { 0 } else { self.survey(mem, now_us) };
         // Choosing took time: is there still a reason?
         let now_us = event::now_us();
-        let Some((readings, levels)) = self.read_all(now_us) else {
+        let mut seen = Seen::default();
+        if !self.read_all(&mut seen, now_us) {
             return MIN_SLEEP_US;
-        };
-        let (rule, urgency) = match decide(&readings, &levels) {
+        }
+        let (rule, urgency) = match decide(&seen.readings, &seen.levels) {
             Verdict::Act(rule, urgency) => (rule, urgency),
             Verdict::Enough | Verdict::Low => {
                 if self.settings.verbose || self.settings.once {
@@ -535,21 +558,21 @@ impl<'a> Monitor<'a> {
                 return MIN_SLEEP_US;
             }
         };
-        let culprit = match self.convict(rule, urgency, &readings.mem, now_us) {
+        let culprit = match self.convict(rule, urgency, &seen.readings.mem, now_us) {
             Ok(culprit) => culprit,
             Err(why) => {
                 self.hold(now_us, if why == Mercy::TooSoon { WRITERS_SPAN_US } else { HOLD_NO_VICTIM_US });
-                self.say_mercy(why, rule, urgency, &readings, &levels, processes);
+                self.say_mercy(why, rule, urgency, &seen, processes);
                 return MIN_SLEEP_US;
             }
         };
-        self.log_choice(rule, urgency, &readings, &levels, &culprit);
+        self.log_choice(rule, urgency, &seen, &culprit);
         if self.settings.dry_run {
             self.hold(now_us, HOLD_DRY_RUN_US);
             return MIN_SLEEP_US;
         }
-        match self.begin(&culprit, rule, &readings, now_us) {
-            Ok(()) => self.pursue(Some((&readings, &levels)), now_us),
+        match self.begin(&culprit, rule, &seen.readings, now_us) {
+            Ok(()) => self.pursue(Some(&seen), now_us),
             Err(refusal) => {
                 self.refused(&culprit.victim, refusal, now_us);
                 MIN_SLEEP_US
@@ -599,21 +622,13 @@ impl<'a> Monitor<'a> {
     }
 
     #[inline(never)]
-    fn say_mercy(
-        &mut self,
-        why: Mercy,
-        rule: Rule,
-        urgency: Urgency,
-        readings: &Readings,
-        levels: &Levels,
-        processes: u32,
-    ) {
+    fn say_mercy(&mut self, why: Mercy, rule: Rule, urgency: Urgency, seen: &Seen, processes: u32) {
         if why == Mercy::TooSoon || core::mem::replace(&mut self.said_no_victim, true) {
             return;
         }
-        let loss = self.loss(&readings.mem);
+        let loss = self.loss(&seen.readings.mem);
         self.log.warn(|line| {
-            push_reason(line, rule, urgency, readings, levels);
+            push_reason(line, rule, urgency, seen);
             match why {
                 Mercy::Steady => line.text(", but memory has not become less since the last kill"),
                 Mercy::Tmpfs => line
@@ -685,14 +700,15 @@ impl<'a> Monitor<'a> {
     }
 
     /// One step of the kill under way.
-    fn pursue(&mut self, readings: Option<(&Readings, &Levels)>, now_us: u64) -> u64 {
+    fn pursue(&mut self, seen: Option<&Seen>, now_us: u64) -> u64 {
         let reach = self.reach();
         let Some(underway) = &mut self.underway else { return MIN_SLEEP_US };
-        let force = readings.is_some_and(|(readings, levels)| {
-            matches!(decide(readings, levels), Verdict::Act(_, Urgency::Kill))
+        let force = seen.is_some_and(|seen| {
+            matches!(decide(&seen.readings, &seen.levels), Verdict::Act(_, Urgency::Kill))
         });
-        let gained_kib = readings.map_or(0, |(readings, _)| {
-            readings.mem.mem_available_kib.saturating_sub(underway.before.mem.mem_available_kib)
+        let gained_kib = seen.map_or(0, |seen| {
+            let before_kib = underway.before.mem.mem_available_kib;
+            seen.readings.mem.mem_available_kib.saturating_sub(before_kib)
         });
         let recovering = gained_kib > underway.culprit.victim.stake_kib / 4;
         let progress = underway.kill.step(&reach, &self.settings.policy, now_us, force, recovering);
@@ -739,8 +755,9 @@ impl<'a> Monitor<'a> {
     #[inline(never)]
     fn finish(&mut self, victim: &Candidate, now_us: u64) -> u64 {
         self.restart_windows();
-        let after = self.read_all(now_us);
-        self.log_outcome(after.map(|(readings, _)| readings), now_us);
+        let mut after = Seen::default();
+        let is_seen = self.read_all(&mut after, now_us);
+        self.log_outcome(is_seen.then_some(&after.readings), now_us);
         if let Some(Underway { kill, rule, .. }) = self.underway.take()
             && kill.signalled_us.is_some()
         {
@@ -759,7 +776,7 @@ impl<'a> Monitor<'a> {
         self.killed_since_low = true;
         self.usual = None;
         self.said_no_victim = false;
-        let _ = self.read_all(now_us);
+        self.read_all(&mut Seen::default(), now_us);
     }
 
     fn refused(&mut self, victim: &Candidate, refusal: Refusal, now_us: u64) {
@@ -851,7 +868,9 @@ impl<'a> Monitor<'a> {
     #[inline(never)]
     pub fn announce(&mut self) {
         let now_us = event::now_us();
-        let read = self.read_all(now_us);
+        let mut seen = Seen::default();
+        let is_seen = self.read_all(&mut seen, now_us);
+        let Seen { readings: Readings { mem, .. }, levels } = &seen;
         let Self { log, capabilities, settings, .. } = self;
         for (missing, why) in missing(capabilities) {
             log.warn(|line| {
@@ -860,11 +879,10 @@ impl<'a> Monitor<'a> {
         }
         log.info(|line| {
             line.text("version ").text(env!("CARGO_PKG_VERSION")).text(", watching ");
-            let Some((readings, levels)) = read else {
+            if !is_seen {
                 line.text("without being able to read /proc/meminfo");
                 return;
-            };
-            let mem = readings.mem;
+            }
             line.size(mem.mem_total_kib)
                 .text(" of memory and ")
                 .size(mem.swap_total_kib)
@@ -906,13 +924,14 @@ impl<'a> Monitor<'a> {
 
     #[inline(never)]
     fn log_status(&mut self, now_us: u64) {
-        let read = self.read_all(now_us);
+        let mut seen = Seen::default();
+        let is_seen = self.read_all(&mut seen, now_us);
         let (kills, trigger) = (self.kills, self.capabilities.trigger.is_ok());
         self.log.info(|line| {
             line.text("status: ");
-            if let Some((readings, levels)) = &read {
-                push_readings(line, readings);
-                line.text("; SIGTERM at ").size(levels.mem_term_kib);
+            if is_seen {
+                push_readings(line, &seen.readings);
+                line.text("; SIGTERM at ").size(seen.levels.mem_term_kib);
             }
             line.text("; ").text(if trigger { "trigger armed" } else { "polling" });
             line.text("; kills so far: ").number(kills);
@@ -920,14 +939,7 @@ impl<'a> Monitor<'a> {
     }
 
     #[inline(never)]
-    fn log_choice(
-        &mut self,
-        rule: Rule,
-        urgency: Urgency,
-        readings: &Readings,
-        levels: &Levels,
-        culprit: &Culprit,
-    ) {
+    fn log_choice(&mut self, rule: Rule, urgency: Urgency, seen: &Seen, culprit: &Culprit) {
         let Culprit { victim, members, written_kib, .. } = culprit;
         let is_other =
             |held: &&Candidate| held.id != victim.id && (*members == 1 || !held.kind.is_akin(&victim.kind));
@@ -939,7 +951,7 @@ impl<'a> Monitor<'a> {
             line.text(verb);
             push_culprit(line, culprit);
             line.text(" with ").text(signal).text(" (");
-            push_reason(line, rule, urgency, readings, levels);
+            push_reason(line, rule, urgency, seen);
             line.text("): uid ").number(victim.uid.into());
             line.text(", stake ").size(victim.stake_kib);
             if victim.growth_kib > 0 {
@@ -966,7 +978,7 @@ impl<'a> Monitor<'a> {
     }
 
     #[inline(never)]
-    fn log_outcome(&mut self, after: Option<Readings>, now_us: u64) {
+    fn log_outcome(&mut self, after: Option<&Readings>, now_us: u64) {
         let Some(Underway { kill, before, culprit, .. }) = &self.underway else { return };
         self.log.warn(|line| {
             push_culprit(line, culprit);
@@ -1085,7 +1097,8 @@ fn push_readings(line: &mut Line, readings: &Readings) {
 }
 
 /// The rule and the readings that decided, beside the limits they passed.
-fn push_reason(line: &mut Line, rule: Rule, urgency: Urgency, readings: &Readings, levels: &Levels) {
+fn push_reason(line: &mut Line, rule: Rule, urgency: Urgency, seen: &Seen) {
+    let Seen { readings, levels } = seen;
     line.text(rule.name()).text(": ").size(readings.mem.mem_available_kib).text(" available, limit ");
     line.size(match rule {
         Rule::Exhaustion if urgency == Urgency::Kill => levels.mem_kill_kib,

@@ -341,6 +341,7 @@ struct Counted {
 
 /// Finds a crowd: many processes of a kind born since `born_after`, each too
 /// small for the ranking. Reads two files of every process.
+#[inline(never)]
 pub fn survey_crowd(proc: BorrowedFd<'_>, scope: &Scope<'_>, born_after: u64) -> Option<Culprit> {
     let mut kinds: [Option<Counted>; KINDS] = [const { None }; KINDS];
     let listed = process::list_processes(proc, &mut |pid| {
@@ -420,6 +421,7 @@ pub fn survey_writers(proc: BorrowedFd<'_>, before: &Writers, least_kib: u64, no
 impl Writers {
     /// The process that wrote most between the two readings, if it may be
     /// killed and holds a file on tmpfs open for writing.
+    #[inline(never)]
     pub fn select(&self, proc: BorrowedFd<'_>, scope: &Scope<'_>) -> Option<Culprit> {
         let kin = Kin::read(proc, scope.own);
         let mut below = u64::MAX;
@@ -448,6 +450,7 @@ const MAX_FILES: usize = 256;
 /// Does this process hold a file of a tmpfs open for writing? By the numbers of
 /// mounts in `/proc/PID/fdinfo` (`mnt_id`, Linux 3.15), which asks no file
 /// system and so cannot hang on one.
+#[inline(never)]
 fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid) -> bool {
     let Ok(files) = open_dir(proc, path_of(pid, "/fdinfo").as_cstr()) else {
         return false;

@@ -14,6 +14,7 @@ pub enum Amount {
 
 impl Amount {
     /// The amount in KiB where there are `whole_kib`.
+    #[inline(never)]
     pub fn of_kib(self, whole_kib: u64) -> u64 {
         match self {
             // In two steps, so that the product fits.
@@ -111,6 +112,7 @@ impl Limits {
     /// The limits in KiB for the memory `mem` tells of. What tmpfs has just
     /// taken counts as if it could still be had: else the limits would fall
     /// as fast as what is available, to below what the kernel itself needs.
+    #[inline(never)]
     pub fn levels(&self, mem: &Meminfo, shmem_growth_kib: u64) -> Levels {
         let base_kib = mem.reclaimable_kib().saturating_add(shmem_growth_kib).min(mem.whole_kib());
         let (term, kill, cap_kib) = match self.mem {

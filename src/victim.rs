@@ -56,6 +56,7 @@ const MIN_STAKE_FLOOR_KIB: u64 = 256;
 const MIN_STAKE_CEILING_KIB: u64 = 16 * 1024;
 
 /// The smallest stake worth a kill where there are `total_kib` of memory.
+#[inline(never)]
 pub fn min_stake_kib(total_kib: u64) -> u64 {
     (total_kib / MIN_STAKE_DEN).clamp(MIN_STAKE_FLOOR_KIB, MIN_STAKE_CEILING_KIB)
 }
