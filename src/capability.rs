@@ -72,25 +72,22 @@ impl Capabilities {
         let release = pidfd && sys::probe_process_mrelease();
         let only_uid = read_only_uid(tree);
         let inherited = Inherited { oom_score_adj: lower_own_oom_score_adj(tree), nice: raise_priority() };
-        let captured = Self::of_captured(tree);
+        let mut granted = Self::of_captured(tree);
         let own = rustix::process::getpid();
-        let trigger = match captured.pressure {
+        granted.trigger = match granted.pressure {
             Ok(_) => psi::arm_trigger(tree.proc.as_fd()),
             Err(_) => Err(Errno::NOENT),
         };
         let init = process::read_stat(tree.proc.as_fd(), process::Pid::INIT);
-        Self {
-            spared: process::read_oom_score_adj(tree.proc.as_fd(), own) == Ok(NEVER_KILL_ADJ),
-            lock: lock_memory(),
-            trigger,
-            faults: Faults::open(memory::read_gate().total_kib / sys::page_kib() / FAULTS_DEN),
-            pidfd,
-            release,
-            only_uid,
-            hidepid: matches!(init, Err(ReadError::Missing | ReadError::NotPermitted)),
-            inherited,
-            ..captured
-        }
+        granted.spared = process::read_oom_score_adj(tree.proc.as_fd(), own) == Ok(NEVER_KILL_ADJ);
+        granted.lock = lock_memory();
+        granted.faults = Faults::open(memory::read_gate().total_kib / sys::page_kib() / FAULTS_DEN);
+        granted.pidfd = pidfd;
+        granted.release = release;
+        granted.only_uid = only_uid;
+        granted.hidepid = matches!(init, Err(ReadError::Missing | ReadError::NotPermitted));
+        granted.inherited = inherited;
+        granted
     }
 }
 

@@ -21,6 +21,8 @@ pub enum ReadError {
 }
 
 impl From<Errno> for ReadError {
+    // Out of line: every reader has it.
+    #[inline(never)]
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::NOENT | Errno::SRCH => Self::Missing,

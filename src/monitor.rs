@@ -19,7 +19,7 @@ use crate::verdict::{
 use crate::victim::{Candidate, Policy, Ranking, min_stake_kib};
 use crate::window::Window;
 use core::ffi::CStr;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug)]
@@ -159,6 +159,7 @@ struct Gate {
 #[derive(Debug)]
 pub struct Monitor<'a> {
     tree: &'a Tree,
+    proc: BorrowedFd<'a>,
     settings: Settings<'a>,
     capabilities: Capabilities,
     signals: &'a OwnedFd,
@@ -208,6 +209,7 @@ impl<'a> Monitor<'a> {
         settings.dry_run |= !tree.live;
         Self {
             tree,
+            proc: tree.proc.as_fd(),
             settings,
             capabilities,
             signals,
@@ -334,8 +336,7 @@ impl<'a> Monitor<'a> {
 
     #[inline(never)]
     fn read_all(&mut self, seen: &mut Seen, now_us: u64) -> bool {
-        let proc = self.tree.proc.as_fd();
-        let Ok(mem) = self.meminfo.read(proc) else { return false };
+        let Ok(mem) = self.meminfo.read(self.proc) else { return false };
         let Seen { readings, levels } = seen;
         *readings = Readings { mem, ..Readings::default() };
         let mem = &readings.mem;
@@ -350,7 +351,7 @@ impl<'a> Monitor<'a> {
                 readings.stall = Some(average);
                 readings.recent_stall = Some(average);
             }
-        } else if let Ok(vmstat) = memory::read_vmstat(proc) {
+        } else if let Ok(vmstat) = memory::read_vmstat(self.proc) {
             let growth = self.thrash.push(now_us, [vmstat.refault_pages, vmstat.allocstalls]);
             let refault_kib = growth.counters[0].saturating_mul(self.page_kib);
             readings.thrash = Some(Thrash {
@@ -436,7 +437,7 @@ impl<'a> Monitor<'a> {
     /// fills memory from now on wakes us, where the kernel lets it.
     #[inline(never)]
     fn is_idle(&mut self, now_us: u64) -> bool {
-        let Ok(busy_us) = memory::read_busy_us(self.tree.proc.as_fd()) else {
+        let Ok(busy_us) = memory::read_busy_us(self.proc) else {
             return false;
         };
         let growth = self.busy.push(now_us, [busy_us, now_us]);
@@ -514,7 +515,7 @@ impl<'a> Monitor<'a> {
         let mut scope = self.scope(mem, &set_aside, now_us);
         scope.before = self.surveyed.map(|_| &known);
         self.table.clear();
-        let processes = survey(self.tree.proc.as_fd(), &scope, &mut self.table).unwrap_or(0);
+        let processes = survey(self.proc, &scope, &mut self.table).unwrap_or(0);
         let loss = self.loss(mem);
         if loss.shmem_kib > loss.whole_kib / 2 {
             self.look_for_writers(&loss, now_us);
@@ -529,7 +530,7 @@ impl<'a> Monitor<'a> {
     fn look_for_writers(&mut self, loss: &Loss, now_us: u64) {
         // Whoever filled it has written as much.
         let least_kib = loss.shmem_kib / 4;
-        self.writers = survey_writers(self.tree.proc.as_fd(), &self.writers, least_kib, now_us);
+        self.writers = survey_writers(self.proc, &self.writers, least_kib, now_us);
     }
 
     /// Chooses a victim and begins its kill, unless memory has come back in
@@ -598,7 +599,7 @@ impl<'a> Monitor<'a> {
             return Err(Mercy::Steady);
         }
         let scope = self.scope(mem, &self.set_aside, now_us);
-        let proc = self.tree.proc.as_fd();
+        let proc = self.proc;
         let found = match accuse(self.table.all(), &loss, least_kib) {
             Accused::Known(culprit) => return Ok(culprit),
             Accused::Nobody => None,
@@ -645,7 +646,7 @@ impl<'a> Monitor<'a> {
     // -------------------------------------------------------- kill
 
     fn reach(&self) -> Reach<'a> {
-        Reach::new(self.tree.proc.as_fd(), self.capabilities.pidfd, self.own)
+        Reach::new(self.proc, self.capabilities.pidfd, self.own)
     }
 
     #[inline(never)]
@@ -872,11 +873,7 @@ impl<'a> Monitor<'a> {
         let is_seen = self.read_all(&mut seen, now_us);
         let Seen { readings: Readings { mem, .. }, levels } = &seen;
         let Self { log, capabilities, settings, .. } = self;
-        for (missing, why) in missing(capabilities) {
-            log.warn(|line| {
-                line.text(missing).text(why);
-            });
-        }
+        warn_of_missing(log, capabilities);
         log.info(|line| {
             line.text("version ").text(env!("CARGO_PKG_VERSION")).text(", watching ");
             if !is_seen {
@@ -1051,20 +1048,24 @@ fn option_of(purpose: Purpose) -> &'static str {
 }
 
 /// One line for each thing that could not be had, and what that means.
-fn missing(capabilities: &Capabilities) -> impl Iterator<Item = (&'static str, &'static str)> {
+fn warn_of_missing(log: &mut Log, capabilities: &Capabilities) {
     let Capabilities { lock, pressure, trigger, only_uid, .. } = capabilities;
     let &Capabilities { spared, pidfd, release, hidepid, .. } = capabilities;
-    let list = [
-        (!spared, "cannot lower our own oom_score_adj", ": the kernel might end the guard"),
-        (lock.is_err(), "cannot lock memory", ": may be slow to answer when memory runs out"),
-        (pressure.is_err(), "no pressure information (PSI)", ": judging by vmstat and meminfo"),
-        (pressure.is_ok() && trigger.is_err(), "cannot arm a pressure trigger", ": polling"),
-        (!pidfd, "no pidfd", ": processes are verified by their start time alone"),
-        (pidfd && !release, "no process_mrelease", ": victims free their memory themselves"),
-        (only_uid.is_some(), "cannot signal other users' processes", ": choosing among our own"),
-        (hidepid, "process 1 is hidden (hidepid)", ": what is not visible is not chosen"),
-    ];
-    list.into_iter().filter(|&(is_missing, ..)| is_missing).map(|(_, what, then)| (what, then))
+    let mut check = |is_missing: bool, what: &str| {
+        if is_missing {
+            log.warn(|line| {
+                line.text(what);
+            });
+        }
+    };
+    check(!spared, "cannot lower our own oom_score_adj: the kernel might end the guard");
+    check(lock.is_err(), "cannot lock memory: may be slow to answer when memory runs out");
+    check(pressure.is_err(), "no pressure information (PSI): judging by vmstat and meminfo");
+    check(pressure.is_ok() && trigger.is_err(), "cannot arm a pressure trigger: polling");
+    check(!pidfd, "no pidfd: processes are verified by their start time alone");
+    check(pidfd && !release, "no process_mrelease: victims free their memory themselves");
+    check(only_uid.is_some(), "cannot signal other users' processes: choosing among our own");
+    check(hidepid, "process 1 is hidden (hidepid): what is not visible is not chosen");
 }
 
 fn push_process(line: &mut Line, candidate: &Candidate) {

@@ -182,6 +182,7 @@ fn read_living_statm(proc: BorrowedFd<'_>, pid: Pid) -> Option<Statm> {
 }
 
 /// The most anonymous memory and swap a process can hold.
+#[inline(never)]
 fn private_bound_kib(statm: &Statm, scope: &Scope<'_>) -> u64 {
     let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
     let absent_pages = statm.size_pages.saturating_sub(statm.resident_pages);

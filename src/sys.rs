@@ -211,7 +211,7 @@ const PERF_COUNT_SW_PAGE_FAULTS: u64 = 2;
 const PERF_FLAG_FD_CLOEXEC: c_long = 8;
 /// `_IO('$', 0)` and `_IO('$', 1)`; those without data are the same everywhere
 /// but where the direction bits differ.
-const NO_DIRECTION: u32 = if cfg!(any(
+const NO_DIRECTION: c_long = if cfg!(any(
     target_arch = "mips",
     target_arch = "mips64",
     target_arch = "powerpc",
@@ -222,8 +222,8 @@ const NO_DIRECTION: u32 = if cfg!(any(
 } else {
     0
 };
-const PERF_EVENT_IOC_ENABLE: u32 = NO_DIRECTION | 0x2400;
-const PERF_EVENT_IOC_DISABLE: u32 = NO_DIRECTION | 0x2401;
+const PERF_EVENT_IOC_ENABLE: c_long = NO_DIRECTION | 0x2400;
+const PERF_EVENT_IOC_DISABLE: c_long = NO_DIRECTION | 0x2401;
 
 impl Faults {
     /// Opens the counters, not counting yet. `None` where the kernel does not
@@ -262,14 +262,13 @@ impl Faults {
             }
             // SAFETY: a descriptor just made and owned by nobody else.
             let counter = unsafe { OwnedFd::from_raw_fd(opened as c_int) };
-            // SAFETY: these take integers.
-            let told = unsafe {
-                libc::ioctl(counter.as_raw_fd(), PERF_EVENT_IOC_DISABLE as _, 0);
-                libc::fcntl(counter.as_raw_fd(), libc::F_SETOWN, own) >= 0
-                    && libc::fcntl(counter.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC) >= 0
-            };
-            if !told {
-                return None;
+            let file: c_long = counter.as_raw_fd().into();
+            // SAFETY: these take integers. The C library's fcntl knows much
+            // more than is asked of it here.
+            unsafe {
+                let _ = syscall(libc::SYS_ioctl, [file, PERF_EVENT_IOC_DISABLE, 0, 0]);
+                syscall(libc::SYS_fcntl, [file, libc::F_SETOWN.into(), own.into(), 0]).ok()?;
+                syscall(libc::SYS_fcntl, [file, libc::F_SETFL.into(), libc::O_ASYNC.into(), 0]).ok()?;
             }
             *faults.counters.get_mut(cpu)? = Some(counter);
         }
@@ -281,7 +280,7 @@ impl Faults {
         let request = if on { PERF_EVENT_IOC_ENABLE } else { PERF_EVENT_IOC_DISABLE };
         for counter in self.counters.iter().flatten() {
             // SAFETY: takes an integer.
-            unsafe { libc::ioctl(counter.as_raw_fd(), request as _, 0) };
+            let _ = unsafe { syscall(libc::SYS_ioctl, [counter.as_raw_fd().into(), request, 0, 0]) };
         }
     }
 }
