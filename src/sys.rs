@@ -2,7 +2,7 @@
 //! with the reason it is sound.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::ffi::{CStr, c_char, c_int, c_long};
+use core::ffi::{CStr, c_char, c_int, c_long, c_ulong};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -370,24 +370,35 @@ pub enum Notice {
     Faults,
 }
 
-fn signal_set(signals: &[c_int]) -> libc::sigset_t {
-    // SAFETY: all zero is a valid sigset_t, and sigemptyset makes it an empty one.
-    let mut set = unsafe { core::mem::zeroed() };
-    // SAFETY: `set` is valid; adding a valid signal number cannot fail.
-    unsafe {
-        libc::sigemptyset(&mut set);
-        for &signal in signals {
-            libc::sigaddset(&mut set, signal);
-        }
+/// The kernel's signal set, of machine words with the lowest signals first: 64
+/// signals, or 128 on MIPS.
+type SignalSet = [c_ulong; 128 / c_ulong::BITS as usize];
+
+/// How much of one the kernel wants to be given, in bytes.
+const SIGNAL_SET_LEN: c_long = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 16 } else { 8 };
+
+/// A set of signals below 32, as all with a name are.
+const fn signal_set(signals: &[c_int]) -> SignalSet {
+    let mut set: SignalSet = [0; 128 / c_ulong::BITS as usize];
+    let mut at = 0;
+    while at < signals.len() {
+        set[0] |= 1 << (signals[at] - 1);
+        at += 1;
     }
     set
 }
 
-const NOTICES: [c_int; 5] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGCHLD, libc::SIGIO];
+static NOTICES: SignalSet =
+    signal_set(&[libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGCHLD, libc::SIGIO]);
 
-fn block(set: &libc::sigset_t) {
-    // SAFETY: an initialised signal set; no old mask is asked for.
-    unsafe { libc::sigprocmask(libc::SIG_BLOCK, set, core::ptr::null_mut()) };
+fn change_mask(how: c_int, set: &SignalSet) {
+    let (set, no_old_set) = (&raw const *set as c_long, 0);
+    // SAFETY: reads a signal set and writes nowhere.
+    let _ = unsafe { syscall(libc::SYS_rt_sigprocmask, [how.into(), set, no_old_set, SIGNAL_SET_LEN]) };
+}
+
+fn block(set: &SignalSet) {
+    change_mask(libc::SIG_BLOCK, set);
 }
 
 /// Undoes an ignored SIGCHLD, which a parent may leave us with: children would
@@ -396,10 +407,10 @@ fn heed_children() {
     // All zero is SIG_DFL without flags, in the kernel's layout of any
     // architecture; the C library's sigaction is five times this code.
     let default = [0_u64; 8];
-    let mask_len = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 16 } else { 8 };
     // SAFETY: reads no more than `default` from its address and writes nowhere.
     let _ = unsafe {
-        syscall(libc::SYS_rt_sigaction, [libc::SIGCHLD.into(), &raw const default as c_long, 0, mask_len])
+        let default = &raw const default as c_long;
+        syscall(libc::SYS_rt_sigaction, [libc::SIGCHLD.into(), default, 0, SIGNAL_SET_LEN])
     };
 }
 
@@ -414,21 +425,19 @@ fn heed_children() {
 /// Those of signalfd(2).
 pub fn open_signals() -> Result<OwnedFd, Errno> {
     heed_children();
-    let set = signal_set(&NOTICES);
-    block(&set);
-    block(&signal_set(&[libc::SIGPIPE, libc::SIGTTOU, libc::SIGXFSZ]));
-    // SAFETY: `set` is an initialised signal set; -1 asks for a new descriptor.
-    let fd = unsafe { libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(last_errno());
-    }
+    block(&NOTICES);
+    block(const { &signal_set(&[libc::SIGPIPE, libc::SIGTTOU, libc::SIGXFSZ]) });
+    let (new, set) = (-1, &raw const NOTICES as c_long);
+    let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+    // SAFETY: reads a signal set.
+    let fd = unsafe { syscall(libc::SYS_signalfd4, [new, set, SIGNAL_SET_LEN, flags.into()]) }?;
     // SAFETY: a descriptor just made and owned by nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
 /// Keeps SIGHUP, the end of a session that is not ours, from ending us.
 pub fn block_hangup() {
-    block(&signal_set(&[libc::SIGHUP]));
+    block(const { &signal_set(&[libc::SIGHUP]) });
 }
 
 /// Takes the next pending signal, if any.
@@ -566,8 +575,7 @@ fn restore(inherited: &Inherited) {
     if let Ok(null) = open(CWD, c"/dev/null", OFlags::RDONLY) {
         let _ = rustix::stdio::dup2_stdin(&null);
     }
-    // SAFETY: an initialised, empty signal set; no old mask is asked for.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &signal_set(&[]), core::ptr::null_mut()) };
+    change_mask(libc::SIG_SETMASK, const { &signal_set(&[]) });
 }
 
 /// Starts a child that frees the memory of the process behind `pidfd` and
