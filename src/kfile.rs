@@ -186,7 +186,8 @@ pub fn pick_numbers<const N: usize>(text: &[u8], keys: &[&str; N]) -> [Option<u6
     numbers
 }
 
-fn pick_numbers_into(text: &[u8], keys: &[&str], numbers: &mut [Option<u64>]) {
+/// Like [`pick_numbers`], into what was picked of the text before this.
+pub fn pick_numbers_into(text: &[u8], keys: &[&str], numbers: &mut [Option<u64>]) {
     for (key, value) in lines(text).filter_map(split_key) {
         let at = keys.iter().position(|wanted| wanted.as_bytes() == key);
         if let Some(number) = at.and_then(|at| numbers.get_mut(at)) {

@@ -107,9 +107,17 @@ const WRITERS_SPAN_US: u64 = 100 * MS;
 struct Underway {
     kill: Kill,
     rule: Rule,
-    before: Readings,
-    culprit: Culprit,
+    /// How many die; see [`Culprit::members`].
+    members: u32,
+    before: Free,
     releasing: bool,
+}
+
+/// What there was to be had.
+#[derive(Clone, Copy, Debug)]
+struct Free {
+    mem_available_kib: u64,
+    swap_kib: u64,
 }
 
 /// The last survey.
@@ -572,7 +580,11 @@ impl<'a> Monitor<'a> {
             self.hold(now_us, HOLD_DRY_RUN_US);
             return MIN_SLEEP_US;
         }
-        match self.begin(&culprit, rule, &seen.readings, now_us) {
+        let before = Free {
+            mem_available_kib: seen.readings.mem.mem_available_kib,
+            swap_kib: seen.readings.swap_free_kib,
+        };
+        match self.begin(&culprit, rule, before, now_us) {
             Ok(()) => self.pursue(Some(&seen), now_us),
             Err(refusal) => {
                 self.refused(&culprit.victim, refusal, now_us);
@@ -650,13 +662,7 @@ impl<'a> Monitor<'a> {
     }
 
     #[inline(never)]
-    fn begin(
-        &mut self,
-        culprit: &Culprit,
-        rule: Rule,
-        before: &Readings,
-        now_us: u64,
-    ) -> Result<(), Refusal> {
+    fn begin(&mut self, culprit: &Culprit, rule: Rule, before: Free, now_us: u64) -> Result<(), Refusal> {
         let reach = self.reach();
         let victim = culprit.victim;
         let company = if culprit.members > 1 {
@@ -673,7 +679,7 @@ impl<'a> Monitor<'a> {
         // A thousand signal handlers would take more memory, not less.
         let grace_us = if culprit.is_crowd { 0 } else { self.settings.grace_us };
         let kill = Kill::begin(&reach, victim, company, grace_us, now_us, hold_us)?;
-        self.underway = Some(Underway { kill, rule, before: *before, culprit: *culprit, releasing: false });
+        self.underway = Some(Underway { kill, rule, members: culprit.members, before, releasing: false });
         Ok(())
     }
 
@@ -708,10 +714,10 @@ impl<'a> Monitor<'a> {
             matches!(decide(&seen.readings, &seen.levels), Verdict::Act(_, Urgency::Kill))
         });
         let gained_kib = seen.map_or(0, |seen| {
-            let before_kib = underway.before.mem.mem_available_kib;
+            let before_kib = underway.before.mem_available_kib;
             seen.readings.mem.mem_available_kib.saturating_sub(before_kib)
         });
-        let recovering = gained_kib > underway.culprit.victim.stake_kib / 4;
+        let recovering = gained_kib > underway.kill.victim.stake_kib / 4;
         let progress = underway.kill.step(&reach, &self.settings.policy, now_us, force, recovering);
         let victim = underway.kill.victim;
         let left_us = underway.kill.deadline_us().saturating_sub(now_us);
@@ -946,7 +952,7 @@ impl<'a> Monitor<'a> {
         let verb = if self.settings.dry_run { "would kill " } else { "killing " };
         self.log.warn(|line| {
             line.text(verb);
-            push_culprit(line, culprit);
+            push_culprit(line, victim, *members);
             line.text(" with ").text(signal).text(" (");
             push_reason(line, rule, urgency, seen);
             line.text("): uid ").number(victim.uid.into());
@@ -976,9 +982,9 @@ impl<'a> Monitor<'a> {
 
     #[inline(never)]
     fn log_outcome(&mut self, after: Option<&Readings>, now_us: u64) {
-        let Some(Underway { kill, before, culprit, .. }) = &self.underway else { return };
+        let Some(Underway { kill, before, members, .. }) = &self.underway else { return };
         self.log.warn(|line| {
-            push_culprit(line, culprit);
+            push_culprit(line, &kill.victim, *members);
             match kill.signalled_us {
                 Some(signalled_us) => {
                     line.text(" died ").number(now_us.saturating_sub(signalled_us) / MS).text(" ms after ");
@@ -993,13 +999,10 @@ impl<'a> Monitor<'a> {
                 }
             }
             if let Some(after) = after {
-                line.text("; available ").size(before.mem.mem_available_kib);
+                line.text("; available ").size(before.mem_available_kib);
                 line.text(" -> ").size(after.mem.mem_available_kib);
                 if after.mem.swap_total_kib > 0 {
-                    line.text(", swap free ")
-                        .size(before.swap_free_kib)
-                        .text(" -> ")
-                        .size(after.swap_free_kib);
+                    line.text(", swap free ").size(before.swap_kib).text(" -> ").size(after.swap_free_kib);
                 }
             }
         });
@@ -1073,10 +1076,10 @@ fn push_process(line: &mut Line, candidate: &Candidate) {
     line.text("pid ").signed(pid.into()).text(" ").quoted(candidate.kind.comm.as_bytes());
 }
 
-fn push_culprit(line: &mut Line, culprit: &Culprit) {
-    push_process(line, &culprit.victim);
-    if culprit.members > 1 {
-        line.text(" and ").number(u64::from(culprit.members - 1)).text(" more of its kind");
+fn push_culprit(line: &mut Line, victim: &Candidate, members: u32) {
+    push_process(line, victim);
+    if members > 1 {
+        line.text(" and ").number(u64::from(members - 1)).text(" more of its kind");
     }
 }
 

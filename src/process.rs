@@ -311,18 +311,33 @@ pub struct Status {
     pub cap_eff: u64,
 }
 
+/// What has been read of a `/proc/PID/status`.
+#[derive(Default)]
+struct StatusLines {
+    numbers: [Option<u64>; 4],
+    cap_eff: Option<u64>,
+}
+
+impl StatusLines {
+    fn add(&mut self, line: &[u8]) {
+        kfile::pick_numbers_into(line, &["Uid", "RssAnon", "RssShmem", "VmSwap"], &mut self.numbers);
+        if let Some((b"CapEff", value)) = kfile::split_key(line) {
+            self.cap_eff = self.cap_eff.or(Some(parse_hex(value)));
+        }
+    }
+
+    fn status(&self) -> Option<Status> {
+        let [uid, anon_kib, shmem_kib, swap_kib] = self.numbers;
+        let uid = u32::try_from(uid?).ok()?;
+        Some(Status { uid, anon_kib, shmem_kib, swap_kib, cap_eff: self.cap_eff.unwrap_or(0) })
+    }
+}
+
 /// Parses `/proc/PID/status`. `None` without a `Uid` line.
 pub fn parse_status(text: &[u8]) -> Option<Status> {
-    let [uid, anon_kib, shmem_kib, swap_kib] =
-        kfile::pick_numbers(text, &["Uid", "RssAnon", "RssShmem", "VmSwap"]);
-    let cap_eff = kfile::lines(text).filter_map(kfile::split_key).find(|(key, _)| key == b"CapEff");
-    Some(Status {
-        uid: u32::try_from(uid?).ok()?,
-        anon_kib,
-        shmem_kib,
-        swap_kib,
-        cap_eff: cap_eff.map_or(0, |(_, value)| parse_hex(value)),
-    })
+    let mut found = StatusLines::default();
+    kfile::lines(text).for_each(|line| found.add(line));
+    found.status()
 }
 
 fn parse_hex(text: &[u8]) -> u64 {
@@ -335,10 +350,17 @@ fn parse_hex(text: &[u8]) -> u64 {
 /// # Errors
 /// See [`ReadError`].
 pub fn read_status(proc: BorrowedFd<'_>, pid: Pid) -> Result<Status, ReadError> {
-    // 1.4 KB here; a long Groups line may push CapEff out, never the others
-    // below 100 groups.
-    let mut buf = [0; 2048];
-    parse_status(read_file(proc, pid, "/status", &mut buf)?).ok_or(ReadError::Malformed)
+    // 1.5 KB, more with many groups: a piece at a time, for this is where the
+    // stack is deepest.
+    let mut buf = [0; 512];
+    let mut found = StatusLines::default();
+    let mut is_empty = true;
+    kfile::read_lines(proc, path_of(pid, "/status").as_cstr(), &mut buf, &mut |line| {
+        is_empty = false;
+        found.add(line);
+    })?;
+    // A process that dies between open and read leaves an empty file.
+    if is_empty { Err(ReadError::Missing) } else { found.status().ok_or(ReadError::Malformed) }
 }
 
 /// Parses `/proc/PID/io` into the bytes written by write(2) and its kin that
