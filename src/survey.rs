@@ -334,7 +334,8 @@ const CROWD_MIN: u32 = 48;
 
 /// One kind of process and how many there are.
 struct Counted {
-    pid: Pid,
+    /// One that may be killed, looked for once there are enough.
+    pid: Option<Pid>,
     kind: Kind,
     members: u32,
     stake_kib: u64,
@@ -345,12 +346,14 @@ struct Counted {
 #[inline(never)]
 pub fn survey_crowd(proc: BorrowedFd<'_>, scope: &Scope<'_>, born_after: u64) -> Option<Culprit> {
     let mut kinds: [Option<Counted>; KINDS] = [const { None }; KINDS];
+    let kin = Kin::read(proc, scope.own);
+    let fair_game = |pid| read_fair_game(proc, pid, scope, &kin, &|_, _| true);
     let listed = process::list_processes(proc, &mut |pid| {
         if pid == Pid::INIT || scope.own == Some(pid) {
             return;
         }
         let Ok(stat) = process::read_stat(proc, pid) else { return };
-        if stat.starttime < born_after || stat.is_kernel_thread() {
+        if stat.starttime < born_after || stat.is_kernel_thread() || stat.is_gone() {
             return;
         }
         let Ok(statm) = process::read_statm(proc, pid) else { return };
@@ -359,15 +362,19 @@ pub fn survey_crowd(proc: BorrowedFd<'_>, scope: &Scope<'_>, born_after: u64) ->
         if let Some(counted) = kinds.iter_mut().flatten().find(|counted| counted.kind.is_akin(&kind)) {
             counted.members += 1;
             counted.stake_kib = counted.stake_kib.saturating_add(stake_kib);
+            if counted.members >= CROWD_MIN && counted.pid.is_none() {
+                counted.pid = fair_game(pid).map(|_| pid);
+            }
         } else if let Some(rarest) = kinds.iter_mut().min_by_key(|place| members(place)) {
             // The rarest makes room: a crowd is not the rarest for long.
-            *rarest = Some(Counted { pid, kind, members: 1, stake_kib });
+            *rarest = Some(Counted { pid: None, kind, members: 1, stake_kib });
         }
     });
     listed.ok()?;
     let most = kinds.iter().max_by_key(|place| members(place))?.as_ref();
-    let &Counted { pid, members, stake_kib, .. } = most.filter(|most| most.members >= CROWD_MIN)?;
-    let game = read_fair_game(proc, pid, scope, &Kin::read(proc, scope.own), &|_, _| true)?;
+    let &Counted { pid, members, stake_kib, .. } = most?;
+    let pid = pid?;
+    let game = fair_game(pid)?;
     let first = candidate(pid, &game, stake_kib, Usual::default(), stake_kib, scope);
     Some(Culprit { members, is_crowd: true, ..Culprit::one(first) })
 }
