@@ -59,10 +59,18 @@ pub fn list_names(dir: BorrowedFd<'_>, found: &mut dyn FnMut(&CStr)) -> Result<(
     Ok(())
 }
 
+/// In a file that is being written, nobody is as near to its start for long:
+/// that is a pidfile, or a device or pipe with a name there, which have no
+/// position.
+const LEAST_WRITTEN: u64 = 4096;
+
 /// Parses `/proc/PID/fdinfo/FD` into the number of the mount the file is on, if
-/// it is open for writing.
+/// it is open for writing and more than a little has been written.
 pub fn parse_written_mount(text: &[u8]) -> Option<u64> {
-    let [flags, mount] = kfile::pick_numbers(text, &["flags", "mnt_id"]);
+    let [flags, mount, pos] = kfile::pick_numbers(text, &["flags", "mnt_id", "pos"]);
+    if pos? < LEAST_WRITTEN {
+        return None;
+    }
     // Flags are octal; read as decimal the last digit is the same, and its
     // lower two bits are O_ACCMODE, 0 for reading.
     let last_digit = flags? % 10;
