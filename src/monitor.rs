@@ -101,6 +101,8 @@ const YOUNG_TICKS: u64 = 60 * 100;
 
 /// Time between two looks at who writes to tmpfs.
 const WRITERS_SPAN_US: u64 = 100 * MS;
+/// And what is too long between them.
+const WRITERS_STALE_US: u64 = 10 * SECOND;
 
 /// A kill under way and what led to it.
 #[derive(Debug)]
@@ -619,7 +621,12 @@ impl<'a> Monitor<'a> {
             Accused::Writer => {
                 let writer = self.writers.select(proc, &scope);
                 if writer.is_none() {
-                    if now_us.saturating_sub(self.writers.at_us) > WRITERS_SPAN_US + WRITERS_SPAN_US {
+                    // Whoever writes now may not have been there, or not have
+                    // written enough, when it was looked last.
+                    let Writers { at_us, before_us, .. } = self.writers;
+                    if now_us.saturating_sub(at_us) > 2 * WRITERS_SPAN_US
+                        || at_us.saturating_sub(before_us) > WRITERS_STALE_US
+                    {
                         self.look_for_writers(&loss, now_us);
                         return Err(Mercy::TooSoon);
                     }

@@ -400,13 +400,15 @@ pub struct Writers {
     table: [Option<Writer>; WRITERS],
     /// When that was.
     pub at_us: u64,
+    /// When the reading before was, 0 where there was none.
+    pub before_us: u64,
 }
 
 /// Reads `/proc/PID/io` of every process and keeps those that wrote most since
 /// `before` was read; of those it does not know, those that ever wrote most,
 /// but at least `least_kib`.
 pub fn survey_writers(proc: BorrowedFd<'_>, before: &Writers, least_kib: u64, now_us: u64) -> Writers {
-    let mut writers = Writers { at_us: now_us, ..Writers::default() };
+    let mut writers = Writers { at_us: now_us, before_us: before.at_us, ..Writers::default() };
     let _ = process::list_processes(proc, &mut |pid| {
         let Ok(bytes) = process::read_undisked_bytes(proc, pid) else {
             return;
