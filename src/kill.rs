@@ -265,7 +265,7 @@ impl Company {
     /// Lives any member that could be signalled?
     fn is_left(&self, reach: &Reach<'_>, policy: &Policy<'_>) -> bool {
         let mut left = false;
-        self.each_member(reach, policy, &mut |pid, _| left |= !is_spared(reach, policy, pid));
+        self.each_member(reach, policy, &mut |pid, _| left |= !is_spared(reach, pid));
         left
     }
 }
@@ -280,10 +280,9 @@ fn starttime_of(reach: &Reach<'_>, raw_pid: i32) -> Option<u64> {
 }
 
 /// Is this process to live, or beyond our reach?
-fn is_spared(reach: &Reach<'_>, policy: &Policy<'_>, pid: Pid) -> bool {
+fn is_spared(reach: &Reach<'_>, pid: Pid) -> bool {
     let protected = || process::read_oom_score_adj(reach.proc, pid) == Ok(NEVER_KILL_ADJ);
-    let foreign = |uid| process::read_status(reach.proc, pid).is_ok_and(|status| status.uid != uid);
-    pid == Pid::INIT || reach.kin.has(reach.proc, pid) || protected() || policy.only_uid.is_some_and(foreign)
+    pid == Pid::INIT || reach.kin.has(reach.proc, pid) || protected() || !sys::may_signal(pid)
 }
 
 /// How a kill stands.
