@@ -217,8 +217,11 @@ pub struct Members {
     pub kind: Kind,
     /// Those that grew.
     pub grown: [Option<Identity>; TABLE],
-    /// Whoever started since, in clock ticks since boot.
+    /// Whoever started since, in clock ticks since boot, ...
     pub born_after: u64,
+    /// ... but not after this: who is started anew in place of the dead has not
+    /// grown, and there would be no end.
+    pub born_before: u64,
 }
 
 impl Company {
@@ -228,7 +231,8 @@ impl Company {
             Self::Swarm(members) => {
                 let id = Identity { pid, starttime: stat.starttime };
                 members.kind.is_akin(&stat.kind())
-                    && (stat.starttime >= members.born_after || members.grown.contains(&Some(id)))
+                    && ((members.born_after..=members.born_before).contains(&stat.starttime)
+                        || members.grown.contains(&Some(id)))
             }
         }
     }

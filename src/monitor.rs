@@ -696,7 +696,8 @@ impl<'a> Monitor<'a> {
         for (place, held) in grown.iter_mut().zip(self.table.all()) {
             *place = Some(held.id).filter(|_| held.growth_kib > 0);
         }
-        Members { kind, grown, born_after: if culprit.is_crowd { 0 } else { young_since() } }
+        let born = if culprit.is_crowd { (0, u64::MAX) } else { (young_since(), sys::boottime_ticks()) };
+        Members { kind, grown, born_after: born.0, born_before: born.1 }
     }
 
     fn group_of(&mut self, victim: &Candidate) -> Option<Company> {
