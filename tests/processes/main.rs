@@ -12,4 +12,5 @@ mod kill;
 mod sandbox;
 mod signals;
 mod stuck;
+mod swarm;
 mod target;

@@ -5,7 +5,7 @@ use super::namespace::{SCRATCH, mount, skip};
 use super::roles::Role;
 use super::wait::{exit_of, pid_of};
 use bustd::kfile::Tree;
-use bustd::process::{Identity, Stat, read_stat};
+use bustd::process::{Identity, Stat, list_processes, read_stat};
 use rustix::fd::AsFd;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -35,10 +35,31 @@ pub enum Leader {
     Exits,
 }
 
+/// What an eater writes, and where.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Writes {
+    Nothing,
+    /// [`WRITTEN_MIB`] to a file on a tmpfs, which it keeps open.
+    Once,
+    /// The same, and then goes on.
+    On,
+    /// The same to a pipe that has a name on that tmpfs, and as fast; a file
+    /// there it has open as well holds its pid.
+    ToPipe,
+}
+
+/// What who writes has written when it is ready.
+pub const WRITTEN_MIB: u64 = 32;
+
 /// An eater to be.
 pub struct Plan {
     pub name: String,
+    /// What the kernel calls it, if not by its name.
+    comm: Option<String>,
     pub mib: usize,
+    /// So much more, once it is told to.
+    pub growth_mib: usize,
+    pub writes: Writes,
     pub on_term: OnTerm,
     pub leader: Leader,
     pub uid: Option<u32>,
@@ -51,12 +72,40 @@ pub struct Eater {
     child: Child,
 }
 
+/// See [`Role::Breeder`].
+pub struct Breeder(Child);
+
+impl Breeder {
+    /// Starts it in a process group of its own and waits until all its children
+    /// are there.
+    pub fn start(journal: &Journal, comm: &str, zombies: usize, living: usize) -> Self {
+        let mut command = Role::Breeder { comm, zombies, living }.command();
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(journal.pen());
+        let mut child = command.spawn().expect("a breeder starts");
+        assert_eq!(first_line(&mut child), "ready\n");
+        Self(child)
+    }
+
+    pub fn pid(&self) -> Pid {
+        pid_of(&self.0)
+    }
+}
+
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("read");
+    line
+}
+
 impl Eater {
     /// More than the smallest stake worth a kill on any machine.
     pub fn named(name: &str) -> Plan {
         Plan {
             name: name.to_owned(),
+            comm: None,
             mib: 40,
+            growth_mib: 0,
+            writes: Writes::Nothing,
             on_term: OnTerm::Report,
             leader: Leader::Stays,
             uid: None,
@@ -84,6 +133,12 @@ impl Eater {
         journal.expect_none(&format!("{}: SIGTERM", self.name));
     }
 
+    /// Has it grow by what it was planned to, and waits until it has.
+    pub fn grow(&self, journal: &mut Journal) {
+        kill_process(self.pid(), Signal::USR1).expect("our child");
+        journal.expect(&format!("{}: grown", self.name));
+    }
+
     /// The signal it dies of.
     pub fn death(&mut self) -> Option<i32> {
         exit_of(&mut self.child).signal()
@@ -96,6 +151,24 @@ impl Eater {
 }
 
 impl Plan {
+    pub fn comm(self, comm: &str) -> Self {
+        Self { comm: Some(comm.to_owned()), ..self }
+    }
+
+    /// What the kernel is to call it.
+    pub fn comm_or_name(&self) -> &str {
+        self.comm.as_ref().unwrap_or(&self.name)
+    }
+
+    /// See [`Eater::grow`].
+    pub fn growing_by(self, growth_mib: usize) -> Self {
+        Self { growth_mib, ..self }
+    }
+
+    pub fn writes(self, writes: Writes) -> Self {
+        Self { writes, ..self }
+    }
+
     pub fn mib(self, mib: usize) -> Self {
         Self { mib, ..self }
     }
@@ -156,14 +229,43 @@ impl Plan {
             command.process_group(group);
         }
         let mut child = command.spawn().expect("an eater starts");
-        let stdout = child.stdout.take().expect("piped");
-        let mut ready = String::new();
-        BufReader::new(stdout).read_line(&mut ready).expect("read");
+        let ready = first_line(&mut child);
         if self.oom_score_adj != 0 {
             set_oom_score_adj(child.id(), self.oom_score_adj);
         }
         (Eater { name: self.name, child }, ready)
     }
+}
+
+/// Makes the process older, for this namespace only: it started two minutes
+/// before it did. From now on its state is always told as what it is now, so
+/// whoever waits for its end has to reap it.
+pub fn age(pid: Pid) {
+    const OLDER_TICKS: u64 = 120 * 100;
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).expect("its stat");
+    let (name, rest) = stat.rsplit_once(") ").expect("a name");
+    let mut fields: Vec<String> = rest.split(' ').map(str::to_owned).collect();
+    // Field 22, and the first of these is field 3.
+    let starttime: u64 = fields[19].parse().expect("a number");
+    fields[19] = starttime.saturating_sub(OLDER_TICKS).to_string();
+    let fake = format!("{SCRATCH}/stat.{pid}");
+    fs::write(&fake, format!("{name}) {}", fields.join(" "))).expect("a file in scratch");
+    mount(&["--bind", &fake, &path]);
+}
+
+/// The processes of that name, without those that only wait to be reaped.
+pub fn living(comm: &str) -> Vec<Pid> {
+    let tree = Tree::open_live().expect("/proc");
+    let mut found = Vec::new();
+    list_processes(tree.proc.as_fd(), &mut |pid| {
+        let stat = read_stat(tree.proc.as_fd(), pid);
+        if stat.is_ok_and(|stat| stat.comm.as_bytes() == comm.as_bytes() && !stat.is_gone()) {
+            found.push(pid);
+        }
+    })
+    .expect("/proc");
+    found
 }
 
 /// Sets it where that is allowed; lowering it takes CAP_SYS_RESOURCE, without

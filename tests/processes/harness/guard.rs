@@ -55,6 +55,13 @@ impl Guard {
         kill_process(self.pid(), signal).expect("the guard can be signalled");
     }
 
+    /// Has it look at memory now, and waits until it is about to: whatever it
+    /// began before, as the first survey, is over.
+    pub fn look(&self, journal: &mut Journal) {
+        self.send(Signal::USR1);
+        journal.expect("status: ");
+    }
+
     pub fn exit(mut self) -> ExitStatus {
         exit_of(&mut self.child)
     }

@@ -10,7 +10,7 @@ impl FakeMeminfo {
     /// A machine with more memory than sysinfo(2) ever tells of, so that a look
     /// at that alone never satisfies the guard.
     pub fn mount(available_mib: u64) -> Self {
-        Self::mount_text(&text(available_mib))
+        Self::mount_text(&text(available_mib, 0))
     }
 
     /// A machine of 40 MiB, where even a quarter of one is worth a kill.
@@ -26,12 +26,18 @@ impl FakeMeminfo {
     }
 
     pub fn set_available(&self, mib: u64) {
+        self.set(mib, 0);
+    }
+
+    /// So much is available, and so much is in tmpfs.
+    pub fn set(&self, available_mib: u64, shmem_mib: u64) {
         // The same length in one write: nobody reads half of it.
-        self.0.write_all_at(text(mib).as_bytes(), 0).expect("write");
+        self.0.write_all_at(text(available_mib, shmem_mib).as_bytes(), 0).expect("write");
     }
 }
 
-fn text(available_mib: u64) -> String {
-    let available_kib = available_mib * 1024;
-    format!("MemTotal: {} kB\nMemFree: 1024 kB\nMemAvailable: {available_kib:16} kB\n", 1_u64 << 40)
+fn text(available_mib: u64, shmem_mib: u64) -> String {
+    let (total_kib, available_kib, shmem_kib) = (1_u64 << 40, available_mib * 1024, shmem_mib * 1024);
+    let constant = format!("MemTotal: {total_kib} kB\nMemFree: 1024 kB\n");
+    format!("{constant}MemAvailable: {available_kib:16} kB\nShmem: {shmem_kib:16} kB\n")
 }

@@ -9,7 +9,7 @@ mod namespace;
 mod roles;
 mod wait;
 
-pub use eater::{Eater, Leader, NOBODY, OnTerm};
+pub use eater::{Breeder, Eater, Leader, NOBODY, OnTerm, Plan, Writes, age, living};
 pub use guard::{ASK, FORCE, Guard, ONCE, QUIET, bustd};
 pub use journal::Journal;
 pub use meminfo::FakeMeminfo;

@@ -1,13 +1,15 @@
 //! The test executable in other parts: started with a role in its environment
 //! it plays that, and never gets to its tests.
 
-use super::eater::{Leader, OnTerm, Plan};
-use super::namespace::REPORT;
-use std::ffi::CString;
+use super::eater::{Leader, OnTerm, Plan, WRITTEN_MIB, Writes};
+use super::namespace::{REPORT, SCRATCH};
+use std::ffi::{CString, c_int};
 use std::fmt::{Debug, Write as _};
+use std::fs::File;
 use std::hint::black_box;
-use std::io::Write as _;
-use std::process::{Command, exit};
+use std::io::{Read, Seek, Write as _, stderr};
+use std::process::{Command, exit, id};
+use std::time::Duration;
 use std::{env, fs, mem, ptr, thread};
 
 /// A part to play.
@@ -17,6 +19,10 @@ pub enum Role<'a> {
     /// Holds so many MiB and runs a command as its child, whose exit status it
     /// takes over.
     Ancestor(usize, &'a [&'a str]),
+    /// Has children called so: first those that end at once and are never
+    /// reaped, then those that live until they are killed, of which it writes
+    /// to standard error how many died of what.
+    Breeder { comm: &'a str, zombies: usize, living: usize },
     /// Writes to [`REPORT`] how it was started.
     Reporter,
 }
@@ -37,10 +43,21 @@ impl Role<'_> {
                 };
                 let leader = if plan.leader == Leader::Exits { "exits" } else { "stays" };
                 let uid = plan.uid.map(|uid| uid.to_string()).unwrap_or_default();
-                ["eater", &plan.mib.to_string(), on_term, leader, &uid, &plan.name].join(BETWEEN)
+                let writes = match plan.writes {
+                    Writes::Nothing => "nothing",
+                    Writes::Once => "once",
+                    Writes::On => "on",
+                    Writes::ToPipe => "to pipe",
+                };
+                let (mib, growth_mib) = (plan.mib.to_string(), plan.growth_mib.to_string());
+                let comm = plan.comm_or_name();
+                ["eater", &mib, &growth_mib, writes, on_term, leader, &uid, comm, &plan.name].join(BETWEEN)
             }
             Self::Ancestor(mib, command) => {
                 ["ancestor", &mib.to_string(), &command.join(BETWEEN)].join(BETWEEN)
+            }
+            Self::Breeder { comm, zombies, living } => {
+                ["breeder", comm, &zombies.to_string(), &living.to_string()].join(BETWEEN)
             }
             Self::Reporter => "reporter".to_owned(),
         }
@@ -63,24 +80,44 @@ extern "C" fn stage_door() {
     let Ok(script) = env::var(ROLE) else { return };
     let words: Vec<&str> = script.split(BETWEEN).collect();
     match words[..] {
-        ["eater", mib, on_term, leader, uid, name] => eat(mib, on_term, leader, uid, name),
+        ["eater", mib, growth_mib, writes, on_term, leader, uid, comm, name] => {
+            let part = Part { on_term, growth_mib, name };
+            eat(mib, writes, leader, uid, comm, part)
+        }
+        ["breeder", comm, zombies, living] => breed(comm, number(zombies), number(living)),
         ["ancestor", mib, program, ref args @ ..] => beget(mib, program, args),
         ["reporter"] => report(),
         _ => exit(2),
     }
 }
 
-fn hold(mib: &str) -> Vec<u8> {
-    let mib: usize = mib.parse().expect("a number");
-    black_box(vec![1; mib << 20])
+fn number(text: &str) -> usize {
+    text.parse().expect("a number")
 }
 
-fn eat(mib: &str, on_term: &str, leader: &str, uid: &str, name: &str) -> ! {
+fn hold(mib: &str) -> Vec<u8> {
+    black_box(vec![1; number(mib) << 20])
+}
+
+fn set_comm(comm: &str) {
+    // SAFETY: a C string.
+    unsafe { libc::prctl(libc::PR_SET_NAME, CString::new(comm).expect("no NUL").as_ptr()) };
+}
+
+/// What an eater does when it holds all its memory.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    on_term: &'a str,
+    growth_mib: &'a str,
+    name: &'a str,
+}
+
+fn eat(mib: &str, writes: &str, leader: &str, uid: &str, comm: &str, part: Part<'_>) -> ! {
     let _memory = hold(mib);
-    let heeded = heeded(on_term);
+    let heeded = heeded(part.on_term);
+    set_comm(comm);
     // SAFETY: plain system calls on data that outlives them.
     unsafe {
-        libc::prctl(libc::PR_SET_NAME, CString::new(name).expect("no NUL").as_ptr());
         libc::sigprocmask(libc::SIG_BLOCK, &heeded, ptr::null_mut());
         if let Ok(uid) = uid.parse() {
             assert_eq!(libc::setresgid(uid, uid, uid), 0, "setresgid");
@@ -89,33 +126,90 @@ fn eat(mib: &str, on_term: &str, leader: &str, uid: &str, name: &str) -> ! {
             libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
         }
     }
+    match writes {
+        "once" | "on" => write_file(writes == "on"),
+        "to pipe" => write_pipe(),
+        _ => {}
+    }
     if leader == "exits" {
-        let (on_term, name) = (on_term.to_owned(), name.to_owned());
+        let script = [part.on_term, part.growth_mib, part.name].map(str::to_owned);
         thread::spawn(move || {
             let stat = || fs::read_to_string("/proc/self/stat").unwrap_or_default();
             while !stat().contains(") Z ") {
                 thread::yield_now();
             }
-            serve(&on_term, &name)
+            let [on_term, growth_mib, name] = &script;
+            serve(Part { on_term, growth_mib, name })
         });
         // SAFETY: ends this thread only; what it owns is never freed.
         unsafe { libc::syscall(libc::SYS_exit, 0) };
     }
-    serve(on_term, name)
+    serve(part)
+}
+
+/// What one write(2) writes, and how long it rests then when it goes on.
+static WRITE: [u8; 32 << 10] = [1; 32 << 10];
+const WRITE_REST: Duration = Duration::from_millis(2);
+
+/// Writes [`WRITTEN_MIB`], and goes on in a thread of its own if it is to.
+fn write_first(goes_on: bool, mut write: impl FnMut() + Send + 'static) {
+    (0..(WRITTEN_MIB as usize) << 20).step_by(WRITE.len()).for_each(|_| write());
+    let go_on = move || loop {
+        if goes_on {
+            write();
+        }
+        thread::sleep(WRITE_REST);
+    };
+    thread::spawn(go_on);
+}
+
+fn write_file(goes_on: bool) {
+    const MOST: u64 = 4 << 20;
+    let mut file = File::create(format!("{SCRATCH}/file.{}", id())).expect("a file in scratch");
+    write_first(goes_on, move || {
+        // Again and again the same few pages.
+        if file.stream_position().expect("a position") >= MOST {
+            file.rewind().expect("a seek");
+        }
+        file.write_all(&WRITE).expect("room");
+    });
+}
+
+fn write_pipe() {
+    let mut pidfile = File::create(format!("{SCRATCH}/pid.{}", id())).expect("a file in scratch");
+    writeln!(pidfile, "{}", id()).expect("room");
+    let path = format!("{SCRATCH}/pipe.{}", id());
+    let c_path = CString::new(path.clone()).expect("no NUL");
+    // SAFETY: a C string.
+    assert_eq!(unsafe { libc::mkfifo(c_path.as_ptr(), 0o600) }, 0, "mkfifo");
+    let mut pipe = File::options().read(true).write(true).open(path).expect("the pipe");
+    write_first(true, move || {
+        let _ = &pidfile;
+        pipe.write_all(&WRITE).expect("an empty pipe holds as much");
+        pipe.read_exact(&mut WRITE.clone()).expect("what was just written");
+    });
 }
 
 /// Says that it is ready, then waits for the end.
-fn serve(on_term: &str, name: &str) -> ! {
+fn serve(part: Part<'_>) -> ! {
+    let Part { on_term, growth_mib, name } = part;
     println!("ready");
     let heeded = heeded(on_term);
+    let mut memory = Vec::new();
     loop {
         let mut signal = 0;
         // SAFETY: an initialised signal set and an integer to write to. Of
         // several signals the lowest comes first, and so SIGTERM.
         unsafe { libc::sigwait(&heeded, &mut signal) };
-        let heard = if signal == libc::SIGTERM { "SIGTERM" } else { "unharmed" };
-        // One write: lines of several processes must not mix.
-        let _ = std::io::stderr().write_all(format!("{name}: {heard}\n").as_bytes());
+        let heard = match signal {
+            libc::SIGTERM => "SIGTERM",
+            libc::SIGUSR1 => {
+                memory.push(hold(growth_mib));
+                "grown"
+            }
+            _ => "unharmed",
+        };
+        say(&format!("{name}: {heard}"));
         if signal == libc::SIGTERM && on_term == "report" {
             // SAFETY: an initialised signal set.
             unsafe {
@@ -126,6 +220,11 @@ fn serve(on_term: &str, name: &str) -> ! {
     }
 }
 
+/// One write: lines of several processes must not mix.
+fn say(line: &str) {
+    let _ = stderr().write_all(format!("{line}\n").as_bytes());
+}
+
 /// The signals an eater does something about itself.
 fn heeded(on_term: &str) -> libc::sigset_t {
     // SAFETY: sigemptyset makes it an empty set.
@@ -133,10 +232,49 @@ fn heeded(on_term: &str) -> libc::sigset_t {
         let mut set = mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, libc::SIGWINCH);
+        libc::sigaddset(&mut set, libc::SIGUSR1);
         if on_term != "die" {
             libc::sigaddset(&mut set, libc::SIGTERM);
         }
         set
+    }
+}
+
+fn breed(comm: &str, zombies: usize, living: usize) -> ! {
+    // Who is forked is called so from the start.
+    set_comm(comm);
+    // SAFETY: there is one thread, so the child finds no lock held.
+    let fork = |part: fn()| match unsafe { libc::fork() } {
+        0 => {
+            part();
+            // SAFETY: runs nothing of what is registered for the exit.
+            unsafe { libc::_exit(0) }
+        }
+        pid => pid,
+    };
+    let wait_for = |pid: c_int, options: c_int| {
+        // SAFETY: all zero is a valid siginfo_t, written to by waitid.
+        unsafe {
+            let mut info: libc::siginfo_t = mem::zeroed();
+            assert_eq!(libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, options), 0, "waitid");
+            info.si_status()
+        }
+    };
+    for zombie in (0..zombies).map(|_| fork(|| {})).collect::<Vec<_>>() {
+        wait_for(zombie, libc::WEXITED | libc::WNOWAIT);
+    }
+    // SAFETY: takes nothing.
+    let forever = || unsafe {
+        libc::pause();
+    };
+    let children: Vec<c_int> = (0..living).map(|_| fork(forever)).collect();
+    set_comm("breeder");
+    println!("ready");
+    let deaths: Vec<c_int> = children.into_iter().map(|pid| wait_for(pid, libc::WEXITED)).collect();
+    let killed = deaths.iter().filter(|&&signal| signal == libc::SIGKILL).count();
+    say(&format!("breeder: {killed} of {} died of SIGKILL", deaths.len()));
+    loop {
+        forever();
     }
 }
 

@@ -1,0 +1,359 @@
+//! Culprits that are not one large process: swarms, crowds, and who writes to
+//! tmpfs. What is lost of memory is made up; who holds how much of it is not.
+
+use crate::harness::{
+    Breeder, Eater, FakeMeminfo, Guard, Journal, NOBODY, PROGRAM, Plan, Writes, age, eventually,
+    in_namespace, is_initial_user, living, skip,
+};
+use bustd::kfile::Tree;
+use bustd::kill::{Company, Kill, Members, Progress, Reach};
+use bustd::process::Pid;
+use bustd::survey::TABLE;
+use bustd::sys::boottime_ticks;
+use bustd::victim::{Candidate, Policy, VACANT};
+use rustix::fd::AsFd;
+use rustix::process::Signal;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+/// SIGTERM at half a gigabyte, and SIGKILL never.
+const LIMIT: &[&str] = &["--no-daemon", "--verbose", "--mem", "512M,1M"];
+const PLENTY_MIB: u64 = 600;
+const SHORT_MIB: u64 = 500;
+const LOSS_MIB: u64 = PLENTY_MIB - SHORT_MIB;
+
+/// More than what is too little to be worth a kill, 16 MiB on any machine of
+/// this size, and in all no more than is lost.
+const GROWTH_MIB: usize = 18;
+
+/// What is said by a guard that looks again and has no reason to kill again.
+const RESTRAINT: &str = "but memory has not become less since the last kill";
+
+/// As many as make a swarm, called `worker`, each with a name of its own.
+fn start_workers(journal: &Journal, group: i32) -> Vec<Eater> {
+    let start = |number| worker(&format!("worker {number}")).group(group).start(journal);
+    (0..5).map(start).collect()
+}
+
+fn worker(name: &str) -> Plan {
+    Eater::named(name).comm("worker").mib(GROWTH_MIB).growing_by(GROWTH_MIB)
+}
+
+/// A process that leads a group, so that others can join it.
+fn start_leader(journal: &Journal) -> (Eater, i32) {
+    let leader = Eater::named("leader").mib(1).group(0).start(journal);
+    let group = leader.pid().as_raw_pid();
+    (leader, group)
+}
+
+fn grow(eaters: &[&Eater], journal: &mut Journal) {
+    eaters.iter().for_each(|eater| eater.grow(journal));
+}
+
+#[test]
+fn a_swarm_dies_together_and_nobody_else() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(PLENTY_MIB);
+        let (leader, group) = start_leader(&journal);
+        let mut workers = start_workers(&journal, group);
+        // That it grew is enough, whenever it started.
+        age(workers[0].pid());
+        // Akin, but: old and as it was, exempt, of another group, of another name.
+        let steady = worker("steady").mib(2 * GROWTH_MIB).group(group).start(&journal);
+        age(steady.pid());
+        let exempt = worker("exempt").group(group).oom_score_adj(-1000).start(&journal);
+        let stranger = worker("stranger").group(0).start(&journal);
+        let neighbour = worker("neighbour").comm("neighbour").group(group).start(&journal);
+        let bystander = Eater::named("bystander").mib(80).group(0).start(&journal);
+        let guard = Guard::watching(&mut journal, &[LIMIT]);
+        guard.look(&mut journal);
+
+        let grown = workers.iter().chain([&exempt, &stranger, &neighbour]);
+        grow(&grown.collect::<Vec<_>>(), &mut journal);
+        // Too young and too small to be in any table.
+        let mut newborn = worker("newborn").mib(1).group(group).start(&journal);
+        meminfo.set_available(SHORT_MIB);
+        guard.look(&mut journal);
+
+        let line = journal.expect(" with SIGTERM (exhaustion: ");
+        assert!(line.contains("\"worker\" and 4 more of its kind with"), "{line:?}");
+        // Reaped at once, as its parent would: see `age`.
+        assert_eq!(workers[0].death(), Some(libc::SIGTERM));
+        journal.expect("\"worker\" and 4 more of its kind died ");
+        journal.expect(RESTRAINT);
+        let mut dead = workers[1..].iter_mut().chain([&mut newborn]);
+        assert!(dead.all(|eater| eater.death() == Some(libc::SIGTERM)));
+        guard.end();
+        for survivor in [leader, steady, exempt, stranger, neighbour, bystander] {
+            survivor.expect_unharmed(&mut journal);
+        }
+    });
+}
+
+/// All the machine can be of process 1's group, or of one led from outside.
+#[test]
+fn children_of_process_1_in_its_group_are_judged_one_by_one() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(PLENTY_MIB);
+        let mut workers: Vec<_> =
+            (0..6).map(|number| worker(&format!("worker {number}")).start(&journal)).collect();
+        assert_eq!((workers[0].stat().ppid, workers[0].stat().pgrp), (1, 0));
+        let mut culprit = worker("culprit").mib(2 * GROWTH_MIB).start(&journal);
+        let guard = Guard::watching(&mut journal, &[LIMIT]);
+        guard.look(&mut journal);
+        grow(&workers.iter().chain([&culprit]).collect::<Vec<_>>(), &mut journal);
+        meminfo.set_available(SHORT_MIB);
+        guard.look(&mut journal);
+        journal.expect("\"worker\" died ");
+        journal.expect(RESTRAINT);
+        assert_eq!(culprit.death(), Some(libc::SIGTERM));
+        guard.end();
+        workers.iter_mut().for_each(|eater| eater.expect_unharmed(&mut journal));
+    });
+}
+
+#[test]
+fn members_that_cannot_be_signalled_are_not_waited_for() {
+    in_namespace(|| {
+        if !is_initial_user() {
+            return skip("there is only one user here");
+        }
+        let mut as_nobody = Command::new(PROGRAM);
+        as_nobody.args(LIMIT);
+        // A user namespace grants every capability, but over its own only.
+        let mut as_its_root = Command::new("unshare");
+        as_its_root.args(["--user", "--map-root-user", PROGRAM]).args(LIMIT);
+        for mut command in [as_nobody, as_its_root] {
+            let mut journal = Journal::new();
+            let meminfo = FakeMeminfo::mount(PLENTY_MIB);
+            let (_leader, group) = start_leader(&journal);
+            let start = |number| worker(&format!("worker {number}")).group(group).uid(NOBODY).start(&journal);
+            let mut workers: Vec<_> = (0..5).map(start).collect();
+            let roots = worker("roots").group(group).start(&journal);
+            command.stdin(Stdio::null()).stderr(journal.pen()).uid(NOBODY).gid(NOBODY);
+            let guard = Guard::spawn(command);
+            journal.expect("watching");
+            guard.look(&mut journal);
+            grow(&workers.iter().chain([&roots]).collect::<Vec<_>>(), &mut journal);
+            meminfo.set_available(SHORT_MIB);
+            guard.look(&mut journal);
+            let line = journal.expect("\"worker\" and 4 more of its kind died ");
+            assert!(line.contains(" ms after SIGTERM; "), "{line:?}");
+            assert!(workers.iter_mut().all(|eater| eater.death() == Some(libc::SIGTERM)));
+            guard.end();
+            roots.expect_unharmed(&mut journal);
+        }
+    });
+}
+
+/// A crowd and whoever else there is; `zombies` of it were there first.
+struct Scene {
+    journal: Journal,
+    meminfo: FakeMeminfo,
+    breeder: Breeder,
+    large: Eater,
+}
+
+impl Scene {
+    fn set(zombies: usize, mites: usize) -> Self {
+        let journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(PLENTY_MIB);
+        let large = Eater::named("large").mib(80).start(&journal);
+        let breeder = Breeder::start(&journal, "mite", zombies, mites);
+        Self { journal, meminfo, breeder, large }
+    }
+
+    /// Has memory vanish that no process in the table has taken.
+    fn lose(&mut self) -> Guard {
+        let guard = Guard::watching(&mut self.journal, &[LIMIT]);
+        guard.look(&mut self.journal);
+        self.meminfo.set_available(SHORT_MIB);
+        guard.look(&mut self.journal);
+        guard
+    }
+}
+
+#[test]
+fn a_crowd_is_killed_by_force_the_old_ones_with_it() {
+    in_namespace(|| {
+        // One that has ended does not stand for it.
+        let mut scene = Scene::set(1, 50);
+        let namesake = Eater::named("namesake").comm("mite").mib(1).group(0).start(&scene.journal);
+        let group = scene.breeder.pid().as_raw_pid();
+        let exempt = Eater::named("exempt").comm("mite").mib(1).group(group);
+        let exempt = exempt.oom_score_adj(-1000).start(&scene.journal);
+        let mut old = Eater::named("old").comm("mite").mib(1).group(group).start(&scene.journal);
+        age(old.pid());
+        let guard = scene.lose();
+        let journal = &mut scene.journal;
+        let line = journal.expect(" with SIGKILL (exhaustion: ");
+        assert!(line.contains("\"mite\" and 50 more of its kind with"), "{line:?}");
+        assert_eq!(old.death(), Some(libc::SIGKILL));
+        journal.expect("breeder: 50 of 50 died of SIGKILL");
+        journal.expect("\"mite\" and 50 more of its kind died ");
+        journal.expect(RESTRAINT);
+        guard.end();
+        for survivor in [namesake, exempt, scene.large] {
+            survivor.expect_unharmed(journal);
+        }
+        assert_eq!(living("breeder"), [scene.breeder.pid()]);
+    });
+}
+
+/// Neither are those that have worked here for long, nor those that are dead,
+/// nor a few.
+#[test]
+fn a_crowd_is_young_and_alive() {
+    in_namespace(|| {
+        let mut scene = Scene::set(47, 60);
+        let young = 3;
+        let mites = living("mite");
+        mites[young..].iter().for_each(|&pid| age(pid));
+        let guard = scene.lose();
+        // There is nobody else to blame.
+        scene.journal.expect("\"large\" died ");
+        assert_eq!(scene.large.death(), Some(libc::SIGTERM));
+        guard.end();
+        assert_eq!(living("mite"), mites);
+    });
+}
+
+/// By way of the library: when a process is born is hard to choose.
+struct Doomed {
+    tree: Tree,
+    journal: Journal,
+    group: i32,
+    _leader: Eater,
+    first: Eater,
+}
+
+const POLICY: Policy<'_> = Policy { prefer: None, avoid: None, unkillables: None, only_uid: None };
+
+impl Doomed {
+    fn new() -> Self {
+        let journal = Journal::new();
+        let (leader, group) = start_leader(&journal);
+        let first = worker("first").mib(1).group(group).start(&journal);
+        Self { tree: Tree::open_live().expect("/proc"), journal, group, _leader: leader, first }
+    }
+
+    fn reach(&self) -> Reach<'_> {
+        Reach::new(self.tree.proc.as_fd(), true, Pid::INIT)
+    }
+
+    fn begin(&self, members: Members) -> Kill {
+        let victim = Candidate { id: self.first.identity(), kind: members.kind, ..VACANT };
+        Kill::begin(&self.reach(), victim, Some(Company::Swarm(members)), 1_000_000, 0, 0).expect("it lives")
+    }
+
+    fn start_newborn(&self) -> Eater {
+        worker("newborn").mib(1).group(self.group).start(&self.journal)
+    }
+}
+
+#[test]
+fn members_of_a_crowd_born_while_it_is_killed_die_too() {
+    in_namespace(|| {
+        let mut doomed = Doomed::new();
+        let kind = doomed.first.stat().kind();
+        let mut kill =
+            doomed.begin(Members { kind, grown: [None; TABLE], born_after: 0, born_before: u64::MAX });
+        let reach = doomed.reach();
+        assert_eq!(kill.step(&reach, &POLICY, 0, true, false), Progress::Signalled(Signal::KILL));
+        let mut newborn = doomed.start_newborn();
+        assert_eq!(kill.step(&reach, &POLICY, 1, true, false), Progress::Waiting);
+        assert_eq!(newborn.death(), Some(libc::SIGKILL));
+        assert_eq!(doomed.first.death(), Some(libc::SIGKILL));
+        assert_eq!(kill.step(&doomed.reach(), &POLICY, 2, true, false), Progress::Dead);
+    });
+}
+
+#[test]
+fn those_started_in_place_of_a_swarms_dead_live() {
+    in_namespace(|| {
+        let mut doomed = Doomed::new();
+        let kind = doomed.first.stat().kind();
+        let begun_ticks = boottime_ticks();
+        let members = Members { kind, grown: [None; TABLE], born_after: 0, born_before: begun_ticks };
+        let mut kill = doomed.begin(members);
+        let reach = doomed.reach();
+        assert_eq!(kill.step(&reach, &POLICY, 0, false, false), Progress::Signalled(Signal::TERM));
+        assert_eq!(doomed.first.death(), Some(libc::SIGTERM));
+        eventually("another clock tick", || boottime_ticks() > begun_ticks);
+        let newborn = doomed.start_newborn();
+        assert_eq!(kill.step(&doomed.reach(), &POLICY, 1, true, false), Progress::Dead);
+        newborn.expect_unharmed(&mut doomed.journal);
+    });
+}
+
+/// A process that has filled a tmpfs with what nobody else holds, and others.
+struct Filled {
+    journal: Journal,
+    meminfo: FakeMeminfo,
+    others: [Eater; 2],
+}
+
+impl Filled {
+    fn set() -> Self {
+        let journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(PLENTY_MIB);
+        let large = Eater::named("large").mib(80).start(&journal);
+        // It writes more than anybody, and has a file of its own open there.
+        let chatty = Eater::named("chatty").mib(1).writes(Writes::ToPipe).start(&journal);
+        Self { journal, meminfo, others: [large, chatty] }
+    }
+
+    fn fill(&mut self) -> Guard {
+        let guard = Guard::watching(&mut self.journal, &[LIMIT]);
+        guard.look(&mut self.journal);
+        self.meminfo.set(SHORT_MIB, LOSS_MIB);
+        guard.look(&mut self.journal);
+        guard
+    }
+
+    fn end(mut self, guard: Guard) {
+        guard.end();
+        self.others.iter().for_each(|eater| eater.expect_unharmed(&mut self.journal));
+    }
+}
+
+#[test]
+fn who_writes_to_tmpfs_dies_and_not_who_is_large() {
+    in_namespace(|| {
+        let mut scene = Filled::set();
+        let mut writer = Eater::named("writer").mib(1).writes(Writes::On).start(&scene.journal);
+        let done = Eater::named("done").mib(1).writes(Writes::Once).start(&scene.journal);
+        let guard = scene.fill();
+        let line = scene.journal.expect(" with SIGTERM (exhaustion: ");
+        assert!(line.contains("\"writer\" with ") && line.contains(" to tmpfs just now"), "{line:?}");
+        scene.journal.expect("\"writer\" died ");
+        assert_eq!(writer.death(), Some(libc::SIGTERM));
+        // What it wrote stays, and nobody else is killed for it.
+        scene.journal.expect(RESTRAINT);
+        scene.journal.expect_none("nobody is writing there");
+        done.expect_unharmed(&mut scene.journal);
+        scene.end(guard);
+    });
+}
+
+#[test]
+fn where_nobody_writes_to_a_full_tmpfs_nobody_dies() {
+    in_namespace(|| {
+        let mut scene = Filled::set();
+        let done = Eater::named("done").mib(1).writes(Writes::Once).start(&scene.journal);
+        let guard = scene.fill();
+        let line = scene.journal.expect(" went to tmpfs and nobody is writing there");
+        assert!(line.contains("exhaustion: ") && !line.contains("killing"), "{line:?}");
+        // Nor when it has been seen for longer who writes what, and where.
+        scene.meminfo.set(2 * PLENTY_MIB, LOSS_MIB);
+        guard.look(&mut scene.journal);
+        scene.journal.expect("memory is no longer low");
+        scene.meminfo.set(SHORT_MIB, LOSS_MIB);
+        scene.journal.expect(" went to tmpfs and nobody is writing there");
+        scene.journal.expect_none("killing pid");
+        done.expect_unharmed(&mut scene.journal);
+        scene.end(guard);
+    });
+}
