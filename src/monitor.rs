@@ -343,7 +343,6 @@ impl<'a> Monitor<'a> {
     }
 
     /// Reads everything into `seen`; false where that cannot be.
-
     #[inline(never)]
     fn read_all(&mut self, seen: &mut Seen, now_us: u64) -> bool {
         let Ok(mem) = self.meminfo.read(self.proc) else { return false };
