@@ -252,6 +252,7 @@ impl<'a> Monitor<'a> {
     /// Runs until a signal ends it, or with `once` until the decision is made
     /// and carried out.
     pub fn run(&mut self) {
+        touch_stack();
         let mut woken = Woken::default();
         loop {
             match self.step(woken, event::now_us()) {
@@ -1014,6 +1015,17 @@ impl<'a> Monitor<'a> {
             }
         });
     }
+}
+
+/// How much of the stack a step takes: 6.3 KB where it surveys before a kill, by
+/// the frames of the static build, and a margin.
+const STEP_STACK: usize = 7 * 1024;
+
+/// Makes the stack resident as far down as any step will go: where memory has
+/// run out, a page more may be long in coming.
+#[inline(never)]
+fn touch_stack() {
+    core::hint::black_box(&mut [0_u8; STEP_STACK]);
 }
 
 /// What captured trees are taken to come from.
