@@ -89,20 +89,15 @@ pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
         "SReclaimable",
     ];
     let picked = kfile::pick_numbers(text, &KEYS);
-    let [total, free, available, anon, shmem, active_file, inactive_file, swap_total, swap_free, ..] = picked;
-    let [.., cma_free, buffers, cached, slab] = picked.map(|number| number.unwrap_or(0));
-    let mut info = Meminfo {
-        mem_total_kib: total.unwrap_or(0),
-        anon_kib: anon.unwrap_or(0),
-        shmem_kib: shmem.unwrap_or(0),
-        swap_total_kib: swap_total.unwrap_or(0),
-        ..Meminfo::default()
-    };
-    let total = if info.mem_total_kib == 0 { u64::MAX } else { info.mem_total_kib };
+    let [_, free, available, ..] = picked;
+    let [mem_total_kib, mem_free_kib, _, anon_kib, shmem_kib, rest @ ..] =
+        picked.map(|number| number.unwrap_or(0));
+    let [active_file, inactive_file, swap_total_kib, swap_free_kib, cma_free, buffers, cached, slab] = rest;
+    let total = if mem_total_kib == 0 { u64::MAX } else { mem_total_kib };
     // Before 3.14: the cache counts for half, as the kernel's own estimate
     // does where cache is scarce. Cached holds Shmem, which cannot be dropped.
     let estimate = |free: u64| {
-        let cache = u64::saturating_add(buffers, cached).saturating_sub(info.shmem_kib);
+        let cache = u64::saturating_add(buffers, cached).saturating_sub(shmem_kib);
         free.saturating_add(cache.saturating_add(slab) / 2)
     };
     let available = match (available, free) {
@@ -110,11 +105,16 @@ pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
         (None, Some(free)) => estimate(free),
         (None, None) => return None,
     };
-    info.mem_free_kib = free.unwrap_or(0).min(total);
-    info.mem_available_kib = available.min(total).saturating_sub(cma_free);
-    info.file_lru_kib = active_file.unwrap_or(0).saturating_add(inactive_file.unwrap_or(0)).min(total);
-    info.swap_free_kib = swap_free.unwrap_or(0).min(info.swap_total_kib);
-    Some(info)
+    Some(Meminfo {
+        mem_total_kib,
+        mem_free_kib: mem_free_kib.min(total),
+        mem_available_kib: available.min(total).saturating_sub(cma_free),
+        anon_kib,
+        shmem_kib,
+        file_lru_kib: active_file.saturating_add(inactive_file).min(total),
+        swap_total_kib,
+        swap_free_kib: swap_free_kib.min(swap_total_kib),
+    })
 }
 
 /// All that is needed stands in the first 1.6 KB, CmaFree near their end.
@@ -202,12 +202,19 @@ pub fn read_vmstat(proc: BorrowedFd<'_>) -> Result<Vmstat, ReadError> {
 /// processors together have been busy.
 pub fn parse_busy_us(text: &[u8]) -> Option<u64> {
     const TICK_US: u64 = 10_000;
-    let mut numbers = kfile::fields(text.strip_prefix(b"cpu ")?).map_while(kfile::parse_u64);
-    let [user, nice, system] = [numbers.next()?, numbers.next()?, numbers.next()?];
-    let _idle_and_iowait = [numbers.next()?, numbers.next()?];
-    let interrupts_and_steal = numbers.take(3).fold(0, u64::saturating_add);
-    let busy = user.saturating_add(nice).saturating_add(system).saturating_add(interrupts_and_steal);
-    Some(busy.saturating_mul(TICK_US))
+    const IDLE: usize = 3;
+    const IOWAIT: usize = 4;
+    const STEAL: usize = 7;
+    let mut busy = 0_u64;
+    let mut count = 0;
+    for number in kfile::fields(text.strip_prefix(b"cpu ")?).map_while(kfile::parse_u64).take(STEAL + 1) {
+        if count != IDLE && count != IOWAIT {
+            busy = busy.saturating_add(number);
+        }
+        count += 1;
+    }
+    // What comes after iowait old kernels do not tell.
+    if count > IOWAIT { Some(busy.saturating_mul(TICK_US)) } else { None }
 }
 
 /// Reads how long all processors together have been busy, in microseconds.

@@ -210,14 +210,13 @@ impl<'a> Monitor<'a> {
     #[inline(never)]
     pub fn new(
         tree: &'a Tree,
-        mut settings: Settings<'a>,
+        settings: Settings<'a>,
         capabilities: Capabilities,
         signals: &'a OwnedFd,
         log: &'a mut Log,
     ) -> Self {
-        settings.policy.only_uid = capabilities.only_uid;
-        settings.dry_run |= !tree.live;
-        Self {
+        let only_uid = capabilities.only_uid;
+        let mut monitor = Self {
             tree,
             proc: tree.proc.as_fd(),
             settings,
@@ -246,7 +245,10 @@ impl<'a> Monitor<'a> {
             said_no_victim: false,
             said_unreadable: false,
             kills: 0,
-        }
+        };
+        monitor.settings.policy.only_uid = only_uid;
+        monitor.settings.dry_run |= !tree.live;
+        monitor
     }
 
     /// Runs until a signal ends it, or with `once` until the decision is made
@@ -672,13 +674,7 @@ impl<'a> Monitor<'a> {
     fn begin(&mut self, culprit: &Culprit, rule: Rule, before: Free, now_us: u64) -> Result<(), Refusal> {
         let reach = self.reach();
         let victim = culprit.victim;
-        let company = if culprit.members > 1 {
-            Some(Company::Swarm(self.members(culprit)))
-        } else if self.settings.kill_pgroup {
-            self.group_of(&victim)
-        } else {
-            None
-        };
+        let company = self.company_of(culprit);
         let hook = self.settings.before_kill;
         let held =
             hook.is_some_and(|program| self.start_hook(Purpose::BeforeKill, program, &victim, rule, now_us));
@@ -688,6 +684,18 @@ impl<'a> Monitor<'a> {
         let kill = Kill::begin(&reach, victim, company, grace_us, now_us, hold_us)?;
         self.underway = Some(Underway { kill, rule, members: culprit.members, before, releasing: false });
         Ok(())
+    }
+
+    /// Who dies with the culprit.
+    #[inline(never)]
+    fn company_of(&mut self, culprit: &Culprit) -> Option<Company> {
+        if culprit.members > 1 {
+            Some(Company::Swarm(self.members(culprit)))
+        } else if self.settings.kill_pgroup {
+            self.group_of(&culprit.victim)
+        } else {
+            None
+        }
     }
 
     fn members(&self, culprit: &Culprit) -> Members {

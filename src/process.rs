@@ -299,8 +299,8 @@ pub fn read_own_pid(proc: BorrowedFd<'_>) -> Result<Pid, ReadError> {
 /// # Errors
 /// See [`ReadError`].
 pub fn read_stat(proc: BorrowedFd<'_>, pid: Pid) -> Result<Stat, ReadError> {
-    // 52 numbers of up to 20 digits would need more; those wanted come early.
-    let mut buf = [0; 512];
+    // 52 numbers of up to 20 digits would need more; those wanted end before.
+    let mut buf = [0; 384];
     parse_stat(read_file(proc, pid, "/stat", &mut buf)?).ok_or(ReadError::Malformed)
 }
 
