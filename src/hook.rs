@@ -122,7 +122,7 @@ impl Children {
 
     /// When the next child overstays.
     pub fn deadline_us(&self) -> u64 {
-        self.running.iter().flatten().map(|child| child.until_us).min().unwrap_or(u64::MAX)
+        self.running.iter().flatten().map(|child| child.until_us).fold(u64::MAX, u64::min)
     }
 
     /// Is any hook still running?

@@ -110,6 +110,14 @@ impl Log {
         self.write(Level::Warning, build);
     }
 
+    /// Writes a warning that is a text and no more.
+    #[inline(never)]
+    pub fn warn_of(&mut self, what: &str) {
+        self.warn(|line| {
+            line.text(what);
+        });
+    }
+
     /// Writes how things go.
     pub fn info(&mut self, build: impl FnOnce(&mut Line)) {
         self.write(Level::Info, build);

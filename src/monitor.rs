@@ -7,7 +7,7 @@ use crate::hook::{Children, Ended, Purpose};
 use crate::kfile::Tree;
 use crate::kill::{self, Company, Group, HOLD_US, Kill, Members, Progress, Reach, Refusal};
 use crate::log::{Line, Log};
-use crate::memory::{self, Meminfo, MeminfoFile};
+use crate::memory::{self, Gate, Meminfo, MeminfoFile};
 use crate::process::{Identity, Pid};
 use crate::psi::{Stall, StallWindow};
 use crate::survey::{Known, Scope, TABLE, Writers, survey, survey_crowd, survey_writers};
@@ -158,7 +158,7 @@ struct Seen {
 
 /// While sysinfo(2) tells of more than this nothing else need be read.
 #[derive(Clone, Copy, Debug)]
-struct Gate {
+struct Plenty {
     free_kib: u64,
     mem_term_kib: u64,
     total_kib: u64,
@@ -182,7 +182,7 @@ pub struct Monitor<'a> {
     thrash: Window,
     busy: Window,
     /// As of the last look at meminfo.
-    gate: Option<Gate>,
+    plenty: Option<Plenty>,
     /// The largest processes, as of the last survey.
     table: Ranking<TABLE>,
     surveyed: Option<Surveyed>,
@@ -230,7 +230,7 @@ impl<'a> Monitor<'a> {
             recent_stall: StallWindow::new(FLOOR_SPAN_US),
             thrash: Window::new(STALL_SPAN_US),
             busy: Window::new(IDLE_SPAN_US),
-            gate: None,
+            plenty: None,
             table: Ranking::default(),
             surveyed: None,
             usual: None,
@@ -289,9 +289,7 @@ impl<'a> Monitor<'a> {
     fn step(&mut self, woken: Woken, now_us: u64) -> Next {
         if woken.trigger_gone {
             self.capabilities.trigger = Err(rustix::io::Errno::NODEV);
-            self.log.warn(|line| {
-                line.text("the pressure trigger is gone, polling from now on");
-            });
+            self.log.warn_of("the pressure trigger is gone, polling from now on");
         }
         while woken.signal
             && let Some(notice) = event::take_notice(self.signals)
@@ -334,12 +332,12 @@ impl<'a> Monitor<'a> {
         let note_due = self.surveyed.is_none_or(|last| now_us >= last.at_us + WATCH_IDLE_US);
         let idle =
             self.tree.live && !(trigger_fired || self.settings.once || note_due) && self.underway.is_none();
-        if let (true, Some(gate)) = (idle, &self.gate) {
+        if let (true, Some(plenty)) = (idle, &self.plenty) {
             let now = memory::read_gate();
-            if (now.total_kib, now.swap_total_kib) == (gate.total_kib, gate.swap_total_kib)
-                && now.free_kib > gate.free_kib
+            if (now.total_kib, now.swap_total_kib) == (plenty.total_kib, plenty.swap_total_kib)
+                && now.free_kib > plenty.free_kib
             {
-                return Look::Plenty { headroom_kib: now.free_kib.saturating_sub(gate.mem_term_kib) };
+                return Look::Plenty { headroom_kib: now.free_kib.saturating_sub(plenty.mem_term_kib) };
             }
         }
         if self.read_all(seen, now_us) { Look::Whole } else { Look::Unreadable }
@@ -377,9 +375,9 @@ impl<'a> Monitor<'a> {
             None => now.map(|kib| Usual::new(kib, now_us)),
         });
         *levels = self.settings.limits.levels(mem, self.loss(mem).shmem_kib);
-        let memory::Gate { total_kib, swap_total_kib, .. } = memory::read_gate();
+        let Gate { total_kib, swap_total_kib, .. } = memory::read_gate();
         let Levels { gate_kib: free_kib, mem_term_kib, .. } = *levels;
-        self.gate = Some(Gate { free_kib, mem_term_kib, total_kib, swap_total_kib });
+        self.plenty = Some(Plenty { free_kib, mem_term_kib, total_kib, swap_total_kib });
         true
     }
 
@@ -461,9 +459,7 @@ impl<'a> Monitor<'a> {
 
     fn say_unreadable(&mut self) {
         if !self.said_unreadable {
-            self.log.warn(|line| {
-                line.text("cannot read /proc/meminfo, nothing can be decided");
-            });
+            self.log.warn_of("cannot read /proc/meminfo, nothing can be decided");
         }
         self.said_unreadable = true;
     }
@@ -1083,9 +1079,7 @@ fn warn_of_missing(log: &mut Log, capabilities: &Capabilities) {
     let &Capabilities { spared, pidfd, release, hidepid, .. } = capabilities;
     let mut check = |is_missing: bool, what: &str| {
         if is_missing {
-            log.warn(|line| {
-                line.text(what);
-            });
+            log.warn_of(what);
         }
     };
     check(!spared, "cannot lower our own oom_score_adj: the kernel might end the guard");
