@@ -650,8 +650,7 @@ impl<'a> Monitor<'a> {
             match why {
                 Mercy::Steady => line.text(", but memory has not become less since the last kill"),
                 Mercy::Tmpfs => line
-                    .text(", but ")
-                    .size(loss.shmem_kib)
+                    .text_size(", but ", loss.shmem_kib)
                     .text(" went to tmpfs and nobody is writing there"),
                 Mercy::NoCandidate | Mercy::TooSoon => {
                     line.text(", but no process is worth killing among ").number(processes.into())
@@ -899,23 +898,22 @@ impl<'a> Monitor<'a> {
                 return;
             }
             line.size(mem.mem_total_kib)
-                .text(" of memory and ")
-                .size(mem.swap_total_kib)
+                .text_size(" of memory and ", mem.swap_total_kib)
                 .text(" of swap; SIGTERM at ");
             line.size(levels.mem_term_kib).text(" available");
             if mem.swap_total_kib > 0 {
-                line.text(" and ").size(levels.swap_term_kib).text(" swap free");
+                line.text_size(" and ", levels.swap_term_kib).text(" swap free");
             }
-            line.text(", SIGKILL at ").size(levels.mem_kill_kib);
+            line.text_size(", SIGKILL at ", levels.mem_kill_kib);
             if mem.swap_total_kib > 0 {
-                line.text(" and ").size(levels.swap_kill_kib);
+                line.text_size(" and ", levels.swap_kill_kib);
             }
             line.text("; rules: exhaustion");
             if capabilities.pressure.is_ok() {
                 line.text(", pressure (").percent(levels.psi_bp.into()).text(" of 10 s, at ");
-                line.size(levels.confirm_kib).text("), floor (").size(levels.mem_kill_kib).text(")");
+                line.size(levels.confirm_kib).text_size("), floor (", levels.mem_kill_kib).text(")");
             } else {
-                line.text(", thrash (at ").size(levels.confirm_kib).text(")");
+                line.text_size(", thrash (at ", levels.confirm_kib).text(")");
             }
             match &capabilities.trigger {
                 Ok(trigger) => {
@@ -946,7 +944,7 @@ impl<'a> Monitor<'a> {
             line.text("status: ");
             if is_seen {
                 push_readings(line, &seen.readings);
-                line.text("; SIGTERM at ").size(seen.levels.mem_term_kib);
+                line.text_size("; SIGTERM at ", seen.levels.mem_term_kib);
             }
             line.text("; ").text(if trigger { "trigger armed" } else { "polling" });
             line.text("; kills so far: ").number(kills);
@@ -968,12 +966,12 @@ impl<'a> Monitor<'a> {
             line.text(" with ").text(signal).text(" (");
             push_reason(line, rule, urgency, seen);
             line.text("): uid ").number(victim.uid.into());
-            line.text(", stake ").size(victim.stake_kib);
+            line.text_size(", stake ", victim.stake_kib);
             if victim.growth_kib > 0 {
-                line.text(" grown by ").size(victim.growth_kib);
+                line.text_size(" grown by ", victim.growth_kib);
             }
             if *written_kib > 0 {
-                line.text(", wrote ").size(*written_kib).text(" to tmpfs just now");
+                line.text_size(", wrote ", *written_kib).text(" to tmpfs just now");
             }
             line.text(", score ");
             push_score(line, victim.score_kib);
@@ -1011,10 +1009,10 @@ impl<'a> Monitor<'a> {
                 }
             }
             if let Some(after) = after {
-                line.text("; available ").size(before.mem_available_kib);
-                line.text(" -> ").size(after.mem.mem_available_kib);
+                line.text_size("; available ", before.mem_available_kib);
+                line.text_size(" -> ", after.mem.mem_available_kib);
                 if after.mem.swap_total_kib > 0 {
-                    line.text(", swap free ").size(before.swap_kib).text(" -> ").size(after.swap_free_kib);
+                    line.text_size(", swap free ", before.swap_kib).text_size(" -> ", after.swap_free_kib);
                 }
             }
         });
@@ -1109,9 +1107,9 @@ fn push_score(line: &mut Line, score_kib: i64) {
 }
 
 fn push_readings(line: &mut Line, readings: &Readings) {
-    line.size(readings.mem.mem_available_kib).text(" available of ").size(readings.mem.mem_total_kib);
+    line.size(readings.mem.mem_available_kib).text_size(" available of ", readings.mem.mem_total_kib);
     if readings.mem.swap_total_kib > 0 {
-        line.text(", ").size(readings.swap_free_kib).text(" swap free");
+        line.text_size(", ", readings.swap_free_kib).text(" swap free");
     }
     if let Some(stall) = readings.stall {
         line.text(", stalled ").percent(stall.some_bp.into());
@@ -1124,7 +1122,7 @@ fn push_readings(line: &mut Line, readings: &Readings) {
 /// The rule and the readings that decided, beside the limits they passed.
 fn push_reason(line: &mut Line, rule: Rule, urgency: Urgency, seen: &Seen) {
     let Seen { readings, levels } = seen;
-    line.text(rule.name()).text(": ").size(readings.mem.mem_available_kib).text(" available, limit ");
+    line.text(rule.name()).text_size(": ", readings.mem.mem_available_kib).text(" available, limit ");
     line.size(match rule {
         Rule::Exhaustion if urgency == Urgency::Kill => levels.mem_kill_kib,
         Rule::Exhaustion => levels.mem_term_kib,
@@ -1133,7 +1131,7 @@ fn push_reason(line: &mut Line, rule: Rule, urgency: Urgency, seen: &Seen) {
     });
     match rule {
         Rule::Exhaustion if readings.mem.swap_total_kib > 0 => {
-            line.text("; ").size(readings.swap_free_kib).text(" swap free, limit ");
+            line.text_size("; ", readings.swap_free_kib).text(" swap free, limit ");
             line.size(if urgency == Urgency::Kill { levels.swap_kill_kib } else { levels.swap_term_kib });
         }
         Rule::Exhaustion => {}
