@@ -6,6 +6,7 @@ mod clock;
 mod herd;
 mod program;
 mod scan;
+mod shortage;
 
 use bustd::kfile::Tree;
 use bustd::memory;
@@ -19,6 +20,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 const IDLE: Duration = Duration::from_secs(30);
+const WATCH: Duration = Duration::from_secs(12);
 const HERD: usize = 5000;
 /// Rounds of scans: in each, all programs take their turn.
 const ROUNDS: usize = 5;
@@ -89,7 +91,16 @@ fn measure_scans(table: &Table, tree: &Tree, bustd: &Program, peers: &[Program])
     drop(oldest);
     let youngest = Idle::fork_culprit();
     measure_decisions(table, "youngest", processes, bustd, peers);
-    drop((youngest, herd));
+    drop(youngest);
+    measure_watch(table, processes, bustd);
+    drop(herd);
+}
+
+/// With the most processes there are, for a survey of them all is what it costs.
+fn measure_watch(table: &Table, processes: usize, bustd: &Program) {
+    println!("\nWatching memory get less, among {processes} processes: processor time");
+    let pct = bustd.watching_pct(WATCH);
+    table.row("of one processor", &[unit(pct, "%")], Some(("<= 2 %", pct <= 2.0)));
 }
 
 fn measure_survey(table: &Table, tree: &Tree, processes: usize) {

@@ -2,13 +2,14 @@
 //! started so that they kill nobody.
 
 use crate::clock::{children_cpu_ns, median};
+use crate::shortage::{self, Shortage};
 use std::fs::read_to_string;
 use std::io::{PipeReader, Read};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Peers that packages install: name, arguments to guard without killing, and
 /// arguments to find memory low at once and again and again.
@@ -117,6 +118,22 @@ impl Program {
         const NOTHING: &[&str] = &["--once", "--dry-run", "--mem", "1K"];
         let run_ns = |args| self.start(args, Stdio::null()).wait_cpu_ns();
         median((0..times).map(|_| run_ns(self.decide) - run_ns(NOTHING)).collect())
+    }
+
+    /// The share of one processor that guarding takes, in per cent, while memory
+    /// gets less all the time but never as little as the limit.
+    pub fn watching_pct(&self, span: Duration) -> f64 {
+        // The start, and the first survey, which has nothing to compare with.
+        const SETTLE: Duration = Duration::from_secs(3);
+        let shortage = Shortage::begin();
+        let limit = ["--mem", shortage::LIMIT];
+        let guard = self.start(&[self.guard, &limit].concat(), Stdio::null());
+        let start = Instant::now();
+        let last = |part| shortage.last(part, start, SETTLE + span);
+        last(SETTLE);
+        let (before_ns, since) = (guard.usage().0, Instant::now());
+        last(span);
+        (guard.usage().0 - before_ns) / since.elapsed().as_nanos() as f64 * 100.0
     }
 
     /// Processor time a peer takes for one decision: what it uses from the line
