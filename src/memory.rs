@@ -46,6 +46,8 @@ pub struct Meminfo {
     pub mem_available_kib: u64,
     /// `AnonPages`: process memory without a file.
     pub anon_kib: u64,
+    /// `KernelStack` and `PageTables`: what the kernel keeps for each process.
+    pub upkeep_kib: u64,
     /// `Shmem`: tmpfs, memfd, shared anonymous; it survives its writer.
     pub shmem_kib: u64,
     /// `Active(file)` and `Inactive(file)`: the page cache proper.
@@ -65,7 +67,8 @@ impl Meminfo {
     /// What could be available if every process were killed: the base of all
     /// percentages, so that a full tmpfs does not put them out of reach.
     pub fn reclaimable_kib(&self) -> u64 {
-        let base = self.mem_available_kib.saturating_add(self.anon_kib);
+        let held = self.anon_kib.saturating_add(self.upkeep_kib);
+        let base = self.mem_available_kib.saturating_add(held);
         if self.mem_total_kib == 0 { base } else { base.min(self.mem_total_kib) }
     }
 }
@@ -73,7 +76,7 @@ impl Meminfo {
 /// Parses `/proc/meminfo`. `None` without so much as a `MemFree` or
 /// `MemAvailable` line; other lines missing or malformed count as 0.
 pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
-    const KEYS: [&str; 13] = [
+    const KEYS: [&str; 15] = [
         "MemTotal",
         "MemFree",
         "MemAvailable",
@@ -83,6 +86,8 @@ pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
         "Inactive(file)",
         "SwapTotal",
         "SwapFree",
+        "KernelStack",
+        "PageTables",
         "CmaFree",
         "Buffers",
         "Cached",
@@ -92,7 +97,8 @@ pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
     let [_, free, available, ..] = picked;
     let [mem_total_kib, mem_free_kib, _, anon_kib, shmem_kib, rest @ ..] =
         picked.map(|number| number.unwrap_or(0));
-    let [active_file, inactive_file, swap_total_kib, swap_free_kib, cma_free, buffers, cached, slab] = rest;
+    let [active_file, inactive_file, swap_total_kib, swap_free_kib, rest @ ..] = rest;
+    let [stacks, tables, cma_free, buffers, cached, slab] = rest;
     let total = if mem_total_kib == 0 { u64::MAX } else { mem_total_kib };
     // Before 3.14: the cache counts for half, as the kernel's own estimate
     // does where cache is scarce. Cached holds Shmem, which cannot be dropped.
@@ -110,6 +116,7 @@ pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
         mem_free_kib: mem_free_kib.min(total),
         mem_available_kib: available.min(total).saturating_sub(cma_free),
         anon_kib,
+        upkeep_kib: u64::saturating_add(stacks, tables),
         shmem_kib,
         file_lru_kib: active_file.saturating_add(inactive_file).min(total),
         swap_total_kib,
@@ -336,12 +343,13 @@ mod tests {
         let text = b"MemTotal:         327680 kB\nMemFree:           10240 kB\n\
             MemAvailable:      51200 kB\nBuffers:            1024 kB\nCached:            61440 kB\n\
             Active(file):      20480 kB\nInactive(file):    30720 kB\nAnonPages:        204800 kB\n\
+            KernelStack:        1024 kB\nPageTables:         2048 kB\n\
             Shmem:              2048 kB\nSwapTotal:        131072 kB\nSwapFree:         100000 kB\n";
         let info = parse_meminfo(text).unwrap();
         assert_eq!(info.mem_total_kib, 327_680);
         assert_eq!(info.mem_available_kib, 51_200);
         assert_eq!(info.file_lru_kib, 51_200);
-        assert_eq!(info.reclaimable_kib(), 256_000);
+        assert_eq!(info.reclaimable_kib(), 259_072);
         assert_eq!((info.swap_total_kib, info.swap_free_kib), (131_072, 100_000));
     }
 

@@ -211,14 +211,15 @@ proptest! {
     /// Any of the lines may be missing; order, blanks and zeros do not matter.
     #[test]
     fn meminfo_comes_back(
-        numbers in prop::array::uniform13(printed_number()),
-        present in subsequence((0..13).collect::<Vec<_>>(), 13).prop_shuffle(),
-        kept in 0_usize..=13,
+        numbers in prop::array::uniform15(printed_number()),
+        present in subsequence((0..15).collect::<Vec<_>>(), 15).prop_shuffle(),
+        kept in 0_usize..=15,
         blanks in 0_usize..3,
     ) {
-        const KEYS: [&str; 13] = [
+        const KEYS: [&str; 15] = [
             "MemTotal", "MemFree", "MemAvailable", "AnonPages", "Shmem", "Active(file)", "Inactive(file)",
-            "SwapTotal", "SwapFree", "CmaFree", "Buffers", "Cached", "SReclaimable",
+            "SwapTotal", "SwapFree", "KernelStack", "PageTables", "CmaFree", "Buffers", "Cached",
+            "SReclaimable",
         ];
         let present = &present[..kept];
         let text: String = present
@@ -240,6 +241,7 @@ proptest! {
             mem_free_kib: at_most_total(known("MemFree")),
             mem_available_kib: at_most_total(available_kib).saturating_sub(known("CmaFree")),
             anon_kib: known("AnonPages"),
+            upkeep_kib: known("KernelStack").saturating_add(known("PageTables")),
             shmem_kib: known("Shmem"),
             file_lru_kib: at_most_total(known("Active(file)").saturating_add(known("Inactive(file)"))),
             swap_total_kib: known("SwapTotal"),
