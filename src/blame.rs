@@ -96,8 +96,9 @@ pub enum Accused {
     Known(Culprit),
     /// Whoever writes to tmpfs.
     Writer,
-    /// Processes too small for the ranking, if there are enough of them.
-    Crowd,
+    /// Processes too small for the ranking, if there are enough of them, for so
+    /// many KiB.
+    Crowd(u64),
     /// Nobody that can be killed.
     Nobody,
 }
@@ -161,8 +162,9 @@ pub fn accuse(ranked: &[Candidate], loss: &Loss, least_kib: u64) -> Accused {
     if loss.shmem_kib / 2 > known_kib {
         return Accused::Writer;
     }
-    if loss.whole_kib.saturating_sub(told_kib) > known_kib {
-        return Accused::Crowd;
+    let untold_kib = loss.whole_kib.saturating_sub(told_kib);
+    if untold_kib > known_kib {
+        return Accused::Crowd(untold_kib);
     }
     match (swarm, ranked.first()) {
         (_, None) => Accused::Nobody,
@@ -327,7 +329,7 @@ mod tests {
         let filled = Loss { whole_kib: 171 * MIB, shmem_kib: 168 * MIB };
         assert_eq!(accuse(&table, &filled, LEAST_KIB), Accused::Writer);
         let untold = Loss { whole_kib: 160 * MIB, shmem_kib: 0 };
-        assert_eq!(accuse(&table, &untold, LEAST_KIB), Accused::Crowd);
+        assert_eq!(accuse(&table, &untold, LEAST_KIB), Accused::Crowd(160 * MIB));
         // One that fills a segment of its own was read a moment before Shmem.
         let segment =
             ranked(std::vec![process(98, 98, "database", 52, 0), process(110, 110, "segment", 160, 155)]);

@@ -618,7 +618,7 @@ impl<'a> Monitor<'a> {
         let found = match accuse(self.table.all(), &loss, least_kib) {
             Accused::Known(culprit) => return Ok(culprit),
             Accused::Nobody => None,
-            Accused::Crowd => survey_crowd(proc, &scope, young_since()),
+            Accused::Crowd(kib) => survey_crowd(proc, &scope, young_since(), kib),
             Accused::Writer => {
                 let writer = self.writers.select(proc, &scope);
                 if writer.is_none() {

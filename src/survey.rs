@@ -338,13 +338,18 @@ struct Counted {
     pid: Option<Pid>,
     kind: Kind,
     members: u32,
-    stake_kib: u64,
 }
 
 /// Finds a crowd: many processes of a kind born since `born_after`, each too
-/// small for the ranking. Reads two files of every process.
+/// small for the ranking, who are to blame for `untold_kib`. Reads one file of
+/// every process: they are many, and everybody waits.
 #[inline(never)]
-pub fn survey_crowd(proc: BorrowedFd<'_>, scope: &Scope<'_>, born_after: u64) -> Option<Culprit> {
+pub fn survey_crowd(
+    proc: BorrowedFd<'_>,
+    scope: &Scope<'_>,
+    born_after: u64,
+    untold_kib: u64,
+) -> Option<Culprit> {
     let mut kinds: [Option<Counted>; KINDS] = [const { None }; KINDS];
     let kin = Kin::read(proc, scope.own);
     let fair_game = |pid| read_fair_game(proc, pid, scope, &kin, &|_, _| true);
@@ -356,26 +361,23 @@ pub fn survey_crowd(proc: BorrowedFd<'_>, scope: &Scope<'_>, born_after: u64) ->
         if stat.starttime < born_after || stat.is_kernel_thread() || stat.is_gone() {
             return;
         }
-        let Ok(statm) = process::read_statm(proc, pid) else { return };
-        let stake_kib = private_bound_kib(&statm, scope);
         let kind = stat.kind();
         if let Some(counted) = kinds.iter_mut().flatten().find(|counted| counted.kind.is_akin(&kind)) {
             counted.members += 1;
-            counted.stake_kib = counted.stake_kib.saturating_add(stake_kib);
             if counted.members >= CROWD_MIN && counted.pid.is_none() {
                 counted.pid = fair_game(pid).map(|_| pid);
             }
         } else if let Some(rarest) = kinds.iter_mut().min_by_key(|place| members(place)) {
             // The rarest makes room: a crowd is not the rarest for long.
-            *rarest = Some(Counted { pid: None, kind, members: 1, stake_kib });
+            *rarest = Some(Counted { pid: None, kind, members: 1 });
         }
     });
     listed.ok()?;
     let most = kinds.iter().max_by_key(|place| members(place))?.as_ref();
-    let &Counted { pid, members, stake_kib, .. } = most?;
+    let &Counted { pid, members, .. } = most?;
     let pid = pid?;
     let game = fair_game(pid)?;
-    let first = candidate(pid, &game, stake_kib, Usual::default(), stake_kib, scope);
+    let first = candidate(pid, &game, untold_kib, Usual::default(), untold_kib, scope);
     Some(Culprit { members, is_crowd: true, ..Culprit::one(first) })
 }
 
