@@ -108,12 +108,17 @@ impl Target {
 
     /// Is the process gone, all its threads included?
     pub fn is_gone(&self, reach: &Reach<'_>) -> bool {
+        self.is_gone_within(reach, 0)
+    }
+
+    fn is_gone_within(&self, reach: &Reach<'_>, us: u64) -> bool {
         if let Some(pidfd) = &self.pidfd {
             // Readable once the last thread has exited, not at the leader's exit.
             let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-            return poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0);
+            let time = Timespec { tv_sec: 0, tv_nsec: (us * 1000) as _ };
+            return poll(&mut fds, Some(&time)).is_ok_and(|ready| ready > 0);
         }
+        sys::pause(us);
         match process::read_stat(reach.proc, self.id.pid) {
             Ok(stat) => stat.starttime != self.id.starttime || stat.is_gone(),
             Err(error) => error == ReadError::Missing,
@@ -260,9 +265,14 @@ impl Company {
     /// on a group, and one that cannot be had does not keep the others alive.
     fn signal(&self, reach: &Reach<'_>, policy: &Policy<'_>, signal: Signal) {
         self.each_member(reach, policy, &mut |pid, stat| {
+            let begun_us = sys::monotonic_us();
             let id = Identity { pid, starttime: stat.starttime };
-            let _ = Target::open(reach, id).and_then(|member| signal_process(reach, &member, signal));
-            sys::pause(PAUSE_US);
+            if let Ok(member) = Target::open(reach, id)
+                && signal_process(reach, &member, signal).is_ok()
+            {
+                member.is_gone_within(reach, MEMBER_US);
+            }
+            sys::pause(sys::monotonic_us().saturating_sub(begun_us).min(MEMBER_US));
         });
     }
 
@@ -274,9 +284,10 @@ impl Company {
     }
 }
 
-/// Between two members of a swarm, for the first to die in: a thousand that die
-/// at once keep everybody else from a processor.
-const PAUSE_US: u64 = 500;
+/// How long each member of a swarm is waited for, and then everybody else is
+/// given as long: a thousand that die at once, or on each other's heels, would
+/// have the processor to themselves.
+const MEMBER_US: u64 = 2000;
 
 fn starttime_of(reach: &Reach<'_>, raw_pid: i32) -> Option<u64> {
     let pid = sys::positive_pid(raw_pid)?;

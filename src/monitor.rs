@@ -71,6 +71,9 @@ const TRIGGER_SLEEP_US: u64 = 10 * SECOND;
 /// Not at once: that takes a fork, which takes memory.
 const RELEASE_AFTER_US: u64 = 100 * MS;
 
+/// Longest rest between two rounds through a swarm.
+const REST_US: u64 = 200 * MS;
+
 /// After a death, for the kernel's counters to show what was freed.
 const SETTLE_US: u64 = 50 * MS;
 /// When there is nobody to kill, look again this often.
@@ -756,7 +759,7 @@ impl<'a> Monitor<'a> {
             }
         }
         // Looking for the members of a swarm takes its time, which is theirs too.
-        let rest_us = event::now_us().saturating_sub(now_us) * 2;
+        let rest_us = (event::now_us().saturating_sub(now_us) * 2).min(REST_US);
         // Past its deadline it is waited for because memory is coming back.
         if left_us == 0 { MIN_SLEEP_US } else { left_us.min(MIN_SLEEP_US) }.max(rest_us)
     }
