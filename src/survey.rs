@@ -376,6 +376,11 @@ pub fn survey_crowd(
     let most = kinds.iter().max_by_key(|place| members(place))?.as_ref();
     let &Counted { pid, members, .. } = most?;
     let pid = pid?;
+    // Where that is more than so many small ones can have, most of it is
+    // somebody else's, a driver's say.
+    if u64::from(members).saturating_mul(scope.min_stake_kib()) < untold_kib / 2 {
+        return None;
+    }
     let game = fair_game(pid)?;
     let first = candidate(pid, &game, untold_kib, Usual::default(), untold_kib, scope);
     Some(Culprit { members, is_crowd: true, ..Culprit::one(first) })

@@ -158,8 +158,12 @@ struct Scene {
 
 impl Scene {
     fn set(zombies: usize, mites: usize) -> Self {
+        Self::set_with(PLENTY_MIB, zombies, mites)
+    }
+
+    fn set_with(available_mib: u64, zombies: usize, mites: usize) -> Self {
         let journal = Journal::new();
-        let meminfo = FakeMeminfo::mount(PLENTY_MIB);
+        let meminfo = FakeMeminfo::mount(available_mib);
         let large = Eater::named("large").mib(80).start(&journal);
         let breeder = Breeder::start(&journal, "mite", zombies, mites);
         Self { journal, meminfo, breeder, large }
@@ -214,6 +218,21 @@ fn a_crowd_is_young_and_alive() {
         mites[young..].iter().for_each(|&pid| age(pid));
         let guard = scene.lose();
         // There is nobody else to blame.
+        scene.journal.expect("\"large\" died ");
+        assert_eq!(scene.large.death(), Some(libc::SIGTERM));
+        guard.end();
+        assert_eq!(living("mite"), mites);
+    });
+}
+
+/// Each of a crowd is too small for a kill of its own, 16 MiB here.
+#[test]
+fn what_fifty_small_ones_cannot_have_taken_is_not_theirs() {
+    in_namespace(|| {
+        let too_much_mib = 2 * 50 * 16 + 32;
+        let mut scene = Scene::set_with(SHORT_MIB + too_much_mib, 0, 50);
+        let mites = living("mite");
+        let guard = scene.lose();
         scene.journal.expect("\"large\" died ");
         assert_eq!(scene.large.death(), Some(libc::SIGTERM));
         guard.end();
