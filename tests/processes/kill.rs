@@ -141,14 +141,21 @@ fn number_after(text: &str, label: &str) -> u64 {
 #[test]
 fn a_victim_that_goes_by_itself_is_not_signalled() {
     in_namespace(|| {
-        let mut journal = Journal::new();
-        let mut victim = Eater::named("victim").start_guarded(&journal);
         let pusher = script("pusher", PUSHER);
-        Guard::start(&journal, &[ASK, ONCE, &["--before-kill", &pusher]]).finish();
-        journal.expect("killing pid");
-        journal.expect("was gone before it was signalled");
-        journal.expect_none("victim: SIGTERM");
-        assert_eq!(victim.death(), Some(libc::SIGKILL));
+        let goes_first = |_| {
+            let mut journal = Journal::new();
+            let mut victim = Eater::named("victim").start(&journal);
+            Guard::start(&journal, &[ASK, ONCE, &["--before-kill", &pusher]]).finish();
+            journal.expect("killing pid");
+            assert_eq!(victim.death(), Some(libc::SIGKILL));
+            let is_unsignalled = journal.count("was gone before it was signalled") == 1;
+            if is_unsignalled {
+                journal.expect_none("victim: SIGTERM");
+            }
+            is_unsignalled
+        };
+        // A hook has 200 ms, which can be too little on a busy machine.
+        assert!((0..5).any(goes_first));
     });
 }
 
