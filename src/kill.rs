@@ -265,14 +265,13 @@ impl Company {
     /// on a group, and one that cannot be had does not keep the others alive.
     fn signal(&self, reach: &Reach<'_>, policy: &Policy<'_>, signal: Signal) {
         self.each_member(reach, policy, &mut |pid, stat| {
-            let begun_us = sys::monotonic_us();
             let id = Identity { pid, starttime: stat.starttime };
             if let Ok(member) = Target::open(reach, id)
                 && signal_process(reach, &member, signal).is_ok()
             {
                 member.is_gone_within(reach, MEMBER_US);
             }
-            sys::pause(sys::monotonic_us().saturating_sub(begun_us).min(MEMBER_US));
+            sys::pause(PAUSE_US);
         });
     }
 
@@ -284,10 +283,11 @@ impl Company {
     }
 }
 
-/// How long each member of a swarm is waited for, and then everybody else is
-/// given as long: a thousand that die at once, or on each other's heels, would
-/// have the processor to themselves.
+/// How long each member of a swarm is waited for before the next is signalled, and
+/// how long everybody else is left alone then: a thousand that die at once, or on
+/// each other's heels, would have the processor to themselves.
 const MEMBER_US: u64 = 2000;
+const PAUSE_US: u64 = 500;
 
 fn starttime_of(reach: &Reach<'_>, raw_pid: i32) -> Option<u64> {
     let pid = sys::positive_pid(raw_pid)?;

@@ -15,8 +15,8 @@ pub use rustix::process::Pid;
 /// At the priority of a guard thousands of processes looked at in one go keep
 /// others from a processor for a tenth of a second and more: after so long, so
 /// long a pause, thought of every so many processes.
-const PAUSE_AFTER_US: u64 = 2000;
-const PAUSE_US: u64 = 2000;
+const PAUSE_AFTER_US: u64 = 3000;
+const PAUSE_US: u64 = 1000;
 const PAUSE_CHECK: u32 = 16;
 
 /// Pids found by one getdents(2): 1 KiB holds about forty. All that is read of
