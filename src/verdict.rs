@@ -77,10 +77,11 @@ const PRESSURE_GATE_BP: ShareBp = 1500;
 const CONFIRM_NUM: u64 = 3;
 const CONFIRM_DEN: u64 = 2;
 
-/// `full` over the floor's window that counts as fully stalled.
-pub const FLOOR_FULL_BP: ShareBp = 5000;
+/// `full` over the floor's window that counts as fully stalled: 50 ms, where
+/// Android's lmkd takes 70 ms of a second.
+pub const FLOOR_FULL_BP: ShareBp = 2500;
 
-/// The window of the floor rule. Where all tasks stall for half of this with
+/// The window of the floor rule. Where all tasks stall for a quarter of this with
 /// memory below the KILL limit, they will for seconds: swap takes pages in more
 /// slowly than they are asked for.
 pub const FLOOR_SPAN_US: u64 = 200_000;
@@ -344,9 +345,9 @@ mod tests {
         deep.mem.swap_total_kib = 1_000_000;
         deep.swap_free_kib = 900_000;
         assert_eq!(verdict(&deep), Verdict::Low);
-        deep.recent_stall = stalled(9_000, 4_999);
+        deep.recent_stall = stalled(9_000, 2_499);
         assert_eq!(verdict(&deep), Verdict::Low);
-        deep.recent_stall = stalled(9_000, 5_000);
+        deep.recent_stall = stalled(9_000, 2_500);
         assert_eq!(verdict(&deep), Verdict::Act(Rule::Floor, Urgency::Kill));
         deep.mem.mem_available_kib = 16_000;
         assert_eq!(verdict(&deep), Verdict::Low);
