@@ -13,8 +13,7 @@ use crate::psi::{Stall, StallWindow};
 use crate::survey::{Known, Scope, TABLE, Writers, survey, survey_crowd, survey_writers};
 use crate::sys::{self, Notice};
 use crate::verdict::{
-    FLOOR_FULL_BP, FLOOR_SPAN_US, Levels, Limits, Readings, Rule, THRASH_REFAULT_PCT, Thrash, Urgency,
-    Verdict, decide,
+    FLOOR_SPAN_US, Levels, Limits, Readings, Rule, THRASH_REFAULT_PCT, Thrash, Urgency, Verdict, decide,
 };
 use crate::victim::{Candidate, Policy, Ranking, min_stake_kib};
 use crate::window::Window;
@@ -1153,7 +1152,7 @@ fn push_reason(line: &mut Line, rule: Rule, urgency: Urgency, seen: &Seen) {
             line.text("; all stalled ")
                 .percent(full_bp.into())
                 .text(" of 200 ms, limit ")
-                .percent(FLOOR_FULL_BP.into());
+                .percent(levels.psi_bp.into());
         }
         Rule::Thrash => {
             let refault_pct = readings.thrash.unwrap_or_default().refault_pct;

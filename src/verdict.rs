@@ -77,13 +77,9 @@ const PRESSURE_GATE_BP: ShareBp = 1500;
 const CONFIRM_NUM: u64 = 3;
 const CONFIRM_DEN: u64 = 2;
 
-/// `full` over the floor's window that counts as fully stalled: 50 ms, where
-/// Android's lmkd takes 70 ms of a second.
-pub const FLOOR_FULL_BP: ShareBp = 2500;
-
-/// The window of the floor rule. Where all tasks stall for a quarter of this with
-/// memory below the KILL limit, they will for seconds: swap takes pages in more
-/// slowly than they are asked for.
+/// The window of the floor rule. Where all tasks stall for a quarter of this, the
+/// default of `--psi`, with memory below the KILL limit, they will for seconds:
+/// swap takes pages in more slowly than they are asked for.
 pub const FLOOR_SPAN_US: u64 = 200_000;
 
 /// Pages read back within 10 s, in proportion to the page cache, that count as
@@ -221,8 +217,9 @@ pub fn pressure_above(readings: &Readings, limit_bp: ShareBp) -> bool {
     readings.stall.is_some_and(|stall| stall.some_bp >= limit_bp)
 }
 
-fn fully_stalled(readings: &Readings) -> bool {
-    readings.recent_stall.is_some_and(|stall| stall.full_bp >= FLOOR_FULL_BP)
+/// Did all tasks stall at once for at least `limit_bp` of the last 200 ms?
+pub fn fully_stalled(readings: &Readings, limit_bp: ShareBp) -> bool {
+    readings.recent_stall.is_some_and(|stall| stall.full_bp >= limit_bp)
 }
 
 fn thrashing(readings: &Readings) -> bool {
@@ -240,7 +237,7 @@ pub fn decide(readings: &Readings, levels: &Levels) -> Verdict {
     if exhausted(levels.mem_kill_kib, levels.swap_kill_kib) {
         return Verdict::Act(Rule::Exhaustion, Urgency::Kill);
     }
-    if mem_available_below(readings, levels.mem_kill_kib) && fully_stalled(readings) {
+    if mem_available_below(readings, levels.mem_kill_kib) && fully_stalled(readings, levels.psi_bp) {
         return Verdict::Act(Rule::Floor, Urgency::Kill);
     }
     if exhausted(levels.mem_term_kib, levels.swap_term_kib) {
@@ -349,6 +346,9 @@ mod tests {
         assert_eq!(verdict(&deep), Verdict::Low);
         deep.recent_stall = stalled(9_000, 2_500);
         assert_eq!(verdict(&deep), Verdict::Act(Rule::Floor, Urgency::Kill));
+        // Who asks for more patience has it here too.
+        let patient = Limits { psi_bp: 10_000, ..LIMITS };
+        assert_eq!(decide(&deep, &patient.levels(&deep.mem, 0)), Verdict::Low);
         deep.mem.mem_available_kib = 16_000;
         assert_eq!(verdict(&deep), Verdict::Low);
     }
