@@ -10,7 +10,7 @@ use rustix::io::Errno;
 /// Why a reading could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadError {
-    /// The process, or the file, is not there (ENOENT, ESRCH).
+    /// No such process, or no such file (ENOENT, ESRCH).
     Missing,
     /// The kernel refuses us the file (EACCES, EPERM).
     NotPermitted,
@@ -86,6 +86,19 @@ pub fn read_small<'b>(dir: BorrowedFd<'_>, path: &CStr, buf: &'b mut [u8]) -> Re
     let file = open(dir, path, OFlags::RDONLY)?;
     let len = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *buf))?;
     Ok(whole_lines(buf, len))
+}
+
+/// Reads the file `path` below `dir` that holds nothing but a number.
+///
+/// # Errors
+/// Those of [`read_small`], and [`ReadError::Malformed`]. A process that dies
+/// between open and read leaves an empty file: [`ReadError::Missing`].
+#[inline(never)]
+pub fn read_number(dir: BorrowedFd<'_>, path: &CStr) -> Result<i32, ReadError> {
+    let mut buf = [0; 16];
+    let text = read_small(dir, path, &mut buf)?;
+    let wrong = if text.is_empty() { ReadError::Missing } else { ReadError::Malformed };
+    parse_i32(text.trim_ascii_end()).ok_or(wrong)
 }
 
 /// The `len` bytes read into `buf`, up to the last newline if that filled it.

@@ -60,12 +60,14 @@ pub struct Meminfo {
 
 impl Meminfo {
     /// All memory; where it is not told, what could be available.
+    #[inline(never)]
     pub fn whole_kib(&self) -> u64 {
         if self.mem_total_kib == 0 { self.reclaimable_kib() } else { self.mem_total_kib }
     }
 
     /// What could be available if every process were killed: the base of all
     /// percentages, so that a full tmpfs does not put them out of reach.
+    #[inline(never)]
     pub fn reclaimable_kib(&self) -> u64 {
         let held = self.anon_kib.saturating_add(self.upkeep_kib);
         let base = self.mem_available_kib.saturating_add(held);
@@ -231,6 +233,61 @@ pub fn parse_busy_us(text: &[u8]) -> Option<u64> {
 pub fn read_busy_us(proc: BorrowedFd<'_>) -> Result<u64, ReadError> {
     let mut buf = [0; 256];
     parse_busy_us(kfile::read_small(proc, c"stat", &mut buf)?).ok_or(ReadError::Malformed)
+}
+
+/// Whether the kernel promises more memory than there is,
+/// `/proc/sys/vm/overcommit_memory` (mode 2 since Linux 2.5.30).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overcommit {
+    /// 0: unless it is obviously too much.
+    Heuristic,
+    /// 1: always.
+    Always,
+    /// 2: never more than swap and `overcommit_ratio` of RAM: whoever asks for
+    /// more is refused, and seldom anybody has to be killed.
+    Never,
+    /// A mode this crate does not know.
+    Other(i32),
+}
+
+impl Overcommit {
+    /// The mode with this number.
+    pub const fn from_number(number: i32) -> Self {
+        match number {
+            0 => Self::Heuristic,
+            1 => Self::Always,
+            2 => Self::Never,
+            other => Self::Other(other),
+        }
+    }
+
+    /// Its name in proc_sys_vm(5).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Heuristic => "heuristic",
+            Self::Always => "always",
+            Self::Never => "never",
+            Self::Other(_) => "unknown",
+        }
+    }
+}
+
+/// Reads `/proc/sys/vm/overcommit_memory`.
+///
+/// # Errors
+/// Those of [`kfile::read_number`].
+pub fn read_overcommit(proc: BorrowedFd<'_>) -> Result<Overcommit, ReadError> {
+    kfile::read_number(proc, c"sys/vm/overcommit_memory").map(Overcommit::from_number)
+}
+
+/// Reads `/proc/sys/vm/panic_on_oom` (Linux 2.6.18): 0 where the kernel kills
+/// a process when memory runs out, 1 where it panics unless only a cpuset or a
+/// memory policy ran out, 2 (2.6.22) where it always panics.
+///
+/// # Errors
+/// Those of [`kfile::read_number`].
+pub fn read_panic_on_oom(proc: BorrowedFd<'_>) -> Result<i32, ReadError> {
+    kfile::read_number(proc, c"sys/vm/panic_on_oom")
 }
 
 /// What a zram device stores and what that costs it, in KiB.

@@ -183,6 +183,7 @@ impl Comm {
     }
 
     /// The name's bytes.
+    #[inline(never)]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
@@ -389,28 +390,27 @@ pub fn read_undisked_bytes(proc: BorrowedFd<'_>, pid: Pid) -> Result<u64, ReadEr
     parse_undisked_bytes(read_file(proc, pid, "/io", &mut buf)?).ok_or(ReadError::Malformed)
 }
 
-/// Reads `/proc/PID/oom_score_adj`, −1000 (never kill) to 1000.
+/// Reads `/proc/PID/oom_score_adj` (Linux 2.6.36; `oom_adj` before), −1000
+/// (never kill) to 1000.
 ///
 /// # Errors
 /// See [`ReadError`].
 pub fn read_oom_score_adj(proc: BorrowedFd<'_>, pid: Pid) -> Result<i16, ReadError> {
-    let mut buf = [0; 16];
-    let text = read_file(proc, pid, "/oom_score_adj", &mut buf)?;
-    let adj = kfile::parse_i32(text.trim_ascii_end()).ok_or(ReadError::Malformed)?;
-    Ok(adj.clamp(-1000, 1000) as i16)
+    Ok(read_number(proc, pid, "/oom_score_adj")?.clamp(-1000, 1000) as i16)
 }
 
-/// Reads `/proc/PID/oom_score`: 0 for what the kernel would not kill; from 5.9
-/// (1000 + badness · 1000 / total) · 2 / 3, so about 666 for an idle process,
-/// before that badness in thousandths of all memory.
+/// Reads `/proc/PID/oom_score` (Linux 2.6.11): 0 for what the kernel would not
+/// kill; from 5.9 (1000 + badness · 1000 / total) · 2 / 3, so about 666 for an
+/// idle process, before that badness in thousandths of all memory.
 ///
 /// # Errors
 /// See [`ReadError`].
 pub fn read_oom_score(proc: BorrowedFd<'_>, pid: Pid) -> Result<u32, ReadError> {
-    let mut buf = [0; 16];
-    let text = read_file(proc, pid, "/oom_score", &mut buf)?;
-    let score = kfile::parse_u64(text.trim_ascii_end()).ok_or(ReadError::Malformed)?;
-    Ok(u32::try_from(score).unwrap_or(u32::MAX))
+    u32::try_from(read_number(proc, pid, "/oom_score")?).map_err(|_| ReadError::Malformed)
+}
+
+fn read_number(proc: BorrowedFd<'_>, pid: Pid, name: &str) -> Result<i32, ReadError> {
+    kfile::read_number(proc, path_of(pid, name).as_cstr())
 }
 
 #[cfg(test)]

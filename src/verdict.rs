@@ -170,7 +170,11 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; 4] = [Self::Pressure, Self::Exhaustion, Self::Floor, Self::Thrash];
+
     /// The rule's name in log and environment.
+    #[inline(never)]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pressure => "pressure",
@@ -253,6 +257,23 @@ pub fn decide(readings: &Readings, levels: &Levels) -> Verdict {
         return Verdict::Act(Rule::Thrash, Urgency::Term);
     }
     Verdict::Low
+}
+
+/// The rule that would act first if all went on as it does: one whose stall is
+/// half way to its limit, else exhaustion.
+#[inline(never)]
+pub fn nearest_rule(readings: &Readings, levels: &Levels) -> Rule {
+    let half_way = |share_bp, limit_bp: ShareBp| share_bp >= limit_bp.div_ceil(2);
+    let refault_pct = readings.thrash.unwrap_or_default().refault_pct;
+    if half_way(readings.recent_stall.unwrap_or_default().full_bp, levels.psi_bp) {
+        Rule::Floor
+    } else if half_way(readings.stall.unwrap_or_default().some_bp, levels.psi_bp) {
+        Rule::Pressure
+    } else if refault_pct >= THRASH_REFAULT_PCT / 2 {
+        Rule::Thrash
+    } else {
+        Rule::Exhaustion
+    }
 }
 
 #[cfg(test)]
