@@ -2,40 +2,46 @@
 //! value, and ends the program.
 
 use crate::{EXIT_USAGE, complaint, fail_with};
-use bustd::kfile::{parse_hundredths, parse_u64};
+use bustd::kfile::{fields, parse_hundredths, parse_u64};
 use bustd::log::Sink;
 use bustd::monitor::Settings;
 use bustd::pattern::{GlobError, Globs};
+use bustd::process::{Pid, parse_pid};
+use bustd::stats::MAX_PATH;
 use bustd::sys::{self, Arguments};
 use bustd::verdict::{Amount, DEFAULT_PSI_BP, DEFAULT_SWAP, Limits, Pair};
 use bustd::victim::Policy;
 use core::ffi::CStr;
+use rustix::process::getpid;
 
-/// `--help`, on one screen.
+/// `--help`, on one screen; tabs, for they are shorter than blanks.
 pub const HELP: &str = "\
-Usage: bustd [OPTIONS]     An out-of-memory guard. Sizes: 10%, 512M, 2G.
+Usage: bustd [OPTIONS]\tAn out-of-memory guard. Sizes: 10%, 512M, 2G.
 When to act
-  -m, --mem TERM[,KILL]    limits of available memory [10%,5%, at most 2G,1G]
-  -s, --swap TERM[,KILL]   limits of free swap, reached as well [10%,5%]
-  -p, --psi PERCENT        stall within 10 s that is too much [25]
-      --grace MS           from SIGTERM to SIGKILL [1000]
+-m, --mem TERM[,KILL]\tlimits of available memory [10%,5%, at most 2G,1G]
+-s, --swap TERM[,KILL]\tlimits of free swap, reached as well [10%,5%]
+-p, --psi PERCENT\tstall within 10 s that is too much [25]
+    --grace MS\t\tfrom SIGTERM to SIGKILL [1000]
 Whom to kill (GLOBS: whole names, as 'sshd|tmux*|[Xx]org')
-      --prefer GLOBS       names whose memory counts four times
-      --avoid GLOBS        names whose memory counts a quarter
-  -u, --unkillables GLOBS  names never killed
-  -g, --kill-pgroup        the victim's whole process group
-      --before-kill PROG   run PROG before the first signal
-      --on-kill PROG       run PROG once the victim is gone
-Trying it out
-      --dry-run            decide and log, kill nobody
-      --once               decide once, then exit
-      --root DIR           read DIR/proc and DIR/sys, kill nobody
+    --prefer GLOBS\tnames whose memory counts four times
+    --avoid GLOBS\tnames whose memory counts a quarter
+-u, --unkillables GLOBS\tnames never killed
+-g, --kill-pgroup\tthe victim's whole process group
+    --before-kill PROG\trun PROG before the first signal
+    --on-kill PROG\trun PROG once the victim is gone
+Looking and trying
+    --status [--json]\tshow what it sees, and whom it would choose
+    --check\t\tshow whom the GLOBS match
+    --oom PID...\tshow the OOM state of processes
+    --dry-run, --once\tkill nobody; decide once, then exit
+    --root DIR\t\tread DIR/proc and DIR/sys, kill nobody
 Running
-  -n, --no-daemon          stay in the foreground
-      --pidfile PATH       lock PATH [/run/bustd.pid for root's daemon]
-      --log SINK           stderr, kmsg or syslog
-  -V, --verbose            log changes of state
-      --version, --help    and exit
+-n, --no-daemon\t\tstay in the foreground
+    --pidfile PATH\tlock PATH [/run/bustd.pid for root's daemon]
+    --log SINK\t\tstderr, kmsg or syslog
+    --stats FILE\ttell Prometheus of kills in FILE
+-V, --verbose\t\tlog changes of state
+-h, --help, --version\tand exit
 ";
 
 /// What the command line asks for.
@@ -46,6 +52,13 @@ pub enum Command {
     Help,
     /// `--version`.
     Version,
+    /// `--status`.
+    Status,
+    /// `--check`.
+    Check,
+    /// `--oom`, and what stands behind it, all of it sound: the pids are as
+    /// many as they like, and there is no heap.
+    Oom(Arguments),
 }
 
 /// How to run.
@@ -60,6 +73,8 @@ pub struct Options {
     pub pidfile: Option<&'static CStr>,
     /// Read below this directory.
     pub root: Option<&'static CStr>,
+    /// `--status` for programs.
+    pub json: bool,
 }
 
 impl Default for Options {
@@ -75,11 +90,13 @@ impl Default for Options {
                 verbose: false,
                 before_kill: None,
                 on_kill: None,
+                stats: None,
             },
             no_daemon: false,
             sink: None,
             pidfile: None,
             root: None,
+            json: false,
         }
     }
 }
@@ -108,51 +125,64 @@ enum Opt {
     NoDaemon,
     Pidfile,
     Log,
+    Stats,
     Verbose,
     Version,
     Help,
+    Status,
+    Check,
+    Oom,
+    Json,
 }
 
 impl Opt {
+    const ALL: [Self; 24] = [
+        Self::Mem,
+        Self::Swap,
+        Self::Psi,
+        Self::Grace,
+        Self::Prefer,
+        Self::Avoid,
+        Self::Unkillables,
+        Self::KillPgroup,
+        Self::BeforeKill,
+        Self::OnKill,
+        Self::DryRun,
+        Self::Once,
+        Self::Root,
+        Self::NoDaemon,
+        Self::Pidfile,
+        Self::Log,
+        Self::Stats,
+        Self::Verbose,
+        Self::Version,
+        Self::Help,
+        Self::Status,
+        Self::Check,
+        Self::Oom,
+        Self::Json,
+    ];
+
     fn takes_value(self) -> bool {
-        use Opt::{DryRun, Help, KillPgroup, NoDaemon, Once, Verbose, Version};
-        !matches!(self, KillPgroup | DryRun | Once | NoDaemon | Verbose | Version | Help)
+        // Most of those without stand at the end.
+        !matches!(self, Self::KillPgroup | Self::DryRun | Self::Once | Self::NoDaemon)
+            && (self as u32) < Self::Verbose as u32
     }
 }
 
-/// Letter, if any, and name of each option.
-const NAMES: [(Opt, u8, &str); 19] = [
-    (Opt::Mem, b'm', "mem"),
-    (Opt::Swap, b's', "swap"),
-    (Opt::Psi, b'p', "psi"),
-    (Opt::Grace, NO_LETTER, "grace"),
-    (Opt::Prefer, NO_LETTER, "prefer"),
-    (Opt::Avoid, NO_LETTER, "avoid"),
-    (Opt::Unkillables, b'u', "unkillables"),
-    (Opt::KillPgroup, b'g', "kill-pgroup"),
-    (Opt::BeforeKill, NO_LETTER, "before-kill"),
-    (Opt::OnKill, NO_LETTER, "on-kill"),
-    (Opt::DryRun, NO_LETTER, "dry-run"),
-    (Opt::Once, NO_LETTER, "once"),
-    (Opt::Root, NO_LETTER, "root"),
-    (Opt::NoDaemon, b'n', "no-daemon"),
-    (Opt::Pidfile, NO_LETTER, "pidfile"),
-    (Opt::Log, NO_LETTER, "log"),
-    (Opt::Verbose, b'V', "verbose"),
-    (Opt::Version, NO_LETTER, "version"),
-    (Opt::Help, b'h', "help"),
-];
-
-/// No argument holds a NUL.
-const NO_LETTER: u8 = 0;
+/// Letter, or `\0`, which no argument holds, and name of each option, in their
+/// order. One text, for it is a third of a table's size.
+const NAMES: &str = "mmem sswap ppsi \0grace \0prefer \0avoid uunkillables gkill-pgroup \
+    \0before-kill \0on-kill \0dry-run \0once \0root nno-daemon \0pidfile \0log \0stats Vverbose \
+    \0version hhelp \0status \0check \0oom \0json";
 
 fn shown(text: &[u8]) -> &[u8] {
     &text[..text.len().min(SHOWN_LEN)]
 }
 
-fn refuse(option: &str, value: Option<&CStr>, what: &str) -> ! {
+fn refuse(option: &[u8], value: Option<&CStr>, what: &str) -> ! {
     let mut line = complaint();
-    line.text("--").text(option);
+    line.text("--").bytes(option);
     if let Some(value) = value {
         line.text(" ").quoted(shown(value.to_bytes()));
     }
@@ -219,14 +249,20 @@ impl Reader {
     }
 
     /// The next option and its name; `None` after the last.
-    fn next_option(&mut self) -> Option<(Opt, &'static str)> {
+    fn next_option(&mut self) -> Option<(Opt, &'static [u8])> {
         let arg = self.next()?;
-        let known = NAMES.iter().find(|known| match arg {
-            Arg::Letter(letter) => known.1 == letter,
-            Arg::Name(name) => known.2.as_bytes() == name,
+        let is_asked_for = |known: &[u8]| match arg {
+            Arg::Letter(letter) => known[0] == letter,
+            Arg::Name(name) => known[1..] == *name,
             Arg::Value(_) => false,
-        });
-        if let Some(&(option, _, name)) = known {
+        };
+        let mut names = fields(NAMES.as_bytes());
+        for option in Opt::ALL {
+            let Some(known) = names.next() else { break };
+            if !is_asked_for(known) {
+                continue;
+            }
+            let name = &known[1..];
             if !option.takes_value()
                 && let Some(value) = self.after_equals()
             {
@@ -249,8 +285,9 @@ const UNKNOWN: &str = ": unknown option";
 /// Parses the command line, less the program's name, into `options`.
 pub fn parse(args: Arguments, options: &mut Options) -> Command {
     let mut reader = Reader { args, letters: c"", attached: None, only_values: false };
-    let Options { settings, no_daemon, sink, pidfile, root } = options;
+    let Options { settings, no_daemon, sink, pidfile, root, json } = options;
     let mut given = 0_u32;
+    let mut command = Command::Guard;
     while let Some((option, name)) = reader.next_option() {
         let bit = 1 << option as u32;
         if given & bit != 0 {
@@ -266,6 +303,25 @@ pub fn parse(args: Arguments, options: &mut Options) -> Command {
             // The rest of the line is not read.
             Opt::Version => return Command::Version,
             Opt::Help => return Command::Help,
+            Opt::Json => *json = true,
+            Opt::Status | Opt::Check | Opt::Oom if !matches!(command, Command::Guard) => {
+                refuse(name, None, "one question at a time")
+            }
+            Opt::Status => command = Command::Status,
+            Opt::Check => command = Command::Check,
+            Opt::Oom => {
+                command = Command::Oom(reader.args.clone());
+                let mut any = false;
+                for pid in reader.args.by_ref() {
+                    if parse_pid_or_self(pid.to_bytes()).is_none() {
+                        refuse(name, Some(pid), NO_PID);
+                    }
+                    any = true;
+                }
+                if !any {
+                    refuse(name, None, NO_PID);
+                }
+            }
             _ => {
                 let Some(text) = reader.value() else { refuse(name, None, "needs a value") };
                 let value = text.to_bytes();
@@ -281,6 +337,8 @@ pub fn parse(args: Arguments, options: &mut Options) -> Command {
                     Opt::BeforeKill => parse_program(text, &mut settings.before_kill),
                     Opt::OnKill => parse_program(text, &mut settings.on_kill),
                     Opt::Pidfile => parse_path(text, Relative::Refused, pidfile),
+                    Opt::Stats if value.len() > MAX_PATH => Err("the path is too long"),
+                    Opt::Stats => parse_path(text, Relative::Refused, &mut settings.stats),
                     _ => parse_path(text, Relative::Allowed, root),
                 };
                 if let Err(what) = taken {
@@ -290,9 +348,19 @@ pub fn parse(args: Arguments, options: &mut Options) -> Command {
         }
     }
     if *sink == Some(Sink::Stderr) && !*no_daemon && !settings.once && root.is_none() && !crate::is_init() {
-        refuse("log", Some(c"stderr"), "a daemon has none, add --no-daemon");
+        refuse(b"log", Some(c"stderr"), "a daemon has none, add --no-daemon");
     }
-    Command::Guard
+    if *json && !matches!(command, Command::Status) {
+        refuse(b"json", None, "only with --status");
+    }
+    command
+}
+
+const NO_PID: &str = "needs PIDs";
+
+/// A pid as the command line names it, `self` for our own.
+pub fn parse_pid_or_self(text: &[u8]) -> Option<Pid> {
+    if text == b"self" { Some(getpid()) } else { parse_pid(text) }
 }
 
 /// May both limits be zero?

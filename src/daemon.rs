@@ -2,10 +2,10 @@
 
 use bustd::kfile::parse_leading_u64;
 use bustd::line::Line;
-use bustd::sys::{self, Forked};
+use bustd::sys::{self, ByteLock, Forked};
 use core::ffi::CStr;
-use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, fstat, openat, statat};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags, fstat, statat};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions};
 
@@ -74,6 +74,11 @@ impl Pidfile {
         Ok(())
     }
 
+    /// The file, for [`sys::lock_byte`].
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     /// Removes it, unless it was replaced by another's.
     pub fn remove(self) {
         if self.is_still_named() == Ok(true) {
@@ -82,12 +87,19 @@ impl Pidfile {
     }
 }
 
+/// The guard that holds `path`, its pid and its kills, without so much as
+/// trying to lock it: one that starts just now must not be told that it is
+/// held.
+pub fn find_holder(path: &CStr) -> Option<ByteLock> {
+    let file = sys::open(CWD, path, OFlags::RDONLY | OFlags::NOFOLLOW).ok()?;
+    sys::find_locked_byte(file.as_fd())
+}
+
 fn open_or_create(path: &CStr) -> Result<OwnedFd, Errno> {
     // O_NOFOLLOW: never write where somebody's link points.
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-    match openat(CWD, path, flags | OFlags::CREATE | OFlags::EXCL, mode) {
-        Err(Errno::EXIST) => openat(CWD, path, flags, mode),
+    match sys::openat(CWD, path, flags | OFlags::CREATE | OFlags::EXCL) {
+        Err(Errno::EXIST) => sys::openat(CWD, path, flags),
         created => created,
     }
 }

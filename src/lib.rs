@@ -79,6 +79,7 @@ pub mod kill;
 
 pub mod hook;
 pub mod log;
+pub mod stats;
 
 /// What the kernel grants us, asked once at start.
 pub mod capability;

@@ -93,12 +93,17 @@ impl Line {
     /// Appends untrusted bytes: printable ASCII as it is, `"` and `\` behind a
     /// backslash, anything else as `\xNN`.
     pub fn escaped(&mut self, bytes: &[u8]) -> &mut Self {
+        self.escaped_as(bytes, "\\x")
+    }
+
+    /// The same with something else than `\x` before the two hexadecimal digits.
+    pub fn escaped_as(&mut self, bytes: &[u8], prefix: &str) -> &mut Self {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         for &byte in bytes {
             match byte {
                 b'"' | b'\\' => self.bytes(&[b'\\', byte]),
                 b' '..=b'~' => self.bytes(&[byte]),
-                _ => self.bytes(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+                _ => self.text(prefix).bytes(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
             };
         }
         self
@@ -117,6 +122,7 @@ impl Line {
     }
 
     /// What has been appended.
+    #[inline(never)]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }

@@ -6,8 +6,12 @@
 #![no_main]
 #![deny(unsafe_code)]
 
+mod check;
 mod cli;
 mod daemon;
+mod oom;
+mod page;
+mod status;
 
 use bustd::capability::Capabilities;
 use bustd::kfile::{ReadError, Tree};
@@ -43,10 +47,14 @@ pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int 
     // The first is the program's name.
     args.next();
     let mut options = Options::default();
-    match cli::parse(args, &mut options) {
+    let command = cli::parse(args, &mut options);
+    match command {
         Command::Guard => guard(&options, closed),
-        Command::Help => print(cli::HELP),
-        Command::Version => print(concat!("bustd ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Help => print(cli::HELP.as_bytes()),
+        Command::Version => print(concat!("bustd ", env!("CARGO_PKG_VERSION"), "\n").as_bytes()),
+        Command::Status => status::show(&options, &open_tree(&options)),
+        Command::Check => check::show(&options, &open_tree(&options)),
+        Command::Oom(pids) => oom::show(pids, &open_tree(&options)),
     }
 }
 
@@ -55,9 +63,9 @@ pub fn is_init() -> bool {
     getpid().is_init()
 }
 
-#[inline(never)]
-fn guard(options: &Options, closed: sys::Closed) -> c_int {
-    let Options { settings, no_daemon, sink, pidfile, root } = options;
+/// Opens what everything is read from, or ends the program.
+fn open_tree(options: &Options) -> Tree {
+    let root = options.root;
     let tree = root.map_or_else(Tree::open_live, Tree::open_captured).unwrap_or_else(|error| {
         let mut line = complaint();
         line.quoted(root.unwrap_or(c"/").to_bytes()).text(": cannot open proc below it: ");
@@ -67,6 +75,14 @@ fn guard(options: &Options, closed: sys::Closed) -> c_int {
         // What it shows under a pid is not what we would signal there.
         fail(EXIT_FAILURE, "/proc is not mounted, or another pid namespace's");
     }
+    tree
+}
+
+// Out of line, so that no other command has its stack.
+#[inline(never)]
+fn guard(options: &Options, closed: sys::Closed) -> c_int {
+    let Options { settings, no_daemon, sink, pidfile, .. } = options;
+    let tree = open_tree(options);
     let daemon = tree.live && !no_daemon && !settings.once && !is_init();
     let parent = daemon
         .then(|| daemon::fork_and_leave().unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot become a daemon")));
@@ -74,11 +90,9 @@ fn guard(options: &Options, closed: sys::Closed) -> c_int {
     let signals =
         sys::open_signals().unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot receive signals (signalfd)"));
     let mut log = open_log(*sink, daemon || is_init() || closed.stderr);
-    let capabilities = match tree.live {
-        true => Capabilities::acquire(&tree),
-        false => Capabilities::of_captured(&tree),
-    };
+    let capabilities = acquire(&tree);
     let mut monitor = Monitor::new(&tree, *settings, capabilities, &signals, &mut log);
+    monitor.begin_stats(pidfile.as_ref().map(Pidfile::as_fd));
     if tree.live && !settings.once {
         monitor.announce();
     }
@@ -92,6 +106,15 @@ fn guard(options: &Options, closed: sys::Closed) -> c_int {
         pidfile.remove();
     }
     0
+}
+
+/// What a guard over this tree would have.
+#[inline(never)]
+fn acquire(tree: &Tree) -> Capabilities {
+    match tree.live {
+        true => Capabilities::acquire(tree),
+        false => Capabilities::of_captured(tree),
+    }
 }
 
 /// Takes the pidfile that was asked for, or root's daemon's own if it can be.
@@ -132,6 +155,7 @@ fn open_log(asked: Option<Sink>, stderr_unread: bool) -> Log {
     }
 }
 
+#[inline(never)]
 fn describe(error: ReadError) -> &'static str {
     match error {
         ReadError::Missing => "no such file or directory",
@@ -146,10 +170,11 @@ fn describe(error: ReadError) -> &'static str {
 
 /// Prints to standard output and returns the exit status.
 #[allow(unsafe_code)]
-fn print(text: &str) -> c_int {
+#[inline(never)]
+fn print(text: &[u8]) -> c_int {
     // SAFETY: standard output was filled at entry and is never closed.
     let stdout = unsafe { BorrowedFd::borrow_raw(1) };
-    match rustix::io::write(stdout, text.as_bytes()) {
+    match rustix::io::write(stdout, text) {
         Ok(len) if len == text.len() => 0,
         _ => EXIT_FAILURE,
     }

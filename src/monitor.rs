@@ -10,6 +10,7 @@ use crate::log::{Line, Log};
 use crate::memory::{self, Gate, Meminfo, MeminfoFile};
 use crate::process::{Identity, Pid};
 use crate::psi::{Stall, StallWindow};
+use crate::stats::Stats;
 use crate::survey::{Known, Scope, TABLE, Writers, survey, survey_crowd, survey_writers};
 use crate::sys::{self, Notice};
 use crate::verdict::{
@@ -19,6 +20,7 @@ use crate::victim::{Candidate, Policy, Ranking, min_stake_kib};
 use crate::window::Window;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,8 @@ pub struct Settings<'a> {
     pub before_kill: Option<&'a CStr>,
     /// Run after the victim is gone.
     pub on_kill: Option<&'a CStr>,
+    /// Tell of kills in this file; see [`Stats`].
+    pub stats: Option<&'a CStr>,
 }
 
 const MS: u64 = 1000;
@@ -151,11 +155,13 @@ enum Look {
     Unreadable,
 }
 
-/// Everything there is to read, and the limits it is held against.
+/// Everything there is to read.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    readings: Readings,
-    levels: Levels,
+pub struct Seen {
+    /// What there is.
+    pub readings: Readings,
+    /// The limits it is held against.
+    pub levels: Levels,
 }
 
 /// While sysinfo(2) tells of more than this nothing else need be read.
@@ -204,7 +210,7 @@ pub struct Monitor<'a> {
     writers: Writers,
     children: Children,
     set_aside: [Option<Identity>; SET_ASIDE],
-    kills: u64,
+    stats: Stats<'a>,
     /// The largest processes, as of the last survey.
     table: Ranking<TABLE>,
 }
@@ -249,7 +255,7 @@ impl<'a> Monitor<'a> {
             killed_since_low: false,
             said_no_victim: false,
             said_unreadable: false,
-            kills: 0,
+            stats: Stats::new(settings.stats),
         };
         monitor.settings.policy.only_uid = only_uid;
         monitor.settings.dry_run |= !tree.live;
@@ -258,6 +264,7 @@ impl<'a> Monitor<'a> {
 
     /// Runs until a signal ends it, or with `once` until the decision is made
     /// and carried out.
+    #[inline(never)]
     pub fn run(&mut self) {
         touch_stack();
         let mut woken = Woken::default();
@@ -287,6 +294,30 @@ impl<'a> Monitor<'a> {
             faults.count(false);
         }
         woken
+    }
+
+    /// Looks twice, `window_us` apart, and at every process, as a guard would
+    /// that has just started: what it sees, and whom it would choose, best
+    /// first ([`Self::candidates`]). `None` where `/proc/meminfo` cannot be read.
+    #[inline(never)]
+    pub fn examine(&mut self, window_us: u64) -> Option<Seen> {
+        let mut seen = Seen::default();
+        self.read_all(&mut seen, event::now_us());
+        sys::pause(window_us);
+        let now_us = event::now_us();
+        let is_seen = self.read_all(&mut seen, now_us);
+        self.survey(&seen.readings.mem, now_us);
+        is_seen.then_some(seen)
+    }
+
+    /// The largest processes as of the last survey, best first.
+    pub fn candidates(&self) -> &[Candidate] {
+        self.table.all()
+    }
+
+    /// What we could get.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
     }
 
     /// One turn: what happened, what it means, what to do about it.
@@ -784,7 +815,9 @@ impl<'a> Monitor<'a> {
         if let Some(Underway { kill, rule, .. }) = self.underway.take()
             && kill.signalled_us.is_some()
         {
-            self.kills += 1;
+            let urgency = if kill.forced_us.is_some() { Urgency::Kill } else { Urgency::Term };
+            self.stats.count(rule, urgency, &victim.kind.comm);
+            self.publish();
             self.settle(now_us);
             if let Some(program) = self.settings.on_kill {
                 let _ = self.start_hook(Purpose::OnKill, program, victim, rule, now_us);
@@ -800,6 +833,24 @@ impl<'a> Monitor<'a> {
         self.usual = None;
         self.said_no_victim = false;
         self.read_all(&mut Seen::default(), now_us);
+    }
+
+    /// Tells for the first time that there were no kills, on our pidfile too.
+    pub fn begin_stats(&mut self, pidfile: Option<BorrowedFd<'a>>) {
+        self.stats.pidfile = pidfile;
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        if let Some(errno) = self.stats.publish() {
+            self.log.warn(|line| {
+                line.text("--stats: cannot be written, ").text(match errno {
+                    Errno::NOSPC => "no space left",
+                    Errno::NOENT => "the directory is gone",
+                    _ => "the kernel refused",
+                });
+            });
+        }
     }
 
     fn refused(&mut self, victim: &Candidate, refusal: Refusal, now_us: u64) {
@@ -944,7 +995,7 @@ impl<'a> Monitor<'a> {
     fn log_status(&mut self, now_us: u64) {
         let mut seen = Seen::default();
         let is_seen = self.read_all(&mut seen, now_us);
-        let (kills, trigger) = (self.kills, self.capabilities.trigger.is_ok());
+        let (kills, trigger) = (self.stats.total(), self.capabilities.trigger.is_ok());
         self.log.info(|line| {
             line.text("status: ");
             if is_seen {

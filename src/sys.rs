@@ -26,6 +26,7 @@ unsafe impl GlobalAlloc for NoHeap {
 // ------------------------------------------------------- the command line
 
 /// What is left of the command line, in order.
+#[derive(Clone)]
 pub struct Arguments {
     argv: *const *const c_char,
     left: usize,
@@ -74,7 +75,18 @@ pub fn c_suffix(text: &CStr, len: usize) -> &CStr {
 /// Those of openat(2).
 #[inline(never)]
 pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(dir, path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, rustix::fs::Mode::empty())
+    openat(dir, path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK)
+}
+
+/// The same with no other flags than those asked for. What it creates everybody
+/// may read.
+///
+/// # Errors
+/// Those of openat(2).
+#[inline(never)]
+pub fn openat(dir: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    use rustix::fs::Mode;
+    rustix::fs::openat(dir, path, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)
 }
 
 // ------------------------------------------------------------- killing
@@ -88,6 +100,21 @@ unsafe fn syscall(number: c_long, [one, two, three, four]: [c_long; 4]) -> Resul
     // SAFETY: the caller's.
     let answer = unsafe { libc::syscall(number, one, two, three, four, none) };
     if answer < 0 { Err(last_errno()) } else { Ok(answer) }
+}
+
+/// fcntl(2), without the C library's: that one knows of every command, in four
+/// hundred bytes.
+///
+/// # Safety
+/// That of the command.
+unsafe fn fcntl(file: BorrowedFd<'_>, command: c_int, arg: c_long) -> Result<c_long, Errno> {
+    if cfg!(target_pointer_width = "64") {
+        // SAFETY: the caller's.
+        return unsafe { syscall(libc::SYS_fcntl, [file.as_raw_fd().into(), command.into(), arg, 0]) };
+    }
+    // SAFETY: the caller's.
+    let answer = unsafe { libc::fcntl(file.as_raw_fd(), command, arg) };
+    if answer < 0 { Err(last_errno()) } else { Ok(answer.into()) }
 }
 
 fn last_errno() -> Errno {
@@ -154,6 +181,11 @@ pub fn probe_pidfd() -> bool {
 /// tenth of a microsecond a turn.
 pub fn monotonic_us() -> u64 {
     clock_us(libc::CLOCK_MONOTONIC)
+}
+
+/// Seconds since 1970.
+pub fn realtime_s() -> u64 {
+    clock_us(libc::CLOCK_REALTIME) / 1_000_000
 }
 
 /// Now, as `/proc/PID/stat` tells of the start of a process: in clock ticks of
@@ -304,7 +336,7 @@ pub struct Closed {
 /// as for process 1 of an initramfs without a console: else the next file we
 /// open would become standard error.
 pub fn fill_standard_streams() -> Closed {
-    use rustix::fs::{CWD, Mode, openat};
+    use rustix::fs::CWD;
     let mut closed = Closed::default();
     for number in 0..3 {
         // SAFETY: asks for flags only; a closed descriptor is answered with EBADF.
@@ -313,8 +345,7 @@ pub fn fill_standard_streams() -> Closed {
         }
         closed.stderr |= number == 2;
         // The lowest free number is the one that was missing.
-        let filled = openat(CWD, c"/dev/null", OFlags::RDWR, Mode::empty())
-            .or_else(|_| openat(CWD, c"/", OFlags::PATH, Mode::empty()));
+        let filled = openat(CWD, c"/dev/null", OFlags::RDWR).or_else(|_| openat(CWD, c"/", OFlags::PATH));
         core::mem::forget(filled);
     }
     closed
@@ -353,6 +384,52 @@ pub fn page_kib() -> u64 {
     // SAFETY: asks for a constant.
     let bytes = unsafe { libc::getauxval(libc::AT_PAGESZ) };
     (bytes as u64 / 1024).max(4)
+}
+
+// ------------------------------------------------- a number for everybody
+
+/// Where a guard tells how many it has killed: not in the pidfile, which holds
+/// its pid and nothing else, but by which byte of that it has locked. Whoever
+/// may read the file can ask; the kernel answers with the holder's pid too, and
+/// forgets both when that ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteLock {
+    /// Which byte.
+    pub at: u64,
+    /// Who holds it; not positive where it is outside our pid namespace.
+    pub pid: i32,
+}
+
+fn flock_of(kind: c_int, start: u64, len: u64) -> libc::flock {
+    // SAFETY: all zero is a valid flock, from the start of the file.
+    let mut lock: libc::flock = unsafe { core::mem::zeroed() };
+    lock.l_type = kind as _;
+    lock.l_start = start as _;
+    lock.l_len = len as _;
+    lock
+}
+
+/// Locks byte `at` of `file` for this process and lets go of those before it.
+/// The lock is not inherited, and is lost when any descriptor of the file is
+/// closed by this process. It locks nobody out who does not ask for it.
+pub fn lock_byte(file: BorrowedFd<'_>, at: u64) {
+    for (kind, start, len) in [(libc::F_WRLCK, at, 1), (libc::F_UNLCK, 0, at)] {
+        // No length would mean up to the end.
+        if len > 0 {
+            let lock = flock_of(kind, start, len);
+            // SAFETY: reads one flock. Refused, it is not told.
+            let _ = unsafe { fcntl(file, libc::F_SETLK, &raw const lock as c_long) };
+        }
+    }
+}
+
+/// The first byte of `file` that another process has locked.
+pub fn find_locked_byte(file: BorrowedFd<'_>) -> Option<ByteLock> {
+    let mut lock = flock_of(libc::F_RDLCK, 0, 0);
+    // SAFETY: reads and writes one flock.
+    let answer = unsafe { fcntl(file, libc::F_GETLK, &raw mut lock as c_long) };
+    let held = answer.is_ok() && i32::from(lock.l_type) != libc::F_UNLCK;
+    held.then_some(ByteLock { at: lock.l_start as u64, pid: lock.l_pid })
 }
 
 // ------------------------------------------------------------- signals

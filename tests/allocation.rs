@@ -79,7 +79,16 @@ fn nothing_is_allocated_after_start_up() {
         let hooks = ["before", "after"].map(|name| script(name, &format!("#!/bin/sh\necho {name} >&2\n")));
         let mut strace = Command::new("strace");
         strace.args(["-f", "-o", TRACE]).arg(PROGRAM).args(ASK).args(["--verbose", "--grace", "100"]);
-        strace.args(["--pidfile", PIDFILE, "--before-kill", &hooks[0], "--on-kill", &hooks[1]]);
+        strace.args([
+            "--stats",
+            "/run/kills.prom",
+            "--pidfile",
+            PIDFILE,
+            "--before-kill",
+            &hooks[0],
+            "--on-kill",
+            &hooks[1],
+        ]);
         strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
         let strace = Guard::spawn(strace);
         journal.expect("watching");
@@ -97,7 +106,9 @@ fn nothing_is_allocated_after_start_up() {
         strace.finish();
 
         let trace = fs::read_to_string(TRACE).expect("a trace");
-        for deed in ["pidfd_send_signal", "process_mrelease", &hooks[0], &hooks[1]] {
+        for deed in
+            ["pidfd_send_signal", "process_mrelease", "/run/kills.prom.new", "F_SETLK", &hooks[0], &hooks[1]]
+        {
             assert!(trace.contains(deed), "no {deed} in\n{trace}");
         }
         let (before, after) = allocations(&trace);

@@ -146,14 +146,19 @@ fn paths_are_checked() {
         let bustd = bustd.args(["--once", "--dry-run", option, ""]);
         assert_ends(bustd, 2, &format!("bustd: {option} \"\": the path is empty\n"));
     }
-    assert_refuses_values("--pidfile", &["bustd.pid", "./bustd.pid"], "not an absolute path");
+    for option in ["--pidfile", "--stats"] {
+        assert_refuses_values(option, &["bustd", "./bustd"], "not an absolute path");
+    }
+    let long = format!("/{}", "x".repeat(500));
+    let shown = &long[..64];
+    assert_refused(&["--stats", &long], &format!("--stats \"{shown}\": the path is too long"));
 }
 
 #[test]
 fn values_are_needed_once_and_only_where_they_belong() {
     let with_value =
         ["mem", "swap", "psi", "grace", "prefer", "avoid", "unkillables", "before-kill", "on-kill"];
-    for name in with_value.iter().chain(&["pidfile", "log"]) {
+    for name in with_value.iter().chain(&["pidfile", "log", "stats"]) {
         assert_refused(&[format!("--{name}")], &format!("--{name}: needs a value"));
     }
     assert_refused(&["-Vnp"], "--psi: needs a value");
@@ -161,11 +166,24 @@ fn values_are_needed_once_and_only_where_they_belong() {
     assert_refused(&["--psi=30", "--psi"], "--psi: given twice");
     assert_refused(&["-VV"], "--verbose: given twice");
     assert_refused(&["--once"], "--once: given twice");
-    for name in ["kill-pgroup", "dry-run", "no-daemon", "verbose", "help", "version"] {
+    for name in ["kill-pgroup", "dry-run", "no-daemon", "verbose", "help", "version", "status", "oom"] {
         assert_refused(&[format!("--{name}=x")], &format!("--{name} \"x\": takes no value"));
         assert_refused(&[format!("--{name}=")], &format!("--{name} \"\": takes no value"));
     }
     assert_refused(&["-V=x"], "--verbose \"x\": takes no value");
+}
+
+#[test]
+fn questions_are_asked_one_at_a_time() {
+    assert_refused(&["--json"], "--json: only with --status");
+    assert_refused(&["--check", "--json"], "--json: only with --status");
+    assert_refused(&["--status", "--check"], "--check: one question at a time");
+    assert_refused(&["--check", "--oom", "1"], "--oom: one question at a time");
+    assert_refused(&["1", "--oom"], "\"1\": unexpected argument, see --help");
+    assert_refused(&["--oom"], "--oom: needs PIDs");
+    for no_pid in ["", "0", "-1", "Self", "1x", "4294967297", "--json", "1 "] {
+        assert_refused(&["--oom", "self", no_pid], &format!("--oom \"{no_pid}\": needs PIDs"));
+    }
 }
 
 #[test]
@@ -334,33 +352,46 @@ fn help_fits_a_screen_and_names_every_option() {
         String::from_utf8(output.stdout).unwrap()
     };
     let text = help(&["--help"]);
-    assert!(text.lines().count() <= 24);
+    assert!(text.lines().count() <= 26);
+    let mut words = Vec::new();
     for line in text.lines() {
-        assert!(line.chars().count() <= 80, "{line}");
+        let mut column = 0;
+        for letter in line.chars() {
+            column = if letter == '\t' { column / 8 * 8 + 8 } else { column + 1 };
+        }
+        assert!(column <= 80, "{line}");
+        words.extend(line.split([' ', '\t', ',', '[', ']']));
     }
-    let options = [
-        "-m, --mem ",
-        "-s, --swap ",
-        "-p, --psi ",
-        " --grace ",
-        " --prefer ",
-        " --avoid ",
-        "-u, --unkillables ",
-        "-g, --kill-pgroup ",
-        " --before-kill ",
-        " --on-kill ",
-        " --dry-run ",
-        " --once ",
-        " --root ",
-        "-n, --no-daemon ",
-        " --pidfile ",
-        " --log ",
-        "-V, --verbose ",
-        " --version",
-        " --help ",
-    ];
-    for option in options {
-        assert!(text.contains(option), "{option}");
+    for option in [
+        "mem",
+        "swap",
+        "psi",
+        "grace",
+        "prefer",
+        "avoid",
+        "unkillables",
+        "kill-pgroup",
+        "before-kill",
+        "on-kill",
+        "status",
+        "json",
+        "check",
+        "oom",
+        "dry-run",
+        "once",
+        "root",
+        "no-daemon",
+        "pidfile",
+        "log",
+        "stats",
+        "verbose",
+        "version",
+        "help",
+    ] {
+        assert!(words.contains(&&*format!("--{option}")), "{option}");
+    }
+    for letter in ["m", "s", "p", "u", "g", "n", "V", "h"] {
+        assert!(words.contains(&&*format!("-{letter}")), "{letter}");
     }
     assert_eq!(help(&["-h"]), text);
     assert_eq!(help(&["-V", "--help", "--bogus"]), text);

@@ -11,6 +11,7 @@ mod init;
 mod kill;
 mod sandbox;
 mod signals;
+mod stats;
 mod stuck;
 mod swarm;
 mod target;

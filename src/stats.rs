@@ -1,0 +1,146 @@
+//! Kills as numbers for others: a file in the Prometheus text format, written
+//! anew at start and after each kill, and the count on the pidfile
+//! ([`sys::lock_byte`]).
+
+use crate::line::Line;
+use crate::process::Comm;
+use crate::sys;
+use crate::verdict::{Rule, Urgency};
+use core::ffi::CStr;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, OFlags, rename, unlink};
+use rustix::io::Errno;
+
+/// Longer paths are cut by [`Line`], and so not taken.
+pub const MAX_PATH: usize = 500;
+
+/// Kills so far.
+#[derive(Debug)]
+pub struct Stats<'a> {
+    /// The file, if it was asked for.
+    pub path: Option<&'a CStr>,
+    /// The pidfile, if there is one.
+    pub pidfile: Option<BorrowedFd<'a>>,
+    started_s: u64,
+    /// By rule, and by what was needed: SIGTERM, SIGKILL.
+    kills: [u32; Rule::ALL.len() * 2],
+    last_s: u64,
+    last_comm: Comm,
+    failed: bool,
+}
+
+impl<'a> Stats<'a> {
+    /// No kills since now.
+    pub fn new(path: Option<&'a CStr>) -> Self {
+        Self {
+            path,
+            pidfile: None,
+            started_s: sys::realtime_s(),
+            kills: [0; Rule::ALL.len() * 2],
+            last_s: 0,
+            last_comm: Comm::NONE,
+            failed: false,
+        }
+    }
+
+    /// Counts a kill.
+    pub fn count(&mut self, rule: Rule, urgency: Urgency, comm: &Comm) {
+        self.kills[rule as usize * 2 + urgency as usize] += 1;
+        self.last_s = sys::realtime_s();
+        self.last_comm = *comm;
+    }
+
+    /// How many there were.
+    pub fn total(&self) -> u64 {
+        self.kills.iter().map(|&kills| u64::from(kills)).sum()
+    }
+
+    /// Tells whoever asks. Why that failed, unless it did the time before too.
+    #[inline(never)]
+    pub fn publish(&mut self) -> Option<Errno> {
+        if let Some(pidfile) = self.pidfile {
+            sys::lock_byte(pidfile, self.total());
+        }
+        let failure = self.path.and_then(|path| self.replace(path).err());
+        let is_known = core::mem::replace(&mut self.failed, failure.is_some());
+        failure.filter(|_| !is_known)
+    }
+
+    /// Writes a new file and puts it in the place of the old one, so that
+    /// nobody ever reads half of it.
+    fn replace(&self, path: &CStr) -> Result<(), Errno> {
+        let mut new = Line::default();
+        let new = new.bytes(path.to_bytes()).text(".new").as_cstr();
+        // One left behind, or somebody's link to what is not ours.
+        let _ = unlink(new);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mut out = Out { file: sys::openat(CWD, new, flags)?, line: Line::default(), done: Ok(()) };
+        self.write(&mut out);
+        let done = out.done.and_then(|()| rename(new, path));
+        if done.is_err() {
+            let _ = unlink(new);
+        }
+        done
+    }
+
+    fn write(&self, out: &mut Out) {
+        out.line.text(START).number(self.started_s).text(KILLS);
+        out.flush();
+        for (place, kills) in self.kills.iter().enumerate() {
+            out.line.text("bustd_kills_total{rule=\"").text(Rule::ALL[place / 2].name());
+            out.line.text(if place % 2 == 0 { "\",signal=\"term\"} " } else { "\",signal=\"kill\"} " });
+            out.line.number((*kills).into()).text("\n");
+        }
+        out.flush();
+        if self.last_s > 0 {
+            out.line.text(LAST).number(self.last_s).text(LAST_INFO);
+            // A backslash takes two in this format, and other bytes than ASCII
+            // would have to be UTF-8.
+            out.line.escaped_as(self.last_comm.as_bytes(), "\\\\x").text("\"} 1\n");
+            out.flush();
+        }
+    }
+}
+
+// Whole: code that composes them would be larger.
+const START: &str = "\
+# HELP bustd_start_time_seconds When bustd started.
+# TYPE bustd_start_time_seconds gauge
+bustd_start_time_seconds ";
+
+const KILLS: &str = "
+# HELP bustd_kills_total Kills by rule and by the last signal they took.
+# TYPE bustd_kills_total counter
+";
+
+const LAST: &str = "\
+# HELP bustd_last_kill_timestamp_seconds When the last kill was.
+# TYPE bustd_last_kill_timestamp_seconds gauge
+bustd_last_kill_timestamp_seconds ";
+
+const LAST_INFO: &str = "
+# HELP bustd_last_kill_info Whom it hit.
+# TYPE bustd_last_kill_info gauge
+bustd_last_kill_info{comm=\"";
+
+/// A file being written, up to the first failure.
+struct Out {
+    file: OwnedFd,
+    line: Line,
+    done: Result<(), Errno>,
+}
+
+impl Out {
+    #[inline(never)]
+    fn flush(&mut self) {
+        if self.done.is_ok() {
+            self.done = match rustix::io::write(&self.file, self.line.as_bytes()) {
+                Ok(len) if len == self.line.as_bytes().len() => Ok(()),
+                // A full disk takes what fits.
+                Ok(_) => Err(Errno::NOSPC),
+                Err(errno) => Err(errno),
+            };
+        }
+        self.line.clear();
+    }
+}

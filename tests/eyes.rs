@@ -1,0 +1,362 @@
+//! `--status`, `--oom` and `--check` over captured trees: what they print, to
+//! the byte, and that it stays what it is whatever processes are called.
+
+mod tree;
+
+use serde_json::Value;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Output};
+use tree::{Process, Tree};
+
+const BUSTD: &str = env!("CARGO_BIN_EXE_bustd");
+
+fn run(tree: &Tree, args: &[&str]) -> Output {
+    Command::new(BUSTD).arg("--root").arg(tree.path()).args(args).output().unwrap()
+}
+
+/// What a run that ended with `status` wrote to standard output, and nothing
+/// to standard error.
+#[track_caller]
+fn told(tree: &Tree, args: &[&str], status: i32) -> String {
+    let output = run(tree, args);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
+    assert_eq!(output.status.code(), Some(status), "{args:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Asserts the whole of it; where lines differ, those are what is seen.
+#[track_caller]
+fn assert_told(tree: &Tree, args: &[&str], status: i32, expected: &str) {
+    let told = told(tree, args, status);
+    assert!(told == expected, "{args:?}\n--- expected\n{expected}--- told\n{told}");
+}
+
+/// A machine of 4 GiB with half of its swap free, a fifth stalled.
+fn busy_tree() -> Tree {
+    let tree = Tree::new();
+    let meminfo = "MemTotal: 4096000 kB\nMemFree: 512000 kB\nMemAvailable: 2048000 kB\n\
+                   AnonPages: 2048000 kB\nSwapTotal: 1024000 kB\nSwapFree: 512000 kB\n";
+    tree.write("proc/meminfo", meminfo);
+    let pressure = "some avg10=5.00 avg60=2.50 avg300=0.12 total=1000000\n\
+                    full avg10=1.00 avg60=0.50 avg300=0.00 total=500000\n";
+    tree.write("proc/pressure/memory", pressure);
+    tree.write("proc/sys/vm/overcommit_memory", "1\n");
+    for (pid, comm, anon_kib, oom_score_adj) in [
+        (100, &b"leak"[..], 1_024_000, 0),
+        (200, b"browser", 819_200, 300),
+        (300, b"webserver", 204_800, 0),
+        (400, b"database", 614_400, -100),
+        (500, b"editor", 409_600, 0),
+        (501, b"editor", 409_600, 0),
+        (600, b"sshd", 204_800, -1000),
+        (700, b"small", 100, 0),
+    ] {
+        let comm = comm.to_vec();
+        tree.add(&Process { pid, comm, anon_kib, oom_score_adj, ..Process::default() });
+    }
+    tree
+}
+
+/// As a member of a container sees it that may not look at others.
+fn add_oom_score(tree: &Tree, pid: u32, score: &str) {
+    tree.write(&format!("proc/{pid}/oom_score"), score);
+}
+
+// ---------------------------------------------------------------- --status
+
+#[test]
+fn the_status_of_a_busy_machine() {
+    let policy = ["--status", "--prefer", "web*", "--avoid", "leak"];
+    assert_told(
+        &busy_tree(),
+        &policy,
+        0,
+        "\
+memory     total      free     avail      term     to_term      kill     to_kill
+ram     4000 MiB   500 MiB  2000 MiB   400 MiB    1600 MiB   200 MiB    1800 MiB
+swap    1000 MiB   500 MiB   500 MiB   100 MiB     400 MiB    50 MiB     450 MiB
+
+psi       avg10    avg60    avg300    500ms    limit    to_limit     below
+some         5%     2.5%     0.12%        -      25%         20%   600 MiB
+full         1%     0.5%        0%        -      25%         24%   200 MiB
+
+plan    nearest         trigger_ms   lock  others  release daemon killed
+guard   exhaustion               -     no     yes       no      -      -
+
+    pid    uid     stake     score    adj  comm             why
+    200   1000   800 MiB  1040 MiB    300  browser          stake +30%
+    300   1000   200 MiB   800 MiB      0  webserver        stake x4
+    501   1000   400 MiB   400 MiB      0  editor           stake, younger
+    500   1000   400 MiB   400 MiB      0  editor           stake
+    100   1000  1000 MiB   250 MiB      0  leak             stake /4
+    400   1000   600 MiB   200 MiB   -100  database         stake -10% RAM
+",
+    );
+}
+
+#[test]
+fn the_same_facts_for_programs() {
+    let json = told(&busy_tree(), &["--status", "--json", "--avoid", "leak"], 0);
+    let status: Value = serde_json::from_str(&json).unwrap();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    // In no order of their own.
+    assert_eq!(keys(&status), "candidates full guard ram some swap");
+    for part in ["ram", "swap"] {
+        assert_eq!(
+            keys(&status[part]),
+            "avail_kib free_kib kill_kib term_kib to_kill_kib to_term_kib total_kib"
+        );
+    }
+    for part in ["some", "full"] {
+        assert_eq!(
+            keys(&status[part]),
+            "500ms_bp avg10_bp avg300_bp avg60_bp below_kib limit_bp to_limit_bp"
+        );
+    }
+    assert_eq!(keys(&status["guard"]), "daemon killed lock nearest others release trigger_ms");
+    assert_eq!(status["ram"]["to_term_kib"], 2_048_000 - 409_600);
+    assert_eq!(status["some"]["avg60_bp"], 250);
+    assert_eq!(status["some"]["500ms_bp"], Value::Null);
+    assert_eq!(status["guard"]["lock"], false);
+    assert_eq!(status["guard"]["nearest"], "exhaustion");
+    let candidates = status["candidates"].as_array().unwrap();
+    assert_eq!(candidates.len(), 6);
+    assert_eq!(keys(&candidates[0]), "adj comm pid score_kib stake_kib uid why");
+    let last = candidates.iter().find(|one| one["comm"] == "database").unwrap();
+    assert_eq!(
+        (&last["pid"], &last["adj"], &last["stake_kib"]),
+        (&400.into(), &(-100).into(), &614_400.into())
+    );
+    assert_eq!(last["why"], "stake -10% RAM");
+}
+
+#[test]
+fn a_rule_that_is_half_way_there_is_the_nearest() {
+    let tree = busy_tree();
+    let nearest = |tree: &Tree| {
+        let status: Value = serde_json::from_str(&told(tree, &["--status", "--json"], 0)).unwrap();
+        status["guard"]["nearest"].as_str().unwrap().to_owned()
+    };
+    let stall = |some: &str, full: &str| {
+        let text = format!(
+            "some avg10={some} avg60=0.00 avg300=0.00 total=1\nfull avg10={full} avg60=0.00 avg300=0.00 total=1\n"
+        );
+        tree.write("proc/pressure/memory", text);
+    };
+    for (some, full, rule) in [
+        ("12.49", "12.00", "exhaustion"),
+        ("12.50", "12.00", "pressure"),
+        ("60.00", "12.49", "pressure"),
+        ("60.00", "12.50", "floor"),
+    ] {
+        stall(some, full);
+        assert_eq!(nearest(&tree), rule, "{some} {full}");
+    }
+}
+
+/// A container: no PSI, no swap, nobody but itself.
+#[test]
+fn where_nothing_is_known_it_says_so() {
+    let tree = Tree::new();
+    tree.write("proc/meminfo", "MemTotal: 320000 kB\nMemFree: 100000 kB\nMemAvailable: 200000 kB\n");
+    assert_told(
+        &tree,
+        &["--status"],
+        0,
+        "\
+memory     total      free     avail      term     to_term      kill     to_kill
+ram      312 MiB    97 MiB   195 MiB    19 MiB     175 MiB 10000 KiB     185 MiB
+swap       0 KiB     0 KiB     0 KiB     0 KiB       0 KiB     0 KiB       0 KiB
+
+psi       avg10    avg60    avg300    500ms    limit    to_limit     below
+some          -        -         -        -      25%         25%    29 MiB
+full          -        -         -        -      25%         25% 10000 KiB
+
+plan    nearest         trigger_ms   lock  others  release daemon killed
+guard   exhaustion               -     no     yes       no      -      -
+
+    pid    uid     stake     score    adj  comm             why
+",
+    );
+    let status: Value = serde_json::from_str(&told(&tree, &["--status", "--json"], 0)).unwrap();
+    assert_eq!(status["candidates"], Value::Array(Vec::new()));
+    assert_eq!(status["full"]["avg10_bp"], Value::Null);
+
+    let output = run(&Tree::new(), &["--status"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "bustd: cannot read /proc/meminfo\n");
+}
+
+#[test]
+fn hostile_names_break_neither_screen_nor_json() {
+    let tree = busy_tree();
+    let names: [&[u8]; 8] = [
+        b"\"},{\"pid\":1,\"",
+        b"\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\",
+        b"\n\n\x1b[2J\x1b[31m",
+        b"\xff\xfe\x80\xc3\x28\xa0\xa1\xe2\x28\xa1\xf0\x28\x8c\xbc\xff",
+        b"\x01\x02\x03\x04\x05\x06\x07\x08\x0b\x0c\x0e\x0f\x10\x11\x7f",
+        b") R 1 1 1",
+        b"   ",
+        b"a\tb{}%@,='|*?[",
+    ];
+    for (pid, name) in (1000..).zip(names) {
+        tree.add(&Process { pid, comm: name.to_vec(), anon_kib: 1_000_000, ..Process::default() });
+    }
+    let screen = told(&tree, &["--status"], 0);
+    assert!(screen.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')), "{screen:?}");
+    assert!(screen.lines().count() <= 24 && screen.lines().all(|line| line.len() <= 80), "{screen}");
+    let status: Value = serde_json::from_str(&told(&tree, &["--status", "--json"], 0)).unwrap();
+    let comm = |pid: u32| {
+        let candidates = status["candidates"].as_array().unwrap();
+        let found = candidates.iter().find(|one| one["pid"] == pid).unwrap();
+        found["comm"].as_str().unwrap().to_owned()
+    };
+    for (pid, name) in (1000..).zip(names) {
+        // A byte is the character of that number.
+        let expected: String = name.iter().map(|&byte| char::from(byte)).collect();
+        assert_eq!(comm(pid), expected);
+    }
+}
+
+#[test]
+fn of_thousands_the_right_ten_are_shown() {
+    let tree = Tree::new();
+    tree.write("proc/meminfo", "MemTotal: 4096000 kB\nMemAvailable: 2048000 kB\nAnonPages: 2000000 kB\n");
+    tree.add(&Process { pid: 2, comm: "idle".into(), anon_kib: 30_000, ..Process::default() });
+    let large: Vec<u32> = (0..11).map(|nth| 37 + nth * 430).collect();
+    for (nth, &pid) in (0..).zip(&large) {
+        let anon_kib = 40_000 + nth * 4000;
+        tree.add(&Process { pid, comm: "large".into(), anon_kib, ..Process::default() });
+    }
+    for pid in (3..5002).filter(|pid| !large.contains(pid)) {
+        symlink("2", tree.path().join(format!("proc/{pid}"))).unwrap();
+    }
+    let status: Value = serde_json::from_str(&told(&tree, &["--status", "--json"], 0)).unwrap();
+    let shown: Vec<_> =
+        status["candidates"].as_array().unwrap().iter().map(|one| one["pid"].clone()).collect();
+    let expected: Vec<Value> = large.iter().rev().take(10).map(|&pid| pid.into()).collect();
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn one_that_vanishes_is_passed_over() {
+    let tree = busy_tree();
+    tree.write("proc/900/statm", "900000 900000 0 1 0 0 0\n");
+    tree.write("proc/900/oom_score_adj", "0\n");
+    assert!(!told(&tree, &["--status"], 0).contains(" 900 "));
+    assert!(told(&tree, &["--oom", "900"], 1).ends_with("(no such process)\n"));
+}
+
+// ---------------------------------------------------------------- --oom
+
+#[test]
+fn the_oom_state_of_any_process() {
+    let tree = busy_tree();
+    add_oom_score(&tree, 200, "812\n");
+    add_oom_score(&tree, 400, "0\n");
+    add_oom_score(&tree, 700, "x\n");
+    let rows = "    \
+pid oom_score oom_score_adj stake_kib  overcommit       comm
+    200       812           300   800 MiB  always           browser
+    400         0          -100   600 MiB  always           database
+4194304         -             -         -  always           (no such process)
+    700         -             0   100 KiB  always           small
+";
+    let expected = rows.replace("stake_kib", "    stake");
+    let told = told(&tree, &["--oom", "200", "400", "4194304", "700"], 1);
+    assert!(told == expected, "--- expected\n{expected}--- told\n{told}");
+    assert_told_ok(&tree, &["--oom", "200", "400"]);
+}
+
+#[track_caller]
+fn assert_told_ok(tree: &Tree, args: &[&str]) {
+    assert!(!told(tree, args, 0).is_empty());
+}
+
+#[test]
+fn overcommit_has_four_names() {
+    let tree = busy_tree();
+    add_oom_score(&tree, 100, "1\n");
+    for (mode, name) in [("0", "heuristic"), ("1", "always"), ("2", "never"), ("7", "unknown"), ("x", "-")] {
+        tree.write("proc/sys/vm/overcommit_memory", format!("{mode}\n"));
+        let row = told(&tree, &["--oom", "100"], 0);
+        assert_eq!(row.lines().nth(1).unwrap().split_whitespace().nth(5), Some(name), "{row}");
+    }
+}
+
+#[test]
+fn self_is_whoever_asks() {
+    let output = Command::new(BUSTD).args(["--oom", "self"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.lines().count() == 2, "{told}");
+    assert!(told.contains(" bustd"), "{told}");
+}
+
+#[test]
+fn every_row_fits_and_there_may_be_any_number() {
+    let tree = busy_tree();
+    let mut args = vec!["--oom"];
+    args.extend(std::iter::repeat_n("300", 5000));
+    let told = told(&tree, &args, 0);
+    assert_eq!(told.lines().count(), 5001);
+    assert!(told.lines().all(|line| line.len() <= 80));
+}
+
+// ---------------------------------------------------------------- --check
+
+#[test]
+fn patterns_are_checked_against_what_runs() {
+    let tree = busy_tree();
+    tree.add(&Process { pid: 2, comm: "kthreadd".into(), flags: 0x20_0000, ..Process::default() });
+    for pid in 1000..1020 {
+        tree.add(&Process { pid, comm: b"work\n".to_vec(), anon_kib: 10, ..Process::default() });
+    }
+    let args = [
+        "--check",
+        "--mem",
+        "5000000K",
+        "--prefer",
+        "web*|editor|nobody|k*",
+        "--avoid",
+        "*",
+        "--unkillables",
+        "work*|averylongprocessname|averylongprocess*",
+    ];
+    // A captured tree is listed in any order.
+    let one_of_many = |line: &str, start: &str, end: &str| {
+        assert!(line.starts_with(start) && line.ends_with(end) && line.contains(" and "), "{line}");
+    };
+    let told = told(&tree, &args, 0);
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines.len(), 10, "{told}");
+    assert_eq!(lines[0], r#"--prefer "web*": 300 webserver"#);
+    assert!(["500 editor, 501 editor", "501 editor, 500 editor"].iter().any(|both| lines[1].ends_with(both)));
+    assert_eq!(lines[2], r#"--prefer "nobody": warning: matches nothing now"#);
+    assert_eq!(lines[3], r#"--prefer "k*": warning: matches nothing now"#);
+    one_of_many(lines[4], r#"--avoid "*": "#, " more; warning: matches everything");
+    one_of_many(lines[5], r#"--unkillables "work*": 10"#, r" work\x0a and 17 more");
+    assert_eq!(
+        lines[6..],
+        [
+            r#"--unkillables "averylongprocessname": warning: no name is longer than 15 bytes"#,
+            r#"--unkillables "averylongprocess*": warning: matches nothing now"#,
+            "--mem: warning: above all memory",
+            "the options can be used",
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_as_at_start() {
+    for args in [
+        &["--check", "--prefer", "[x"][..],
+        &["--psi", "0", "--check"],
+        &["--check", "--on-kill", "/nowhere/true"],
+    ] {
+        let output = run(&Tree::new(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+    }
+    assert_told(&busy_tree(), &["--check"], 0, "the options can be used\n");
+}
