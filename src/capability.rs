@@ -49,6 +49,7 @@ const NICE: i32 = -20;
 
 impl Capabilities {
     /// What a captured tree offers: only reading.
+    #[cold]
     pub fn of_captured(tree: &Tree) -> Self {
         let pressure = PressureFile::open(tree.proc.as_fd()).and_then(|file| file.read().map(|_| file));
         Self {
@@ -67,6 +68,7 @@ impl Capabilities {
 
     /// Asks the running kernel for everything.
     #[inline(never)]
+    #[cold]
     pub fn acquire(tree: &Tree) -> Self {
         let pidfd = sys::probe_pidfd();
         let release = pidfd && sys::probe_process_mrelease();

@@ -37,6 +37,7 @@ pub fn show(options: &Options, tree: &Tree) -> c_int {
 
 /// Tells of each pattern of a list; the exit status.
 #[inline(never)]
+#[cold]
 fn put_globs(option: &str, globs: &Option<Globs<'_>>, tree: &Tree) -> c_int {
     let mut status = 0;
     if let Some(globs) = globs {
@@ -52,6 +53,7 @@ fn put_globs(option: &str, globs: &Option<Globs<'_>>, tree: &Tree) -> c_int {
 }
 
 /// Whom `glob` matches, kernel threads and ourselves left out.
+#[cold]
 fn push_matches(row: &mut Line, glob: &[u8], tree: &Tree) {
     let (mut matched, mut shown, mut others) = (0_u64, 0, 0);
     let own = tree.live.then(rustix::process::getpid);

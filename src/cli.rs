@@ -180,6 +180,7 @@ fn shown(text: &[u8]) -> &[u8] {
     &text[..text.len().min(SHOWN_LEN)]
 }
 
+#[cold]
 fn refuse(option: &[u8], value: Option<&CStr>, what: &str) -> ! {
     let mut line = complaint();
     line.text("--").bytes(option);
@@ -233,6 +234,7 @@ impl Reader {
     }
 
     /// What stands behind the option's equals sign.
+    #[cold]
     fn after_equals(&self) -> Option<&'static CStr> {
         match self.letters.to_bytes() {
             [b'=', ..] => Some(sys::c_suffix(self.letters, 1)),
@@ -249,6 +251,7 @@ impl Reader {
     }
 
     /// The next option and its name; `None` after the last.
+    #[cold]
     fn next_option(&mut self) -> Option<(Opt, &'static [u8])> {
         let arg = self.next()?;
         let is_asked_for = |known: &[u8]| match arg {
@@ -283,6 +286,7 @@ impl Reader {
 const UNKNOWN: &str = ": unknown option";
 
 /// Parses the command line, less the program's name, into `options`.
+#[cold]
 pub fn parse(args: Arguments, options: &mut Options) -> Command {
     let mut reader = Reader { args, letters: c"", attached: None, only_values: false };
     let Options { settings, no_daemon, sink, pidfile, root, json } = options;
@@ -359,6 +363,7 @@ pub fn parse(args: Arguments, options: &mut Options) -> Command {
 const NO_PID: &str = "needs PIDs";
 
 /// A pid as the command line names it, `self` for our own.
+#[cold]
 pub fn parse_pid_or_self(text: &[u8]) -> Option<Pid> {
     if text == b"self" { Some(getpid()) } else { parse_pid(text) }
 }
@@ -370,6 +375,7 @@ enum Zero {
     Refused,
 }
 
+#[cold]
 fn parse_pair(value: &[u8], zero: Zero) -> Result<Pair, &'static str> {
     const SHAPE: &str = "not TERM[,KILL], each a percentage up to 100 or a size with K, M or G";
     let mut parts = value.split(|&byte| byte == b',');
@@ -392,6 +398,7 @@ fn parse_pair(value: &[u8], zero: Zero) -> Result<Pair, &'static str> {
     }
 }
 
+#[cold]
 fn parse_amount(text: &[u8]) -> Option<Amount> {
     let (&last, number) = text.split_last()?;
     let unit_kib = match last {
@@ -406,6 +413,7 @@ fn parse_amount(text: &[u8]) -> Option<Amount> {
     (kib < 1 << 50).then_some(Amount::Kib(kib))
 }
 
+#[cold]
 fn parse_share(text: &[u8]) -> Option<Amount> {
     let share_bp = parse_hundredths(text)?;
     (share_bp <= 10_000).then_some(Amount::Share(share_bp as u32))
@@ -434,6 +442,7 @@ fn parse_sink(text: &[u8]) -> Result<Sink, &'static str> {
     }
 }
 
+#[cold]
 fn parse_globs(text: &'static [u8], slot: &mut Option<Globs<'static>>) -> Result<(), &'static str> {
     *slot = Some(Globs::parse(text).map_err(|wrong| match wrong {
         GlobError::EmptyList => "the list is empty",
@@ -450,6 +459,7 @@ enum Relative {
     Refused,
 }
 
+#[cold]
 fn parse_path(
     text: &'static CStr,
     relative: Relative,
@@ -465,6 +475,7 @@ fn parse_path(
     Ok(())
 }
 
+#[cold]
 fn parse_program(text: &'static CStr, slot: &mut Option<&'static CStr>) -> Result<(), &'static str> {
     use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
     parse_path(text, Relative::Refused, slot)?;

@@ -46,6 +46,7 @@ pub struct Log {
 
 impl Log {
     /// Opens `sink`; one that cannot be opened is replaced by standard error.
+    #[cold]
     pub fn open(sink: Sink) -> Self {
         let opened = match sink {
             Sink::Stderr => None,

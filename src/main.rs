@@ -40,6 +40,7 @@ const EXIT_FAILURE: i32 = 1;
 /// `argv` holds `argc` NUL-terminated strings, as main(3) is given them.
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
+#[cold]
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     let closed = sys::fill_standard_streams();
     // SAFETY: as main(3) is given them, and they stay as long as the process.
@@ -64,6 +65,7 @@ pub fn is_init() -> bool {
 }
 
 /// Opens what everything is read from, or ends the program.
+#[cold]
 fn open_tree(options: &Options) -> Tree {
     let root = options.root;
     let tree = root.map_or_else(Tree::open_live, Tree::open_captured).unwrap_or_else(|error| {
@@ -80,6 +82,7 @@ fn open_tree(options: &Options) -> Tree {
 
 // Out of line, so that no other command has its stack.
 #[inline(never)]
+#[cold]
 fn guard(options: &Options, closed: sys::Closed) -> c_int {
     let Options { settings, no_daemon, sink, pidfile, .. } = options;
     let tree = open_tree(options);
@@ -110,6 +113,7 @@ fn guard(options: &Options, closed: sys::Closed) -> c_int {
 
 /// What a guard over this tree would have.
 #[inline(never)]
+#[cold]
 fn acquire(tree: &Tree) -> Capabilities {
     match tree.live {
         true => Capabilities::acquire(tree),
@@ -119,6 +123,7 @@ fn acquire(tree: &Tree) -> Capabilities {
 
 /// Takes the pidfile that was asked for, or root's daemon's own if it can be.
 #[inline(never)]
+#[cold]
 fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
     let default = || (daemon && rustix::process::geteuid().is_root()).then_some(DEFAULT_PIDFILE);
     let path = asked.or_else(default)?;
@@ -144,6 +149,7 @@ fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
 
 /// Opens the sink that was asked for; else the first that somebody can read.
 #[inline(never)]
+#[cold]
 fn open_log(asked: Option<Sink>, stderr_unread: bool) -> Log {
     match asked {
         Some(sink) => Log::open(sink),
@@ -156,6 +162,7 @@ fn open_log(asked: Option<Sink>, stderr_unread: bool) -> Log {
 }
 
 #[inline(never)]
+#[cold]
 fn describe(error: ReadError) -> &'static str {
     match error {
         ReadError::Missing => "no such file or directory",
@@ -171,6 +178,7 @@ fn describe(error: ReadError) -> &'static str {
 /// Prints to standard output and returns the exit status.
 #[allow(unsafe_code)]
 #[inline(never)]
+#[cold]
 fn print(text: &[u8]) -> c_int {
     // SAFETY: standard output was filled at entry and is never closed.
     let stdout = unsafe { BorrowedFd::borrow_raw(1) };
@@ -181,11 +189,13 @@ fn print(text: &[u8]) -> c_int {
 }
 
 /// Says why on standard error and exits.
+#[cold]
 fn fail(status: i32, why: &str) -> ! {
     fail_with(status, complaint().text(why))
 }
 
 /// A line for [`fail_with`], begun.
+#[cold]
 fn complaint() -> Line {
     let mut line = Line::default();
     line.text("bustd: ");
@@ -193,6 +203,7 @@ fn complaint() -> Line {
 }
 
 /// The same as [`fail`] with a longer story.
+#[cold]
 fn fail_with(status: i32, line: &mut Line) -> ! {
     line.end_line();
     let _ = rustix::io::write(sys::stderr(), line.as_bytes());

@@ -267,6 +267,7 @@ impl<'a> Monitor<'a> {
     #[inline(never)]
     pub fn run(&mut self) {
         touch_stack();
+        sys::drop_cold_pages();
         let mut woken = Woken::default();
         loop {
             match self.step(woken, event::now_us()) {
@@ -300,6 +301,7 @@ impl<'a> Monitor<'a> {
     /// that has just started: what it sees, and whom it would choose, best
     /// first ([`Self::candidates`]). `None` where `/proc/meminfo` cannot be read.
     #[inline(never)]
+    #[cold]
     pub fn examine(&mut self, window_us: u64) -> Option<Seen> {
         let mut seen = Seen::default();
         self.read_all(&mut seen, event::now_us());
@@ -940,6 +942,7 @@ impl<'a> Monitor<'a> {
 
     /// The line that says what is watched and how, once, at start.
     #[inline(never)]
+    #[cold]
     pub fn announce(&mut self) {
         let now_us = event::now_us();
         let mut seen = Seen::default();

@@ -14,7 +14,7 @@
 //!
 //! A table that ends with `~` is a list: its rows have no names.
 
-use crate::{EXIT_FAILURE, print};
+use crate::print;
 use bustd::kfile::{self, Pieces};
 use bustd::line::Line;
 use core::ffi::c_int;
@@ -44,6 +44,7 @@ pub struct Page {
 
 impl Page {
     /// Nothing yet.
+    #[cold]
     pub fn new(is_json: bool) -> Self {
         Self {
             is_json,
@@ -59,6 +60,7 @@ impl Page {
     /// Begins a table. `title` stands over its rows' names; a list, whose rows
     /// have none, is `title` to programs alone.
     #[inline(never)]
+    #[cold]
     pub fn begin_table(&mut self, title: &str, columns: &'static str) {
         let is_first = core::mem::replace(&mut self.columns, columns.as_bytes()).is_empty();
         let is_list = kind_of(self.columns) == b'~';
@@ -79,6 +81,7 @@ impl Page {
 
     /// Begins a row.
     #[inline(never)]
+    #[cold]
     pub fn begin_row(&mut self, name: &str) {
         self.left = kfile::fields(self.columns);
         self.at = if name.is_empty() { 0 } else { NAME_WIDTH };
@@ -96,6 +99,7 @@ impl Page {
 
     /// Fills the next column with a number.
     #[inline(never)]
+    #[cold]
     pub fn number(&mut self, number: i64) {
         let column = self.left.next().unwrap_or_default();
         let cell = &mut Line::default();
@@ -113,6 +117,7 @@ impl Page {
 
     /// Fills the next column with bytes that need not be text.
     #[inline(never)]
+    #[cold]
     pub fn text(&mut self, text: &[u8]) {
         let column = self.left.next().unwrap_or_default();
         let cell = &mut Line::default();
@@ -123,18 +128,20 @@ impl Page {
 
     /// Fills two columns: a limit, and how far away from it we are.
     #[inline(never)]
+    #[cold]
     pub fn limit(&mut self, now: u64, limit: u64) {
         self.number(limit as i64);
         self.number(now.saturating_sub(limit) as i64);
     }
 
-    /// Something could not be told.
-    pub fn fail(&mut self) {
-        self.status = EXIT_FAILURE;
+    /// Has the program end with `status`, unless that is 0.
+    pub fn end_with(&mut self, status: c_int) {
+        self.status |= status;
     }
 
     /// Ends a row.
     #[inline(never)]
+    #[cold]
     pub fn end_row(&mut self) {
         if self.is_json {
             self.line.text("}");
@@ -146,6 +153,7 @@ impl Page {
     }
 
     /// Ends the object; the exit status.
+    #[cold]
     pub fn finish(&mut self) -> c_int {
         if self.is_json {
             self.status |= print(self.line.text("]}\n").as_bytes());
@@ -154,6 +162,7 @@ impl Page {
     }
 
     #[inline(never)]
+    #[cold]
     fn put(&mut self, column: &[u8], cell: &[u8]) {
         let (line, kind) = (&mut self.line, kind_of(column));
         let is_text = matches!(kind, b'$' | b'~');

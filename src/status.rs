@@ -4,7 +4,7 @@
 use crate::cli::Options;
 use crate::daemon::{DEFAULT_PIDFILE, find_holder};
 use crate::page::{Page, UNKNOWN};
-use crate::{EXIT_FAILURE, acquire, fail};
+use crate::{EXIT_FAILURE, acquire, fail, print};
 use bustd::capability::Capabilities;
 use bustd::kfile::Tree;
 use bustd::line::Line;
@@ -22,6 +22,12 @@ const WINDOW_US: u64 = 500_000;
 /// How many candidates are shown.
 const SHOWN: usize = 10;
 
+/// What the names of the columns so far do not tell.
+const LEGEND: &[u8] = b"\
+SIGTERM at term, SIGKILL at kill, where memory and swap both are down to it;
+to_*: how far it is to there. A stall counts while ram's avail is at most below.
+";
+
 /// Tells it all on standard output.
 #[cold]
 #[inline(never)]
@@ -37,7 +43,10 @@ pub fn show(options: &Options, tree: &Tree) -> c_int {
     let page = &mut Page::new(options.json);
     put_memory(page, readings, levels);
     put_pressure(page, readings, levels, monitor.capabilities(), tree.live);
-    page.begin_table("plan", "nearest$ trigger_ms lock? others? release? daemon killed");
+    if !options.json {
+        page.end_with(print(LEGEND));
+    }
+    page.begin_table("plan", "nearest_rule$ trigger_ms can_lock? can_kill? can_free? daemon kills");
     page.begin_row("guard");
     page.text(nearest_rule(readings, levels).name().as_bytes());
     put_guard(page, monitor.capabilities(), options.pidfile.or(tree.live.then_some(DEFAULT_PIDFILE)));
@@ -46,6 +55,7 @@ pub fn show(options: &Options, tree: &Tree) -> c_int {
 }
 
 #[inline(never)]
+#[cold]
 fn put_memory(page: &mut Page, readings: &Readings, levels: &Levels) {
     let columns = "total_kib free_kib avail_kib term_kib to_term_kib kill_kib to_kill_kib";
     let Readings { mem, swap_free_kib, .. } = readings;
@@ -69,6 +79,7 @@ fn put_memory(page: &mut Page, readings: &Readings, levels: &Levels) {
 /// Tells of pressure, and leaves in `readings` what a guard that had watched
 /// for ten seconds would know.
 #[inline(never)]
+#[cold]
 fn put_pressure(
     page: &mut Page,
     readings: &mut Readings,
@@ -94,6 +105,7 @@ fn put_pressure(
 
 #[allow(clippy::too_many_arguments)]
 #[inline(never)]
+#[cold]
 fn put_stall(
     page: &mut Page,
     name: &str,
@@ -117,6 +129,7 @@ fn put_stall(
 
 /// What a guard would have, and the one that is running.
 #[inline(never)]
+#[cold]
 fn put_guard(page: &mut Page, capabilities: &Capabilities, pidfile: Option<&CStr>) {
     page.number(match &capabilities.trigger {
         Ok(trigger) => trigger.window_ms.into(),
@@ -136,6 +149,7 @@ fn put_guard(page: &mut Page, capabilities: &Capabilities, pidfile: Option<&CStr
 }
 
 #[inline(never)]
+#[cold]
 fn put_candidates(page: &mut Page, candidates: &[Candidate], policy: &Policy<'_>) {
     page.begin_table("candidates", "pid uid stake_kib score_kib adj comm$ why~");
     for (place, candidate) in candidates.iter().take(SHOWN).enumerate() {
@@ -155,6 +169,7 @@ fn put_candidates(page: &mut Page, candidates: &[Candidate], policy: &Policy<'_>
 
 /// How the score follows from the stake, and what puts it before the next one
 /// of the same score.
+#[cold]
 fn push_why(why: &mut Line, candidate: &Candidate, standing: Standing, next: Option<&Candidate>) {
     let adj = candidate.oom_score_adj;
     why.text("stake").text(match standing {

@@ -351,18 +351,37 @@ pub fn fill_standard_streams() -> Closed {
     closed
 }
 
+unsafe extern "C" {
+    static __executable_start: u8;
+    static edata: u8;
+    fn _start();
+}
+
 /// Makes the program's own pages resident and keeps them so, those too that
 /// nothing has touched yet: a page of the kill path read from a disk that is
-/// thrashing would be seconds late. No harm where it is refused.
+/// thrashing would be seconds late. From the C library's entry point on: what
+/// is `#[cold]`, which is what start-up and questions take, linkers put before
+/// it. No harm where it is refused.
 pub fn lock_program() {
-    unsafe extern "C" {
-        static __executable_start: u8;
-        static edata: u8;
-    }
-    let start = &raw const __executable_start;
+    let start = _start as *const () as usize;
     // SAFETY: the linker defines both; mlock(2) locks what is mapped between
     // them and touches nothing.
-    unsafe { libc::mlock(start.cast(), (&raw const edata as usize).saturating_sub(start as usize)) };
+    unsafe { libc::mlock(start as _, (&raw const edata as usize).saturating_sub(start)) };
+}
+
+/// Gives up the pages before that, which nothing touches once the guard watches:
+/// for the loop to call, not for what starts it. No harm where it is refused.
+#[inline(never)]
+pub fn drop_cold_pages() {
+    let first = &raw const __executable_start as usize;
+    let page = page_kib() as usize * 1024;
+    let len = (_start as *const () as usize).saturating_sub(first) / page * page;
+    // SAFETY: the program's own pages, read-only: one that is dropped comes back
+    // from the file when it is touched.
+    unsafe {
+        libc::munlock(first as _, len);
+        libc::madvise(first as _, len, libc::MADV_DONTNEED);
+    }
 }
 
 /// Gives up the vDSO's pages, which locking makes resident and nothing here

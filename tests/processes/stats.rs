@@ -84,7 +84,7 @@ fn running_guard() -> (Option<u64>, Option<u64>) {
     assert!(output.status.success());
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let guard = &status["guard"];
-    (guard["daemon"].as_u64(), guard["killed"].as_u64())
+    (guard["daemon"].as_u64(), guard["kills"].as_u64())
 }
 
 #[test]
