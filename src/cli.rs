@@ -12,6 +12,7 @@ use bustd::sys::{self, Arguments};
 use bustd::verdict::{Amount, DEFAULT_PSI_BP, DEFAULT_SWAP, Limits, Pair};
 use bustd::victim::Policy;
 use core::ffi::CStr;
+use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
 use rustix::process::getpid;
 
 /// `--help`, on one screen; tabs, for they are shorter than blanks.
@@ -342,7 +343,7 @@ pub fn parse(args: Arguments, options: &mut Options) -> Command {
                     Opt::OnKill => parse_program(text, &mut settings.on_kill),
                     Opt::Pidfile => parse_path(text, Relative::Refused, pidfile),
                     Opt::Stats if value.len() > MAX_PATH => Err("the path is too long"),
-                    Opt::Stats => parse_path(text, Relative::Refused, &mut settings.stats),
+                    Opt::Stats => parse_replaced(text, &mut settings.stats),
                     _ => parse_path(text, Relative::Allowed, root),
                 };
                 if let Err(what) = taken {
@@ -475,9 +476,21 @@ fn parse_path(
     Ok(())
 }
 
+/// A file that will be replaced by another, if there is one: no device, nor a
+/// link, which is there for a reason.
+#[cold]
+fn parse_replaced(text: &'static CStr, slot: &mut Option<&'static CStr>) -> Result<(), &'static str> {
+    parse_path(text, Relative::Refused, slot)?;
+    match statat(CWD, text, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
+            Err("there already, and not a file")
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cold]
 fn parse_program(text: &'static CStr, slot: &mut Option<&'static CStr>) -> Result<(), &'static str> {
-    use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
     parse_path(text, Relative::Refused, slot)?;
     let is_file = statat(CWD, text, AtFlags::empty())
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);

@@ -20,6 +20,23 @@ pub enum ReadError {
     Io(Errno),
 }
 
+impl ReadError {
+    /// In words.
+    #[inline(never)]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "no such file or directory",
+            Self::NotPermitted => "not permitted",
+            Self::Malformed => "malformed",
+            Self::Io(Errno::ROFS) => "the file system is read-only",
+            Self::Io(Errno::NOTDIR) => "not a directory",
+            Self::Io(Errno::LOOP) => "a symbolic link",
+            Self::Io(Errno::NOSPC) => "no space left",
+            Self::Io(_) => "the kernel refused",
+        }
+    }
+}
+
 impl From<Errno> for ReadError {
     // Out of line: every reader has it.
     #[inline(never)]

@@ -71,7 +71,7 @@ fn open_tree(options: &Options) -> Tree {
     let tree = root.map_or_else(Tree::open_live, Tree::open_captured).unwrap_or_else(|error| {
         let mut line = complaint();
         line.quoted(root.unwrap_or(c"/").to_bytes()).text(": cannot open proc below it: ");
-        fail_with(EXIT_FAILURE, line.text(describe(error)))
+        fail_with(EXIT_FAILURE, line.text(error.reason()))
     });
     if tree.live && read_own_pid(tree.proc.as_fd()) != Ok(getpid()) {
         // What it shows under a pid is not what we would signal there.
@@ -142,7 +142,7 @@ fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
         Err(PidfileError::Io(errno)) => {
             let mut line = complaint();
             line.text("--pidfile ").quoted(path.to_bytes()).text(": ");
-            fail_with(EXIT_FAILURE, line.text(describe(errno.into())))
+            fail_with(EXIT_FAILURE, line.text(ReadError::from(errno).reason()))
         }
     }
 }
@@ -158,20 +158,6 @@ fn open_log(asked: Option<Sink>, stderr_unread: bool) -> Log {
             if kmsg.sink() == Sink::Kmsg { kmsg } else { Log::open(Sink::Syslog) }
         }
         None => Log::open(Sink::Stderr),
-    }
-}
-
-#[inline(never)]
-#[cold]
-fn describe(error: ReadError) -> &'static str {
-    match error {
-        ReadError::Missing => "no such file or directory",
-        ReadError::NotPermitted => "not permitted",
-        ReadError::Malformed => "malformed",
-        ReadError::Io(rustix::io::Errno::ROFS) => "the file system is read-only",
-        ReadError::Io(rustix::io::Errno::NOTDIR) => "not a directory",
-        ReadError::Io(rustix::io::Errno::LOOP) => "a symbolic link",
-        ReadError::Io(_) => "the kernel refused",
     }
 }
 

@@ -4,7 +4,7 @@ use crate::blame::{Accused, Culprit, Loss, Usual, accuse};
 use crate::capability::Capabilities;
 use crate::event::{self, Sources, Woken};
 use crate::hook::{Children, Ended, Purpose};
-use crate::kfile::Tree;
+use crate::kfile::{ReadError, Tree};
 use crate::kill::{self, Company, Group, HOLD_US, Kill, Members, Progress, Reach, Refusal};
 use crate::log::{Line, Log};
 use crate::memory::{self, Gate, Meminfo, MeminfoFile};
@@ -20,7 +20,6 @@ use crate::victim::{Candidate, Policy, Ranking, min_stake_kib};
 use crate::window::Window;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug)]
@@ -846,11 +845,7 @@ impl<'a> Monitor<'a> {
     fn publish(&mut self) {
         if let Some(errno) = self.stats.publish() {
             self.log.warn(|line| {
-                line.text("--stats: cannot be written, ").text(match errno {
-                    Errno::NOSPC => "no space left",
-                    Errno::NOENT => "the directory is gone",
-                    _ => "the kernel refused",
-                });
+                line.text("--stats: cannot be written, ").text(ReadError::from(errno).reason());
             });
         }
     }

@@ -1,8 +1,8 @@
 //! `--oom`: what the kernel's own killer knows of single processes.
 
+use crate::EXIT_FAILURE;
 use crate::cli::parse_pid_or_self;
 use crate::page::{Page, UNKNOWN};
-use crate::{EXIT_FAILURE, describe};
 use bustd::kfile::{ReadError, Tree};
 use bustd::memory::read_overcommit;
 use bustd::process::{self, Status};
@@ -30,7 +30,7 @@ pub fn show(pids: Arguments, tree: &Tree) -> c_int {
             Ok(stat) => page.text(stat.comm.as_bytes()),
             Err(error) => {
                 let is_gone = error == ReadError::Missing;
-                page.text(if is_gone { "no such process" } else { describe(error) }.as_bytes());
+                page.text(if is_gone { "no such process" } else { error.reason() }.as_bytes());
                 page.end_with(EXIT_FAILURE);
             }
         }

@@ -174,7 +174,7 @@ impl Page {
             line.quoted(&column[..column.len() - mark]).text(":").bytes(cell);
             return;
         }
-        let cell = if kind == b'$' { &cell[..cell.len().min(TEXT_WIDTH)] } else { cell };
+        let cell = if kind == b'$' && cell.len() > TEXT_WIDTH { cut(cell) } else { cell };
         let least = if kind == b'b' { 9 } else { 6 };
         let width = if is_text { TEXT_WIDTH + 2 } else { column.len().max(least) + 1 };
         let start = if is_text { self.at + 2 } else { (self.at + width).saturating_sub(cell.len()) };
@@ -188,6 +188,13 @@ impl Page {
         line.bytes(cell);
         self.at += width;
     }
+}
+
+/// As much of an escaped text as there is room for, and no half of an escape.
+fn cut(cell: &[u8]) -> &[u8] {
+    const ESCAPE: usize = b"\\xff".len();
+    let last = cell[..TEXT_WIDTH].iter().rposition(|&byte| byte == b'\\');
+    &cell[..last.filter(|at| at + ESCAPE > TEXT_WIDTH).unwrap_or(TEXT_WIDTH)]
 }
 
 fn kind_of(column: &[u8]) -> u8 {

@@ -154,6 +154,17 @@ fn paths_are_checked() {
     assert_refused(&["--stats", &long], &format!("--stats \"{shown}\": the path is too long"));
 }
 
+/// It would be replaced by a file, /dev/null say.
+#[test]
+fn stats_replace_no_device_and_no_link() {
+    let tree = Tree::new();
+    let link = tree.path().join("link");
+    std::os::unix::fs::symlink("/nonexistent", &link).unwrap();
+    for path in ["/dev/null", "/tmp", link.to_str().unwrap()] {
+        assert_refused(&["--stats", path], &format!("--stats \"{path}\": there already, and not a file"));
+    }
+}
+
 #[test]
 fn values_are_needed_once_and_only_where_they_belong() {
     let with_value =

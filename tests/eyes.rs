@@ -210,6 +210,10 @@ fn hostile_names_break_neither_screen_nor_json() {
     let screen = told(&tree, &["--status"], 0);
     assert!(screen.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')), "{screen:?}");
     assert!(screen.lines().count() <= 24 && screen.lines().all(|line| line.len() <= 80), "{screen}");
+    // What is too wide is cut, but no escape in half.
+    for (pid, cut) in [("1001", r"\\\\\\\\\\\\\\"), ("1003", r"\xff\xfe\x80"), ("1004", r"\x01\x02\x03")] {
+        assert!(told(&tree, &["--oom", pid], 0).contains(&format!("  {cut}  ")), "{cut}");
+    }
     let status: Value = serde_json::from_str(&told(&tree, &["--status", "--json"], 0)).unwrap();
     let comm = |pid: u32| {
         let candidates = status["candidates"].as_array().unwrap();

@@ -228,7 +228,7 @@ fn a_full_disk_and_a_directory_that_is_gone_are_told_once() {
         fs::remove_dir(DIR).unwrap();
         kill_one(&mut journal, "third");
         kill_one(&mut journal, "fourth");
-        assert_eq!(journal.count("--stats: cannot be written, the directory is gone"), 1);
+        assert_eq!(journal.count("--stats: cannot be written, no such file or directory"), 1);
         assert_eq!(journal.count("--stats"), 2);
         guard.end();
     });
@@ -247,8 +247,8 @@ fn without_permission_a_row_says_so() {
         let told = String::from_utf8_lossy(&output.stdout);
         let lines: Vec<_> = told.lines().collect();
         assert_eq!((output.status.code(), lines.len()), (Some(1), 3), "{told}");
-        assert!(lines[1].ends_with(" not permitted"), "{told}");
-        assert!(lines[2].ends_with(" bustd"), "{told}");
+        assert!(lines[1].contains(" 1  not permitted "), "{told}");
+        assert!(lines[2].contains("  bustd "), "{told}");
         // Nor does the screen need to see anybody else.
         let output = Command::new(PROGRAM).arg("--status").uid(NOBODY).gid(NOBODY).output().unwrap();
         let told = String::from_utf8_lossy(&output.stdout);
