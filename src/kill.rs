@@ -264,12 +264,14 @@ impl Company {
     /// Signals every member: each is verified on its own, unlike with kill(2)
     /// on a group, and one that cannot be had does not keep the others alive.
     fn signal(&self, reach: &Reach<'_>, policy: &Policy<'_>, signal: Signal) {
+        let mut patient = TABLE;
         self.each_member(reach, policy, &mut |pid, stat| {
             let id = Identity { pid, starttime: stat.starttime };
             if let Ok(member) = Target::open(reach, id)
                 && signal_process(reach, &member, signal).is_ok()
             {
-                member.is_gone_within(reach, MEMBER_US);
+                member.is_gone_within(reach, if patient > 0 { MEMBER_US } else { MITE_US });
+                patient = patient.saturating_sub(1);
             }
             sys::pause(PAUSE_US);
         });
@@ -286,8 +288,11 @@ impl Company {
 /// How long each member of a swarm is waited for before the next is signalled, and
 /// how long everybody else is left alone then: a thousand that die at once, or on
 /// each other's heels, would have the processor to themselves.
-const MEMBER_US: u64 = 2000;
+const MEMBER_US: u64 = 10_000;
 const PAUSE_US: u64 = 500;
+/// The same past the first [`TABLE`], where only a crowd has any: they have less to
+/// give back, and all of them must be got at.
+const MITE_US: u64 = 2000;
 
 fn starttime_of(reach: &Reach<'_>, raw_pid: i32) -> Option<u64> {
     let pid = sys::positive_pid(raw_pid)?;
