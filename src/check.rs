@@ -32,7 +32,7 @@ pub fn show(options: &Options, tree: &Tree) -> c_int {
     {
         status |= print(b"--mem: warning: above all memory\n");
     }
-    status | print(b"the options can be used\n")
+    status | print(b"the options are sound\n")
 }
 
 /// Tells of each pattern of a list; the exit status.

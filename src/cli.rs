@@ -260,13 +260,9 @@ impl Reader {
             Arg::Name(name) => known[1..] == *name,
             Arg::Value(_) => false,
         };
-        let mut names = fields(NAMES.as_bytes());
-        for option in Opt::ALL {
-            let Some(known) = names.next() else { break };
-            if !is_asked_for(known) {
-                continue;
-            }
-            let name = &known[1..];
+        let known = fields(NAMES.as_bytes()).enumerate().find(|(_, known)| is_asked_for(known));
+        if let Some((at, known)) = known {
+            let (option, name) = (Opt::ALL[at], &known[1..]);
             if !option.takes_value()
                 && let Some(value) = self.after_equals()
             {
@@ -482,9 +478,7 @@ fn parse_path(
 fn parse_replaced(text: &'static CStr, slot: &mut Option<&'static CStr>) -> Result<(), &'static str> {
     parse_path(text, Relative::Refused, slot)?;
     match statat(CWD, text, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
-            Err("there already, and not a file")
-        }
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => Err("not a file"),
         _ => Ok(()),
     }
 }

@@ -575,7 +575,7 @@ impl<'a> Monitor<'a> {
     fn look_for_writers(&mut self, loss: &Loss, now_us: u64) {
         // Whoever filled it has written as much.
         let least_kib = loss.shmem_kib / 4;
-        self.writers = survey_writers(self.proc, &self.writers, least_kib, now_us);
+        survey_writers(self.proc, &mut self.writers, least_kib, now_us);
     }
 
     /// Chooses a victim and begins its kill, unless memory has come back in

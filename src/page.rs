@@ -17,6 +17,7 @@
 use crate::print;
 use bustd::kfile::{self, Pieces};
 use bustd::line::Line;
+use bustd::sys;
 use core::ffi::c_int;
 
 /// A number nobody knows.
@@ -31,6 +32,8 @@ const TEXT_WIDTH: usize = 15;
 /// What is told, cell by cell.
 pub struct Page {
     is_json: bool,
+    /// With bold headings.
+    is_bold: bool,
     /// The table's, and those of the row that are still to come.
     columns: &'static [u8],
     left: Pieces<'static>,
@@ -48,6 +51,7 @@ impl Page {
     pub fn new(is_json: bool) -> Self {
         Self {
             is_json,
+            is_bold: !is_json && sys::wants_colour(),
             columns: b"",
             left: kfile::fields(b""),
             at: 0,
@@ -76,7 +80,17 @@ impl Page {
         while let Some(column) = self.left.next() {
             self.put(column, heading(column));
         }
+        self.paint(b"\x1b[1m");
         self.end_row();
+        self.paint(b"\x1b[m");
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn paint(&mut self, how: &[u8]) {
+        if self.is_bold {
+            self.status |= print(how);
+        }
     }
 
     /// Begins a row.

@@ -109,7 +109,7 @@ const START: &str = "\
 bustd_start_time_seconds ";
 
 const KILLS: &str = "
-# HELP bustd_kills_total Kills by rule and by the last signal they took.
+# HELP bustd_kills_total Kills by rule and last signal.
 # TYPE bustd_kills_total counter
 ";
 

@@ -25,7 +25,7 @@ const SHOWN: usize = 10;
 /// What the names of the columns so far do not tell.
 const LEGEND: &[u8] = b"\
 SIGTERM at term, SIGKILL at kill, where memory and swap both are down to it;
-to_*: how far it is to there. A stall counts while ram's avail is at most below.
+to_*: how far to there. A stall counts while ram's avail is at most below.
 ";
 
 /// Tells it all on standard output.

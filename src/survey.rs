@@ -412,10 +412,11 @@ pub struct Writers {
 }
 
 /// Reads `/proc/PID/io` of every process and keeps those that wrote most since
-/// `before` was read; of those it does not know, those that ever wrote most,
+/// `writers` was read; of those it does not know, those that ever wrote most,
 /// but at least `least_kib`.
-pub fn survey_writers(proc: BorrowedFd<'_>, before: &Writers, least_kib: u64, now_us: u64) -> Writers {
-    let mut writers = Writers { at_us: now_us, before_us: before.at_us, ..Writers::default() };
+pub fn survey_writers(proc: BorrowedFd<'_>, writers: &mut Writers, least_kib: u64, now_us: u64) {
+    let before = writers.table;
+    *writers = Writers { at_us: now_us, before_us: writers.at_us, ..Writers::default() };
     let _ = process::list_processes(proc, &mut |pid| {
         let Ok(bytes) = process::read_undisked_bytes(proc, pid) else {
             return;
@@ -423,7 +424,7 @@ pub fn survey_writers(proc: BorrowedFd<'_>, before: &Writers, least_kib: u64, no
         if bytes / 1024 < least_kib {
             return;
         }
-        let known = before.table.iter().flatten().find(|held| held.pid == pid && held.bytes <= bytes);
+        let known = before.iter().flatten().find(|held| held.pid == pid && held.bytes <= bytes);
         let writer = Writer { pid, bytes, since_bytes: known.map_or(0, |held| bytes - held.bytes) };
         let key = |place: &Option<Writer>| place.map(|held| (held.since_bytes, held.bytes));
         if let Some(least) = writers.table.iter_mut().min_by_key(|place| key(place))
@@ -432,7 +433,6 @@ pub fn survey_writers(proc: BorrowedFd<'_>, before: &Writers, least_kib: u64, no
             *least = Some(writer);
         }
     });
-    writers
 }
 
 impl Writers {

@@ -607,30 +607,55 @@ type Env = [*const c_char; MAX_ENV];
 /// What our variables begin with.
 const OWN_PREFIX: &[u8] = b"BUSTD_";
 
-/// Fills `env` with `own` variables, then with as much of the environment we
-/// were started with as there is room for, without any that look like ours.
-fn fill_env(env: &mut Env, own: &[&CStr]) {
+/// The environment we were started with.
+fn environment() -> impl Iterator<Item = &'static CStr> {
     unsafe extern "C" {
         static environ: *const *const c_char;
     }
-    let mut count = 0;
-    for string in own {
-        env[count] = string.as_ptr();
-        count += 1;
-    }
-    // SAFETY: environ is null or an array of C strings that ends with a null
-    // pointer, and nothing changes it after start-up.
-    unsafe {
-        let mut next = environ;
-        // The last place stays null.
-        while count < MAX_ENV - 1 && !next.is_null() && !(*next).is_null() {
-            if !CStr::from_ptr(*next).to_bytes().starts_with(OWN_PREFIX) {
-                env[count] = *next;
-                count += 1;
+    // SAFETY: the C library has it point to what the kernel put on the stack, an
+    // array of C strings that ends with a null pointer; nothing changes it.
+    let mut next = unsafe { environ };
+    core::iter::from_fn(move || {
+        // SAFETY: not past that end, so there is a C string and one place more.
+        unsafe {
+            if (*next).is_null() {
+                return None;
             }
+            let string = CStr::from_ptr(*next);
             next = next.add(1);
+            Some(string)
+        }
+    })
+}
+
+/// Fills `env` with `own` variables, then with as much of the environment we
+/// were started with as there is room for, without any that look like ours.
+fn fill_env(env: &mut Env, own: &[&CStr]) {
+    // The last place stays null.
+    let mut places = env[..MAX_ENV - 1].iter_mut();
+    let mut add = |string: &CStr| places.next().map(|place| *place = string.as_ptr());
+    for string in own {
+        add(string);
+    }
+    for string in environment() {
+        if !string.to_bytes().starts_with(OWN_PREFIX) {
+            add(string);
         }
     }
+}
+
+/// Are we to write in colour: to a terminal, for somebody who did not set
+/// NO_COLOR (no-color.org)?
+#[cold]
+pub fn wants_colour() -> bool {
+    const PREFIX: &[u8] = b"NO_COLOR=";
+    // Asked for its size, as isatty(3) does in musl: four numbers of 16 bits.
+    let mut size = 0_u64;
+    let request = [1, libc::TIOCGWINSZ as c_long, (&raw mut size) as c_long, 0];
+    // SAFETY: TIOCGWINSZ fills in one struct winsize.
+    let is_terminal = unsafe { syscall(libc::SYS_ioctl, request).is_ok() };
+    is_terminal
+        && !environment().any(|string| matches!(string.to_bytes().strip_prefix(PREFIX), Some([_, ..])))
 }
 
 /// Starts `program` with no arguments, with `extra` in our own environment, in

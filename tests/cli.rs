@@ -161,7 +161,7 @@ fn stats_replace_no_device_and_no_link() {
     let link = tree.path().join("link");
     std::os::unix::fs::symlink("/nonexistent", &link).unwrap();
     for path in ["/dev/null", "/tmp", link.to_str().unwrap()] {
-        assert_refused(&["--stats", path], &format!("--stats \"{path}\": there already, and not a file"));
+        assert_refused(&["--stats", path], &format!("--stats \"{path}\": not a file"));
     }
 }
 

@@ -4,6 +4,9 @@
 mod tree;
 
 use serde_json::Value;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::FromRawFd;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
 use tree::{Process, Tree};
@@ -80,7 +83,7 @@ psi       avg10    avg60    avg300    500ms    limit    to_limit     below
 some         5%     2.5%     0.12%        -      25%         20%   600 MiB
 full         1%     0.5%        0%        -      25%         24%   200 MiB
 SIGTERM at term, SIGKILL at kill, where memory and swap both are down to it;
-to_*: how far it is to there. A stall counts while ram's avail is at most below.
+to_*: how far to there. A stall counts while ram's avail is at most below.
 
 plan    nearest_rule    trigger_ms  can_lock  can_kill  can_free daemon  kills
 guard   exhaustion               -        no       yes        no      -      -
@@ -174,7 +177,7 @@ psi       avg10    avg60    avg300    500ms    limit    to_limit     below
 some          -        -         -        -      25%         25%    29 MiB
 full          -        -         -        -      25%         25% 10000 KiB
 SIGTERM at term, SIGKILL at kill, where memory and swap both are down to it;
-to_*: how far it is to there. A stall counts while ram's avail is at most below.
+to_*: how far to there. A stall counts while ram's avail is at most below.
 
 plan    nearest_rule    trigger_ms  can_lock  can_kill  can_free daemon  kills
 guard   exhaustion               -        no       yes        no      -      -
@@ -189,6 +192,44 @@ guard   exhaustion               -        no       yes        no      -      -
     let output = run(&Tree::new(), &["--status"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "bustd: cannot read /proc/meminfo\n");
+}
+
+/// What comes out of a terminal that is standard output, and NO_COLOR that.
+fn told_to_terminal(tree: &Tree, args: &[&str], no_color: Option<&str>) -> String {
+    let (mut master, mut slave) = (-1, -1);
+    let null = std::ptr::null_mut();
+    // SAFETY: two integers to write to; everything else may be null.
+    let answer = unsafe { libc::openpty(&mut master, &mut slave, null, null.cast(), null.cast()) };
+    assert_eq!(answer, 0, "openpty");
+    // SAFETY: two descriptors just made.
+    let (mut master, slave) = unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) };
+    let mut bustd = Command::new(BUSTD);
+    bustd.arg("--root").arg(tree.path()).args(args).stdout(slave).env_remove("NO_COLOR");
+    if let Some(value) = no_color {
+        bustd.env("NO_COLOR", value);
+    }
+    assert!(bustd.status().unwrap().success());
+    // Our own copy of the other end, without which reading comes to an end.
+    drop(bustd);
+    let mut told = Vec::new();
+    // The end of a terminal is an error (EIO), behind all that was written.
+    let _ = master.read_to_end(&mut told);
+    String::from_utf8(told).unwrap().replace("\r\n", "\n")
+}
+
+#[test]
+fn headings_are_bold_on_a_terminal_unless_no_color_is_set() {
+    let tree = busy_tree();
+    let plain = told(&tree, &["--status"], 0);
+    let bold = told_to_terminal(&tree, &["--status"], None);
+    assert_eq!(bold.matches("\x1b[1m").count(), 4, "{bold:?}");
+    assert!(bold.starts_with("\x1b[1mmemory ") && bold.contains("to_kill\n\x1b[mram "), "{bold:?}");
+    assert_eq!(bold.replace("\x1b[1m", "").replace("\x1b[m", ""), plain);
+    assert_eq!(told_to_terminal(&tree, &["--status"], Some("1")), plain);
+    // Set to nothing is not set.
+    assert_eq!(told_to_terminal(&tree, &["--status"], Some("")), bold);
+    let json = told(&tree, &["--status", "--json"], 0);
+    assert_eq!(told_to_terminal(&tree, &["--status", "--json"], None), json);
 }
 
 #[test]
@@ -349,7 +390,7 @@ fn patterns_are_checked_against_what_runs() {
             r#"--unkillables "averylongprocessname": warning: no name is longer than 15 bytes"#,
             r#"--unkillables "averylongprocess*": warning: matches nothing now"#,
             "--mem: warning: above all memory",
-            "the options can be used",
+            "the options are sound",
         ]
     );
 }
@@ -365,5 +406,5 @@ fn what_cannot_be_used_is_refused_as_at_start() {
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty());
     }
-    assert_told(&busy_tree(), &["--check"], 0, "the options can be used\n");
+    assert_told(&busy_tree(), &["--check"], 0, "the options are sound\n");
 }
