@@ -1,5 +1,6 @@
 # `make` lists what there is. Everything below is a short front for cargo or
-# for a script in .ci or tests/vm; each installs what it lacks (.ci/setup).
+# for a script in .ci or tests/vm; all but build and run install what they lack
+# (.ci/setup).
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
@@ -63,7 +64,7 @@ vm: static
 	.ci/setup vm
 	@tests/vm/lab
 
-# An hour and a half on two processors; interrupted, it goes on with RESUME=yes.
+# About an hour on two processors; interrupted, it goes on with RESUME=yes.
 # Fails only where it could not be played: a table is to show what was missed.
 matrix: static
 	.ci/setup vm bench

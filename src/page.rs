@@ -80,17 +80,11 @@ impl Page {
         while let Some(column) = self.left.next() {
             self.put(column, heading(column));
         }
-        self.paint(b"\x1b[1m");
-        self.end_row();
-        self.paint(b"\x1b[m");
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn paint(&mut self, how: &[u8]) {
         if self.is_bold {
-            self.status |= print(how);
+            self.status |= print(b"\x1b[1m");
+            self.line.text("\x1b[m");
         }
+        self.end_row();
     }
 
     /// Begins a row.

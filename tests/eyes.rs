@@ -223,7 +223,7 @@ fn headings_are_bold_on_a_terminal_unless_no_color_is_set() {
     let plain = told(&tree, &["--status"], 0);
     let bold = told_to_terminal(&tree, &["--status"], None);
     assert_eq!(bold.matches("\x1b[1m").count(), 4, "{bold:?}");
-    assert!(bold.starts_with("\x1b[1mmemory ") && bold.contains("to_kill\n\x1b[mram "), "{bold:?}");
+    assert!(bold.starts_with("\x1b[1mmemory ") && bold.contains("to_kill\x1b[m\nram "), "{bold:?}");
     assert_eq!(bold.replace("\x1b[1m", "").replace("\x1b[m", ""), plain);
     assert_eq!(told_to_terminal(&tree, &["--status"], Some("1")), plain);
     // Set to nothing is not set.
