@@ -261,13 +261,16 @@ impl Company {
         });
     }
 
-    /// Signals every member: each is verified on its own, unlike with kill(2)
-    /// on a group, and one that cannot be had does not keep the others alive.
-    fn signal(&self, reach: &Reach<'_>, policy: &Policy<'_>, signal: Signal) {
+    /// Signals every member but `first`, who has been: asked twice, a program may
+    /// end without what it wanted to save. Each is verified on its own, unlike
+    /// with kill(2) on a group, and one that cannot be had does not keep the
+    /// others alive.
+    fn signal(&self, reach: &Reach<'_>, policy: &Policy<'_>, signal: Signal, first: Pid) {
         let mut patient = TABLE;
         self.each_member(reach, policy, &mut |pid, stat| {
             let id = Identity { pid, starttime: stat.starttime };
-            if let Ok(member) = Target::open(reach, id)
+            if pid != first
+                && let Ok(member) = Target::open(reach, id)
                 && signal_process(reach, &member, signal).is_ok()
             {
                 member.is_gone_within(reach, if patient > 0 { MEMBER_US } else { MITE_US });
@@ -443,7 +446,7 @@ impl Kill {
             Stage::Forced { .. } => {
                 // Those that were born while the others were being signalled.
                 if let Some(company) = &self.company {
-                    company.signal(reach, policy, Signal::KILL);
+                    company.signal(reach, policy, Signal::KILL, self.victim.id.pid);
                 }
                 Progress::Waiting
             }
@@ -465,7 +468,7 @@ impl Kill {
     ) -> Progress {
         let sent = signal_process(reach, &self.target, signal);
         if let Some(company) = &self.company {
-            company.signal(reach, policy, signal);
+            company.signal(reach, policy, signal, self.victim.id.pid);
         }
         match sent {
             Ok(()) => {}

@@ -50,6 +50,21 @@ fn the_last_member_is_waited_for_and_forced() {
     });
 }
 
+/// Many programs end at once when they are asked a second time.
+#[test]
+fn who_is_chosen_is_asked_once_though_a_member_too() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let mut leader = Eater::named("leader").group(0).on_term(OnTerm::Ignore).start(&journal);
+        let group = leader.pid().as_raw_pid();
+        let mut member = Eater::named("member").mib(SMALL_MIB).group(group).start(&journal);
+        Guard::start(&journal, &[ASK, GROUP_ONCE, &["--grace", "500"]]).finish();
+        journal.expect("\"leader\" died ");
+        assert_eq!((leader.death(), member.death()), (Some(libc::SIGKILL), Some(libc::SIGTERM)));
+        assert_eq!(journal.count("leader: SIGTERM"), 1);
+    });
+}
+
 #[test]
 fn protected_members_are_spared() {
     in_namespace(|| {
