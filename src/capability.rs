@@ -70,11 +70,12 @@ impl Capabilities {
     #[inline(never)]
     #[cold]
     pub fn acquire(tree: &Tree) -> Self {
-        let pidfd = sys::probe_pidfd();
-        let release = pidfd && sys::probe_process_mrelease();
-        let only_uid = read_only_uid(tree);
-        let inherited = Inherited { oom_score_adj: lower_own_oom_score_adj(tree), nice: raise_priority() };
         let mut granted = Self::of_captured(tree);
+        granted.pidfd = sys::probe_pidfd();
+        granted.release = granted.pidfd && sys::probe_process_mrelease();
+        granted.only_uid = read_only_uid(tree);
+        granted.inherited =
+            Inherited { oom_score_adj: lower_own_oom_score_adj(tree), nice: raise_priority() };
         let own = rustix::process::getpid();
         granted.trigger = match granted.pressure {
             Ok(_) => psi::arm_trigger(tree.proc.as_fd()),
@@ -84,11 +85,7 @@ impl Capabilities {
         granted.spared = process::read_oom_score_adj(tree.proc.as_fd(), own) == Ok(NEVER_KILL_ADJ);
         granted.lock = lock_memory();
         granted.faults = Faults::open(memory::read_gate().total_kib / sys::page_kib() / FAULTS_DEN);
-        granted.pidfd = pidfd;
-        granted.release = release;
-        granted.only_uid = only_uid;
         granted.hidepid = matches!(init, Err(ReadError::Missing | ReadError::NotPermitted));
-        granted.inherited = inherited;
         granted
     }
 }

@@ -7,16 +7,13 @@ use bustd::line::Line;
 use bustd::memory::read_meminfo;
 use bustd::monitor::Settings;
 use bustd::pattern::{Globs, glob_matches};
-use bustd::process::{self, Pid};
+use bustd::process::{self, Comm, Pid};
 use bustd::verdict::{Amount, Pair};
 use core::ffi::c_int;
 use rustix::fd::AsFd;
 
 /// Names are listed as long as a row has room for them.
 const ROW_LEN: usize = 66;
-
-/// A process's name has no more bytes.
-const COMM_LEN: usize = 15;
 
 /// Tells on standard output whom each pattern matches, and what looks wrong.
 /// That the command line can be read at all has been checked by then.
@@ -83,7 +80,7 @@ fn push_matches(row: &mut Line, glob: &[u8], tree: &Tree) {
         row.text(" and ").number(matched - shown).text(" more");
     }
     let is_literal = glob.iter().all(|byte| !matches!(byte, b'*' | b'?' | b'['));
-    row.text(if is_literal && glob.len() > COMM_LEN {
+    row.text(if is_literal && glob.len() > Comm::MAX_LEN {
         "warning: no name is longer than 15 bytes"
     } else if matched == 0 {
         "warning: matches nothing now"

@@ -306,9 +306,11 @@ impl<'a> Monitor<'a> {
         self.read_all(&mut seen, event::now_us());
         sys::pause(window_us);
         let now_us = event::now_us();
-        let is_seen = self.read_all(&mut seen, now_us);
+        if !self.read_all(&mut seen, now_us) {
+            return None;
+        }
         self.survey(&seen.readings.mem, now_us);
-        is_seen.then_some(seen)
+        Some(seen)
     }
 
     /// The largest processes as of the last survey, best first.
@@ -810,6 +812,9 @@ impl<'a> Monitor<'a> {
     #[inline(never)]
     fn finish(&mut self, victim: &Candidate, now_us: u64) -> u64 {
         self.restart_windows();
+        if self.underway.as_ref().is_some_and(|underway| underway.kill.signalled_us.is_some()) {
+            self.settle();
+        }
         let mut after = Seen::default();
         let is_seen = self.read_all(&mut after, now_us);
         self.log_outcome(is_seen.then_some(&after.readings), now_us);
@@ -819,7 +824,6 @@ impl<'a> Monitor<'a> {
             let urgency = if kill.forced_us.is_some() { Urgency::Kill } else { Urgency::Term };
             self.stats.count(rule, urgency, &victim.kind.comm);
             self.publish();
-            self.settle(now_us);
             if let Some(program) = self.settings.on_kill {
                 let _ = self.start_hook(Purpose::OnKill, program, victim, rule, now_us);
             }
@@ -828,12 +832,11 @@ impl<'a> Monitor<'a> {
         MIN_SLEEP_US
     }
 
-    /// What is gone now has been answered for.
-    fn settle(&mut self, now_us: u64) {
+    /// What is gone now has been answered for: what is read next is usual.
+    fn settle(&mut self) {
         self.killed_since_low = true;
         self.usual = None;
         self.said_no_victim = false;
-        self.read_all(&mut Seen::default(), now_us);
     }
 
     /// Tells for the first time that there were no kills, on our pidfile too.

@@ -157,7 +157,7 @@ pub fn read_statm_of_threads(proc: BorrowedFd<'_>, pid: Pid) -> Result<Statm, Re
 /// parentheses too. Escape it before it goes to people.
 #[derive(Clone, Copy)]
 pub struct Comm {
-    bytes: [u8; 15],
+    bytes: [u8; Self::MAX_LEN],
     len: u8,
 }
 
@@ -170,8 +170,11 @@ impl PartialEq for Comm {
 impl Eq for Comm {}
 
 impl Comm {
+    /// The kernel keeps no more (TASK_COMM_LEN, less a NUL).
+    pub const MAX_LEN: usize = 15;
+
     /// No name at all.
-    pub const NONE: Self = Self { bytes: [0; 15], len: 0 };
+    pub const NONE: Self = Self { bytes: [0; Self::MAX_LEN], len: 0 };
 
     /// The first 15 bytes of `name`.
     pub fn new(name: &[u8]) -> Self {

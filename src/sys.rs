@@ -294,13 +294,11 @@ impl Faults {
             }
             // SAFETY: a descriptor just made and owned by nobody else.
             let counter = unsafe { OwnedFd::from_raw_fd(opened as c_int) };
-            let file: c_long = counter.as_raw_fd().into();
-            // SAFETY: these take integers. The C library's fcntl knows much
-            // more than is asked of it here.
+            // SAFETY: these take integers.
             unsafe {
-                let _ = syscall(libc::SYS_ioctl, [file, PERF_EVENT_IOC_DISABLE, 0, 0]);
-                syscall(libc::SYS_fcntl, [file, libc::F_SETOWN.into(), own.into(), 0]).ok()?;
-                syscall(libc::SYS_fcntl, [file, libc::F_SETFL.into(), libc::O_ASYNC.into(), 0]).ok()?;
+                let _ = syscall(libc::SYS_ioctl, [opened, PERF_EVENT_IOC_DISABLE, 0, 0]);
+                fcntl(counter.as_fd(), libc::F_SETOWN, own.into()).ok()?;
+                fcntl(counter.as_fd(), libc::F_SETFL, libc::O_ASYNC.into()).ok()?;
             }
             *faults.counters.get_mut(cpu)? = Some(counter);
         }
