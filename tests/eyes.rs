@@ -1,14 +1,14 @@
 //! `--status`, `--oom` and `--check` over captured trees: what they print, to
 //! the byte, and that it stays what it is whatever processes are called.
 
+mod terminal;
 mod tree;
 
 use serde_json::Value;
-use std::fs::File;
 use std::io::Read;
-use std::os::fd::FromRawFd;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
+use terminal::terminal;
 use tree::{Process, Tree};
 
 const BUSTD: &str = env!("CARGO_BIN_EXE_bustd");
@@ -196,13 +196,7 @@ guard   exhaustion               -        no       yes        no      -      -
 
 /// What comes out of a terminal that is standard output, and NO_COLOR that.
 fn told_to_terminal(tree: &Tree, args: &[&str], no_color: Option<&str>) -> String {
-    let (mut master, mut slave) = (-1, -1);
-    let null = std::ptr::null_mut();
-    // SAFETY: two integers to write to; everything else may be null.
-    let answer = unsafe { libc::openpty(&mut master, &mut slave, null, null.cast(), null.cast()) };
-    assert_eq!(answer, 0, "openpty");
-    // SAFETY: two descriptors just made.
-    let (mut master, slave) = unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) };
+    let (mut master, slave) = terminal();
     let mut bustd = Command::new(BUSTD);
     bustd.arg("--root").arg(tree.path()).args(args).stdout(slave).env_remove("NO_COLOR");
     if let Some(value) = no_color {

@@ -15,3 +15,6 @@ mod stats;
 mod stuck;
 mod swarm;
 mod target;
+
+#[path = "../terminal/mod.rs"]
+mod terminal;

@@ -1,10 +1,13 @@
 //! Signals to the guard, and a log that nobody reads.
 
-use crate::harness::{ASK, Eater, Guard, Journal, QUIET, SCRATCH, bustd, eventually, in_namespace};
+use crate::harness::{
+    ASK, Eater, Guard, Journal, QUIET, SCRATCH, bustd, eventually, in_namespace, limit_files,
+};
+use crate::terminal::terminal;
 use rustix::process::Signal;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Error, Read, Write, pipe};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::io::{BufRead, BufReader, Read, Write, pipe};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 
 #[test]
@@ -60,16 +63,7 @@ fn a_log_file_that_may_not_grow_does_not_end_it() {
         let journal = Journal::new();
         let mut command = bustd(&journal, &[ASK]);
         command.stderr(File::create(format!("{SCRATCH}/log")).unwrap());
-        let limit_files = || {
-            let limit = libc::rlimit { rlim_cur: 100, rlim_max: 100 };
-            // SAFETY: a valid limit.
-            match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) } {
-                0 => Ok(()),
-                _ => Err(Error::last_os_error()),
-            }
-        };
-        // SAFETY: one system call.
-        unsafe { command.pre_exec(limit_files) };
+        limit_files(&mut command, 100);
         let guard = Guard::spawn(command);
         let mut victim = Eater::named("victim").start_guarded(&journal);
         assert_eq!(victim.death(), Some(libc::SIGTERM));
@@ -162,15 +156,4 @@ fn a_terminal_that_stops_background_jobs_does_not_stop_it() {
         assert_eq!(victim.death(), Some(libc::SIGTERM));
         guard.end();
     });
-}
-
-/// A new pseudo-terminal: its master, and the side programs write to.
-fn terminal() -> (File, File) {
-    let (mut master, mut slave) = (-1, -1);
-    let null = std::ptr::null_mut();
-    // SAFETY: two integers to write to; everything else may be null.
-    let answer = unsafe { libc::openpty(&mut master, &mut slave, null, null.cast(), null.cast()) };
-    assert_eq!(answer, 0, "openpty");
-    // SAFETY: two descriptors just made.
-    unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) }
 }

@@ -3,9 +3,8 @@
 
 use crate::harness::{
     Eater, FORCE, FakeMeminfo, Guard, Journal, NOBODY, ONCE, PROGRAM, QUIET, bustd, in_namespace,
-    is_initial_user, mount, skip,
+    is_initial_user, limit_files, mount, skip,
 };
-use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -104,8 +103,7 @@ fn a_kill_is_told_in_the_file_and_by_status() {
         journal.expect(" died ");
         assert_eq!(victim.death(), Some(libc::SIGTERM));
         // The next line is written after the file is.
-        guard.send(Signal::USR1);
-        assert!(journal.expect("status: ").ends_with("kills so far: 1"));
+        assert!(guard.look(&mut journal).ends_with("kills so far: 1"));
         let stats = read_stats();
         assert_eq!(stats.len(), 1 + 8 + 2);
         assert_eq!(stats[&kills("exhaustion", "term")], 1);
@@ -124,8 +122,7 @@ fn a_kill_is_told_in_the_file_and_by_status() {
         meminfo.set_available(7000);
         journal.expect("\"second\" died ");
         assert_eq!(second.death(), Some(libc::SIGTERM));
-        guard.send(Signal::USR1);
-        journal.expect("kills so far: 2");
+        assert!(guard.look(&mut journal).ends_with("kills so far: 2"));
         assert_eq!(running_guard(), (Some(pid), Some(2)));
         assert_eq!(read_stats()[&kills("exhaustion", "term")], 2);
         let files: Vec<_> = fs::read_dir(DIR).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -157,8 +154,7 @@ fn before_a_kill_there_is_none() {
         // Whose link it is, and where to, is not asked.
         std::os::unix::fs::symlink("/run/precious", format!("{FILE}.new")).unwrap();
         let guard = Guard::watching(&mut journal, &[QUIET, STATS]);
-        guard.send(Signal::USR1);
-        journal.expect("status: ");
+        guard.look(&mut journal);
         let stats = read_stats();
         assert_eq!(stats.len(), 1 + 8);
         assert_eq!(stats.values().filter(|&&value| value == 0).count(), 8);
@@ -175,14 +171,7 @@ fn half_a_file_never_takes_the_place_of_a_whole_one() {
         fs::create_dir(DIR).unwrap();
         fs::write(FILE, "old\n").unwrap();
         let mut command = bustd(&journal, &[QUIET, STATS]);
-        let limit = libc::rlimit { rlim_cur: 300, rlim_max: 300 };
-        // SAFETY: a system call on data that the closure owns.
-        unsafe {
-            command.pre_exec(move || {
-                libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit);
-                Ok(())
-            })
-        };
+        limit_files(&mut command, 300);
         let guard = Guard::spawn(command);
         journal.expect("bustd: --stats: cannot be written, no space left");
         journal.expect("watching");
@@ -209,8 +198,7 @@ fn a_full_disk_and_a_directory_that_is_gone_are_told_once() {
             meminfo.set_available(available_mib);
             journal.expect(&format!("\"{name}\" died "));
             assert_eq!(victim.death(), Some(libc::SIGTERM));
-            guard.send(Signal::USR1);
-            journal.expect("status: ");
+            guard.look(journal);
         };
         kill_one(&mut journal, "first");
         let complaint = "bustd: --stats: cannot be written, no space left";

@@ -4,6 +4,8 @@ use super::journal::Journal;
 use super::namespace::{PROGRAM, assert_inside};
 use super::wait::{exit_of, pid_of};
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::Error;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// Memory is always short enough to ask.
@@ -23,6 +25,20 @@ pub fn bustd(journal: &Journal, options: &[&[&str]]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(options.concat()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
     command
+}
+
+/// Lets no file it writes become longer than `bytes`.
+pub fn limit_files(command: &mut Command, bytes: u64) {
+    let limit_files = move || {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+        // SAFETY: a valid limit.
+        match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) } {
+            0 => Ok(()),
+            _ => Err(Error::last_os_error()),
+        }
+    };
+    // SAFETY: one system call.
+    unsafe { command.pre_exec(limit_files) };
 }
 
 pub struct Guard {
@@ -56,10 +72,10 @@ impl Guard {
     }
 
     /// Has it look at memory now, and waits until it is about to: whatever it
-    /// began before, as the first survey, is over.
-    pub fn look(&self, journal: &mut Journal) {
+    /// began before, as the first survey, is over. Returns its status line.
+    pub fn look(&self, journal: &mut Journal) -> String {
         self.send(Signal::USR1);
-        journal.expect("status: ");
+        journal.expect("status: ")
     }
 
     pub fn exit(mut self) -> ExitStatus {

@@ -10,7 +10,7 @@ mod roles;
 mod wait;
 
 pub use eater::{Breeder, Eater, Leader, NOBODY, OnTerm, Plan, Writes, age, living};
-pub use guard::{ASK, FORCE, Guard, ONCE, QUIET, bustd};
+pub use guard::{ASK, FORCE, Guard, ONCE, QUIET, bustd, limit_files};
 pub use journal::Journal;
 pub use meminfo::FakeMeminfo;
 pub use namespace::{PROGRAM, REPORT, SCRATCH, in_namespace, is_initial_user, mount, script, skip, unshare};
