@@ -15,8 +15,8 @@
 //! What the kernel's own killer knows of a process, here of the current one:
 //!
 //! ```
-//! use bustd::kfile::{ReadError, Tree};
-//! use bustd::{memory, process};
+//! use bustd::read::kfile::{ReadError, Tree};
+//! use bustd::{read::memory, read::process};
 //! use rustix::fd::AsFd;
 //!
 //! # fn main() -> Result<(), ReadError> {
@@ -46,46 +46,21 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
-/// The only unsafe code: system calls rustix does not wrap.
 #[allow(unsafe_code)]
 pub mod sys;
 
-/// Text built in place: a log line, a path, an environment string.
-pub mod line;
+pub mod read;
 
-// Kernel files: open, read into the caller's buffer, walk the fields.
-pub mod kfile;
+pub mod config;
 
-/// How much counters grew over a sliding span of time.
-pub mod window;
+pub mod decide;
 
-// Readings: plain structs out of one kernel file each.
-pub mod memory;
-pub mod process;
-pub mod psi;
+pub mod choose;
 
-// Judgement: pure functions of readings.
-pub mod pattern;
-pub mod verdict;
-pub mod victim;
+pub mod act;
 
-pub mod blame;
+pub mod tell;
 
-/// From /proc to a ranking, reading no more than the ranking asks for.
-pub mod survey;
-
-// Action: the one function that signals, and what people hear of it.
-pub mod kill;
-
-pub mod hook;
-pub mod log;
-pub mod stats;
-
-/// What the kernel grants us, asked once at start.
-pub mod capability;
-
-// The loop, and what wakes it.
-pub mod event;
 pub mod monitor;
 
 #[cfg(test)]

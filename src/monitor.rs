@@ -1,23 +1,23 @@
 //! The loop: it owns time and state, and calls each stage in turn.
 
-use crate::blame::{Accused, Culprit, Loss, Usual, accuse};
-use crate::capability::Capabilities;
-use crate::event::{self, Sources, Woken};
-use crate::hook::{Children, Ended, Purpose};
-use crate::kfile::{ReadError, Tree};
-use crate::kill::{self, Company, Group, HOLD_US, Kill, Members, Progress, Reach, Refusal};
-use crate::log::{Line, Log};
-use crate::memory::{self, Gate, Meminfo, MeminfoFile};
-use crate::process::{Identity, Pid};
-use crate::psi::{Stall, StallWindow};
-use crate::stats::Stats;
-use crate::survey::{Known, Scope, TABLE, Writers, survey, survey_crowd, survey_writers};
-use crate::sys::{self, Notice};
-use crate::verdict::{
+use crate::act::capability::Capabilities;
+use crate::act::hook::{Children, Ended, Purpose};
+use crate::act::signal::{self, Companions, Group, HOLD_US, Kill, Members, Progress, Refusal, SignalContext};
+use crate::choose::survey::{Known, Scope, TABLE, Writers, survey, survey_spawn_burst, survey_writers};
+use crate::decide::attribution::{Attribution, Baseline, Culprit, Loss, attribute};
+use crate::decide::verdict::{
     FLOOR_SPAN_US, Levels, Limits, Readings, Rule, THRASH_REFAULT_PCT, Thrash, Urgency, Verdict, decide,
 };
-use crate::victim::{Candidate, Policy, Ranking, min_stake_kib};
-use crate::window::Window;
+use crate::decide::victim::{Candidate, Policy, Ranking, min_freeable_kib};
+use crate::read::kfile::{ReadError, Tree};
+use crate::read::memory::{self, Meminfo, MeminfoFile, SysinfoReading};
+use crate::read::process::{Identity, Pid};
+use crate::read::psi::{Stall, StallWindow};
+use crate::read::window::Window;
+use crate::sys::event::{self, Sources, Woken};
+use crate::sys::{self, Notice};
+use crate::tell::log::{Line, Log};
+use crate::tell::stats::Stats;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -111,7 +111,7 @@ const WRITERS_STALE_US: u64 = 10 * SECOND;
 
 /// A kill under way and what led to it.
 #[derive(Debug)]
-struct Underway {
+struct ActiveKill {
     kill: Kill,
     rule: Rule,
     /// How many die; see [`Culprit::members`].
@@ -156,7 +156,7 @@ enum Look {
 
 /// Everything there is to read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Seen {
+pub struct Sight {
     /// What there is.
     pub readings: Readings,
     /// The limits it is held against.
@@ -188,11 +188,11 @@ pub struct Monitor<'a> {
     /// Asleep for a second although memory could be filled in less.
     idle: bool,
     /// Somebody was killed and memory is still low.
-    killed_since_low: bool,
+    has_killed: bool,
     said_no_victim: bool,
     said_unreadable: bool,
     page_kib: u64,
-    underway: Option<Underway>,
+    active: Option<ActiveKill>,
     settings: Settings<'a>,
     capabilities: Capabilities,
     signals: &'a OwnedFd,
@@ -205,7 +205,7 @@ pub struct Monitor<'a> {
     plenty: Option<Plenty>,
     surveyed: Option<Surveyed>,
     /// What is usually taken of memory and swap, and of that by tmpfs.
-    usual: Option<[Usual; 2]>,
+    baseline: Option<[Baseline; 2]>,
     writers: Writers,
     children: Children,
     set_aside: [Option<Identity>; SET_ASIDE],
@@ -243,15 +243,15 @@ impl<'a> Monitor<'a> {
             plenty: None,
             table: Ranking::default(),
             surveyed: None,
-            usual: None,
+            baseline: None,
             writers: Writers::default(),
-            underway: None,
+            active: None,
             children: Children::default(),
             set_aside: [None; SET_ASIDE],
             hold_until_us: 0,
             idle: false,
             was_low: false,
-            killed_since_low: false,
+            has_killed: false,
             said_no_victim: false,
             said_unreadable: false,
             stats: Stats::new(settings.stats),
@@ -279,11 +279,11 @@ impl<'a> Monitor<'a> {
     #[inline(never)]
     fn wait(&self, sleep_us: u64) -> Woken {
         // A group is waited for by looking: its leader's end is not the end.
-        let victim = self.underway.as_ref().filter(|underway| underway.kill.is_of_one());
+        let victim = self.active.as_ref().filter(|active| active.kill.is_of_one());
         let sources = Sources {
             signals: self.signals,
             trigger: self.capabilities.trigger.as_ref().ok().map(|trigger| trigger.fd.as_fd()),
-            victim: victim.and_then(|underway| underway.kill.pidfd()),
+            victim: victim.and_then(|active| active.kill.pidfd()),
         };
         let faults = self.capabilities.faults.as_ref().filter(|_| self.idle);
         if let Some(faults) = faults {
@@ -301,8 +301,8 @@ impl<'a> Monitor<'a> {
     /// first ([`Self::candidates`]). `None` where `/proc/meminfo` cannot be read.
     #[inline(never)]
     #[cold]
-    pub fn examine(&mut self, window_us: u64) -> Option<Seen> {
-        let mut seen = Seen::default();
+    pub fn examine(&mut self, window_us: u64) -> Option<Sight> {
+        let mut seen = Sight::default();
         self.read_all(&mut seen, event::now_us());
         sys::pause(window_us);
         let now_us = event::now_us();
@@ -343,9 +343,9 @@ impl<'a> Monitor<'a> {
         }
         self.end_overdue_children(now_us);
         self.idle = false;
-        let mut seen = Seen::default();
+        let mut seen = Sight::default();
         let look = self.look(woken.trigger_fired, &mut seen, now_us);
-        let sleep_us = match (look, self.underway.is_some()) {
+        let sleep_us = match (look, self.active.is_some()) {
             (Look::Whole, true) => self.pursue(Some(&seen), now_us),
             (_, true) => self.pursue(None, now_us),
             (Look::Whole, false) => self.judge(&seen, now_us),
@@ -358,7 +358,7 @@ impl<'a> Monitor<'a> {
                 IDLE_SLEEP_US
             }
         };
-        if self.settings.once && self.underway.is_none() && !self.children.hooks_running() {
+        if self.settings.once && self.active.is_none() && !self.children.hooks_running() {
             return Next::End;
         }
         Next::Sleep { us: sleep_us.min(self.children.deadline_us().saturating_sub(now_us)) }
@@ -367,12 +367,12 @@ impl<'a> Monitor<'a> {
     // -------------------------------------------------------- readings
 
     /// Reads as much as it takes to decide.
-    fn look(&mut self, trigger_fired: bool, seen: &mut Seen, now_us: u64) -> Look {
+    fn look(&mut self, trigger_fired: bool, seen: &mut Sight, now_us: u64) -> Look {
         let note_due = self.surveyed.is_none_or(|last| now_us >= last.at_us + WATCH_IDLE_US);
         let idle =
-            self.tree.live && !(trigger_fired || self.settings.once || note_due) && self.underway.is_none();
+            self.tree.live && !(trigger_fired || self.settings.once || note_due) && self.active.is_none();
         if let (true, Some(plenty)) = (idle, &self.plenty) {
-            let now = memory::read_gate();
+            let now = memory::read_sysinfo();
             if (now.total_kib, now.swap_total_kib) == (plenty.total_kib, plenty.swap_total_kib)
                 && now.free_kib > plenty.free_kib
             {
@@ -384,9 +384,9 @@ impl<'a> Monitor<'a> {
 
     /// Reads everything into `seen`; false where that cannot be.
     #[inline(never)]
-    fn read_all(&mut self, seen: &mut Seen, now_us: u64) -> bool {
+    fn read_all(&mut self, seen: &mut Sight, now_us: u64) -> bool {
         let Ok(mem) = self.meminfo.read(self.proc) else { return false };
-        let Seen { readings, levels } = seen;
+        let Sight { readings, levels } = seen;
         *readings = Readings { mem, ..Readings::default() };
         let mem = &readings.mem;
         readings.swap_free_kib = self.read_swap_free_kib(mem);
@@ -409,12 +409,12 @@ impl<'a> Monitor<'a> {
             });
         }
         let now = [taken_kib(mem), mem.shmem_kib];
-        self.usual = Some(match self.usual {
-            Some(usual) => core::array::from_fn(|at| usual[at].after(now[at], now_us)),
-            None => now.map(|kib| Usual::new(kib, now_us)),
+        self.baseline = Some(match self.baseline {
+            Some(baseline) => core::array::from_fn(|at| baseline[at].after(now[at], now_us)),
+            None => now.map(|kib| Baseline::new(kib, now_us)),
         });
         *levels = self.settings.limits.levels(mem, self.loss(mem).shmem_kib);
-        let Gate { total_kib, swap_total_kib, .. } = memory::read_gate();
+        let SysinfoReading { total_kib, swap_total_kib, .. } = memory::read_sysinfo();
         let Levels { gate_kib: free_kib, mem_term_kib, .. } = *levels;
         self.plenty = Some(Plenty { free_kib, mem_term_kib, total_kib, swap_total_kib });
         true
@@ -435,8 +435,8 @@ impl<'a> Monitor<'a> {
     // -------------------------------------------------------- judgement
 
     #[inline(never)]
-    fn judge(&mut self, seen: &Seen, now_us: u64) -> u64 {
-        let Seen { readings, levels } = seen;
+    fn judge(&mut self, seen: &Sight, now_us: u64) -> u64 {
+        let Sight { readings, levels } = seen;
         self.watch(&readings.mem, levels, now_us);
         match decide(readings, levels) {
             Verdict::Enough => {
@@ -510,7 +510,7 @@ impl<'a> Monitor<'a> {
             });
         }
         self.was_low = false;
-        self.killed_since_low = false;
+        self.has_killed = false;
         self.said_no_victim = false;
     }
 
@@ -524,7 +524,7 @@ impl<'a> Monitor<'a> {
         }
         let is_due = self.surveyed.is_none_or(|last| {
             let near = mem.mem_available_kib <= levels.mem_term_kib.saturating_mul(WATCH_TERMS);
-            let less = taken_kib(mem) > last.taken_kib.saturating_add(min_stake_kib(mem.whole_kib()));
+            let less = taken_kib(mem) > last.taken_kib.saturating_add(min_freeable_kib(mem.total_kib()));
             (near && less && now_us >= last.due_us) || now_us >= last.at_us + WATCH_IDLE_US
         });
         if is_due {
@@ -533,8 +533,8 @@ impl<'a> Monitor<'a> {
     }
 
     fn loss(&self, mem: &Meminfo) -> Loss {
-        let [taken, shmem] = self.usual.unwrap_or_default();
-        Loss { whole_kib: taken.growth_kib(taken_kib(mem)), shmem_kib: shmem.growth_kib(mem.shmem_kib) }
+        let [taken, shmem] = self.baseline.unwrap_or_default();
+        Loss { total_kib: taken.growth_kib(taken_kib(mem)), shmem_kib: shmem.growth_kib(mem.shmem_kib) }
     }
 
     fn scope<'s>(&self, mem: &Meminfo, set_aside: &'s [Option<Identity>], now_us: u64) -> Scope<'s>
@@ -543,7 +543,7 @@ impl<'a> Monitor<'a> {
     {
         Scope {
             policy: self.settings.policy,
-            total_kib: mem.whole_kib(),
+            total_kib: mem.total_kib(),
             swap_used_kib: mem.swap_total_kib - mem.swap_free_kib,
             page_kib: self.page_kib,
             own: self.tree.live.then_some(self.own),
@@ -564,7 +564,7 @@ impl<'a> Monitor<'a> {
         self.table.clear();
         let processes = survey(self.proc, &scope, &mut self.table).unwrap_or(0);
         let loss = self.loss(mem);
-        if loss.shmem_kib > loss.whole_kib / 2 {
+        if loss.shmem_kib > loss.total_kib / 2 {
             self.look_for_writers(&loss, now_us);
         }
         let end_us = event::now_us();
@@ -591,7 +591,7 @@ impl<'a> Monitor<'a> {
         let processes = if known { 0 } else { self.survey(mem, now_us) };
         // Choosing took time: is there still a reason?
         let now_us = event::now_us();
-        let mut seen = Seen::default();
+        let mut seen = Sight::default();
         if !self.read_all(&mut seen, now_us) {
             return MIN_SLEEP_US;
         }
@@ -606,11 +606,11 @@ impl<'a> Monitor<'a> {
                 return MIN_SLEEP_US;
             }
         };
-        let culprit = match self.convict(rule, urgency, &seen.readings.mem, now_us) {
+        let culprit = match self.select_victim(rule, urgency, &seen.readings.mem, now_us) {
             Ok(culprit) => culprit,
             Err(why) => {
-                self.hold(now_us, if why == Mercy::TooSoon { WRITERS_SPAN_US } else { HOLD_NO_VICTIM_US });
-                self.say_mercy(why, rule, urgency, &seen, processes);
+                self.hold(now_us, if why == NoVictim::TooSoon { WRITERS_SPAN_US } else { HOLD_NO_VICTIM_US });
+                self.say_no_victim(why, rule, urgency, &seen, processes);
                 return MIN_SLEEP_US;
             }
         };
@@ -634,28 +634,28 @@ impl<'a> Monitor<'a> {
 
     /// Who is to die, or why nobody is.
     #[inline(never)]
-    fn convict(
+    fn select_victim(
         &mut self,
         rule: Rule,
         urgency: Urgency,
         mem: &Meminfo,
         now_us: u64,
-    ) -> Result<Culprit, Mercy> {
-        let least_kib = min_stake_kib(mem.whole_kib());
+    ) -> Result<Culprit, NoVictim> {
+        let least_kib = min_freeable_kib(mem.total_kib());
         let loss = self.loss(mem);
         // Exhaustion alone is a state; it takes a reason to kill once more.
         let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term;
         let found_any = !self.table.all().is_empty();
-        if found_any && may_wait && self.killed_since_low && loss.whole_kib < least_kib {
-            return Err(Mercy::Steady);
+        if found_any && may_wait && self.has_killed && loss.total_kib < least_kib {
+            return Err(NoVictim::Steady);
         }
         let scope = self.scope(mem, &self.set_aside, now_us);
         let proc = self.proc;
-        let found = match accuse(self.table.all(), &loss, least_kib) {
-            Accused::Known(culprit) => return Ok(culprit),
-            Accused::Nobody => None,
-            Accused::Crowd(kib) => survey_crowd(proc, &scope, young_since(), kib),
-            Accused::Writer => {
+        let found = match attribute(self.table.all(), &loss, least_kib) {
+            Attribution::Known(culprit) => return Ok(culprit),
+            Attribution::Nobody => None,
+            Attribution::SpawnBurst(kib) => survey_spawn_burst(proc, &scope, young_since(), kib),
+            Attribution::Writer => {
                 let writer = self.writers.select(proc, &scope);
                 if writer.is_none() {
                     // Whoever writes now may not have been there, or not have
@@ -665,33 +665,33 @@ impl<'a> Monitor<'a> {
                         || at_us.saturating_sub(before_us) > WRITERS_STALE_US
                     {
                         self.look_for_writers(&loss, now_us);
-                        return Err(Mercy::TooSoon);
+                        return Err(NoVictim::TooSoon);
                     }
                     if may_wait {
-                        return Err(Mercy::Tmpfs);
+                        return Err(NoVictim::Tmpfs);
                     }
                 }
                 writer
             }
         };
         let first = || self.table.all().first().map(|first| Culprit::one(*first));
-        found.or_else(first).ok_or(Mercy::NoCandidate)
+        found.or_else(first).ok_or(NoVictim::NoCandidate)
     }
 
     #[inline(never)]
-    fn say_mercy(&mut self, why: Mercy, rule: Rule, urgency: Urgency, seen: &Seen, processes: u32) {
-        if why == Mercy::TooSoon || core::mem::replace(&mut self.said_no_victim, true) {
+    fn say_no_victim(&mut self, why: NoVictim, rule: Rule, urgency: Urgency, seen: &Sight, processes: u32) {
+        if why == NoVictim::TooSoon || core::mem::replace(&mut self.said_no_victim, true) {
             return;
         }
         let loss = self.loss(&seen.readings.mem);
         self.log.warn(|line| {
             push_reason(line, rule, urgency, seen);
             match why {
-                Mercy::Steady => line.text(", but memory has not become less since the last kill"),
-                Mercy::Tmpfs => line
+                NoVictim::Steady => line.text(", but memory has not become less since the last kill"),
+                NoVictim::Tmpfs => line
                     .text_size(", but ", loss.shmem_kib)
                     .text(" went to tmpfs and nobody is writing there"),
-                Mercy::NoCandidate | Mercy::TooSoon => {
+                NoVictim::NoCandidate | NoVictim::TooSoon => {
                     line.text(", but no process is worth killing among ").number(processes.into())
                 }
             };
@@ -700,31 +700,31 @@ impl<'a> Monitor<'a> {
 
     // -------------------------------------------------------- kill
 
-    fn reach(&self) -> Reach<'a> {
-        Reach::new(self.proc, self.capabilities.pidfd, self.own)
+    fn context(&self) -> SignalContext<'a> {
+        SignalContext::new(self.proc, self.capabilities.pidfd, self.own)
     }
 
     #[inline(never)]
     fn begin(&mut self, culprit: &Culprit, rule: Rule, before: Free, now_us: u64) -> Result<(), Refusal> {
-        let reach = self.reach();
+        let context = self.context();
         let victim = culprit.victim;
-        let company = self.company_of(culprit);
+        let companions = self.companions_of(culprit);
         let hook = self.settings.before_kill;
         let held =
             hook.is_some_and(|program| self.start_hook(Purpose::BeforeKill, program, &victim, rule, now_us));
         let hold_us = if held { HOLD_US } else { 0 };
         // A thousand signal handlers would take more memory, not less.
-        let grace_us = if culprit.is_crowd { 0 } else { self.settings.grace_us };
-        let kill = Kill::begin(&reach, victim, company, grace_us, now_us, hold_us)?;
-        self.underway = Some(Underway { kill, rule, members: culprit.members, before, releasing: false });
+        let grace_us = if culprit.is_spawn_burst { 0 } else { self.settings.grace_us };
+        let kill = Kill::begin(&context, victim, companions, grace_us, now_us, hold_us)?;
+        self.active = Some(ActiveKill { kill, rule, members: culprit.members, before, releasing: false });
         Ok(())
     }
 
     /// Who dies with the culprit.
     #[inline(never)]
-    fn company_of(&mut self, culprit: &Culprit) -> Option<Company> {
+    fn companions_of(&mut self, culprit: &Culprit) -> Option<Companions> {
         if culprit.members > 1 {
-            Some(Company::Swarm(self.members(culprit)))
+            Some(Companions::GrowingGroup(self.members(culprit)))
         } else if self.settings.kill_pgroup {
             self.group_of(&culprit.victim)
         } else {
@@ -733,20 +733,21 @@ impl<'a> Monitor<'a> {
     }
 
     fn members(&self, culprit: &Culprit) -> Members {
-        let kind = culprit.victim.kind;
+        let job = culprit.victim.job;
         let mut grown = [None; TABLE];
         for (place, held) in grown.iter_mut().zip(self.table.all()) {
             *place = Some(held.id).filter(|_| held.growth_kib > 0);
         }
-        let born = if culprit.is_crowd { (0, u64::MAX) } else { (young_since(), sys::boottime_ticks()) };
-        Members { kind, grown, born_after: born.0, born_before: born.1 }
+        let born =
+            if culprit.is_spawn_burst { (0, u64::MAX) } else { (young_since(), sys::boottime_ticks()) };
+        Members { job, grown, born_after: born.0, born_before: born.1 }
     }
 
-    fn group_of(&mut self, victim: &Candidate) -> Option<Company> {
-        let reach = self.reach();
-        let pgrp = victim.kind.pgrp;
-        if kill::group_is_fair_game(&reach, pgrp) {
-            return Some(Company::Group(Group::find(&reach, pgrp)));
+    fn group_of(&mut self, victim: &Candidate) -> Option<Companions> {
+        let context = self.context();
+        let pgrp = victim.job.pgrp;
+        if signal::may_kill_group(&context, pgrp) {
+            return Some(Companions::Group(Group::find(&context, pgrp)));
         }
         self.log.warn(|line| {
             line.text("process group ")
@@ -757,26 +758,26 @@ impl<'a> Monitor<'a> {
     }
 
     /// One step of the kill under way.
-    fn pursue(&mut self, seen: Option<&Seen>, now_us: u64) -> u64 {
-        let reach = self.reach();
-        let Some(underway) = &mut self.underway else { return MIN_SLEEP_US };
+    fn pursue(&mut self, seen: Option<&Sight>, now_us: u64) -> u64 {
+        let context = self.context();
+        let Some(active) = &mut self.active else { return MIN_SLEEP_US };
         let force = seen.is_some_and(|seen| {
             matches!(decide(&seen.readings, &seen.levels), Verdict::Act(_, Urgency::Kill))
         });
         let gained_kib = seen.map_or(0, |seen| {
-            let before_kib = underway.before.mem_available_kib;
+            let before_kib = active.before.mem_available_kib;
             seen.readings.mem.mem_available_kib.saturating_sub(before_kib)
         });
-        let recovering = gained_kib > underway.kill.victim.stake_kib / 4;
-        let progress = underway.kill.step(&reach, &self.settings.policy, now_us, force, recovering);
-        let victim = underway.kill.victim;
-        let left_us = underway.kill.deadline_us().saturating_sub(now_us);
+        let recovering = gained_kib > active.kill.victim.freeable_kib / 4;
+        let progress = active.kill.step(&context, &self.settings.policy, now_us, force, recovering);
+        let victim = active.kill.victim;
+        let left_us = active.kill.deadline_us().saturating_sub(now_us);
         match progress {
             Progress::Waiting => self.release_if_slow(now_us),
             Progress::Signalled(_) => {}
             Progress::Dead => return self.finish(&victim, now_us),
             Progress::Stuck => {
-                self.underway = None;
+                self.active = None;
                 self.set_aside(victim.id);
                 self.log.warn(|line| {
                     push_process(line, &victim);
@@ -786,7 +787,7 @@ impl<'a> Monitor<'a> {
                 return MIN_SLEEP_US;
             }
             Progress::Refused(refusal) => {
-                self.underway = None;
+                self.active = None;
                 self.refused(&victim, refusal, now_us);
                 return MIN_SLEEP_US;
             }
@@ -799,11 +800,11 @@ impl<'a> Monitor<'a> {
 
     /// A victim frees its memory itself; one that has not in a while gets help.
     fn release_if_slow(&mut self, now_us: u64) {
-        let Some(underway) = &mut self.underway else { return };
-        let slow = underway.kill.forced_us.is_some_and(|forced_us| now_us >= forced_us + RELEASE_AFTER_US);
-        if slow && self.capabilities.release && !underway.releasing {
-            underway.releasing = true;
-            if let Some(pidfd) = underway.kill.pidfd() {
+        let Some(active) = &mut self.active else { return };
+        let slow = active.kill.forced_us.is_some_and(|forced_us| now_us >= forced_us + RELEASE_AFTER_US);
+        if slow && self.capabilities.release && !active.releasing {
+            active.releasing = true;
+            if let Some(pidfd) = active.kill.pidfd() {
                 let _ = self.children.start_release(pidfd);
             }
         }
@@ -812,17 +813,17 @@ impl<'a> Monitor<'a> {
     #[inline(never)]
     fn finish(&mut self, victim: &Candidate, now_us: u64) -> u64 {
         self.restart_windows();
-        if self.underway.as_ref().is_some_and(|underway| underway.kill.signalled_us.is_some()) {
+        if self.active.as_ref().is_some_and(|active| active.kill.signalled_us.is_some()) {
             self.settle();
         }
-        let mut after = Seen::default();
+        let mut after = Sight::default();
         let is_seen = self.read_all(&mut after, now_us);
         self.log_outcome(is_seen.then_some(&after.readings), now_us);
-        if let Some(Underway { kill, rule, .. }) = self.underway.take()
+        if let Some(ActiveKill { kill, rule, .. }) = self.active.take()
             && kill.signalled_us.is_some()
         {
             let urgency = if kill.forced_us.is_some() { Urgency::Kill } else { Urgency::Term };
-            self.stats.count(rule, urgency, &victim.kind.comm);
+            self.stats.count(rule, urgency, &victim.job.comm);
             self.publish();
             if let Some(program) = self.settings.on_kill {
                 let _ = self.start_hook(Purpose::OnKill, program, victim, rule, now_us);
@@ -834,8 +835,8 @@ impl<'a> Monitor<'a> {
 
     /// What is gone now has been answered for: what is read next is usual.
     fn settle(&mut self) {
-        self.killed_since_low = true;
-        self.usual = None;
+        self.has_killed = true;
+        self.baseline = None;
         self.said_no_victim = false;
     }
 
@@ -906,8 +907,8 @@ impl<'a> Monitor<'a> {
     #[inline(never)]
     fn reap_children(&mut self) {
         while let Some(Ended { purpose, status }) = self.children.reap() {
-            if let (Purpose::BeforeKill, Some(underway)) = (purpose, &mut self.underway) {
-                underway.kill.release_hold();
+            if let (Purpose::BeforeKill, Some(active)) = (purpose, &mut self.active) {
+                active.kill.release_hold();
             }
             if purpose == Purpose::Release || status.exit_status() == Some(0) {
                 continue;
@@ -943,9 +944,9 @@ impl<'a> Monitor<'a> {
     #[cold]
     pub fn announce(&mut self) {
         let now_us = event::now_us();
-        let mut seen = Seen::default();
+        let mut seen = Sight::default();
         let is_seen = self.read_all(&mut seen, now_us);
-        let Seen { readings: Readings { mem, .. }, levels } = &seen;
+        let Sight { readings: Readings { mem, .. }, levels } = &seen;
         let Self { log, capabilities, settings, .. } = self;
         warn_of_missing(log, capabilities);
         log.info(|line| {
@@ -994,7 +995,7 @@ impl<'a> Monitor<'a> {
 
     #[inline(never)]
     fn log_status(&mut self, now_us: u64) {
-        let mut seen = Seen::default();
+        let mut seen = Sight::default();
         let is_seen = self.read_all(&mut seen, now_us);
         let (kills, trigger) = (self.stats.total(), self.capabilities.trigger.is_ok());
         self.log.info(|line| {
@@ -1009,12 +1010,12 @@ impl<'a> Monitor<'a> {
     }
 
     #[inline(never)]
-    fn log_choice(&mut self, rule: Rule, urgency: Urgency, seen: &Seen, culprit: &Culprit) {
+    fn log_choice(&mut self, rule: Rule, urgency: Urgency, seen: &Sight, culprit: &Culprit) {
         let Culprit { victim, members, written_kib, .. } = culprit;
         let is_other =
-            |held: &&Candidate| held.id != victim.id && (*members == 1 || !held.kind.is_akin(&victim.kind));
+            |held: &&Candidate| held.id != victim.id && (*members == 1 || !held.job.same_job(&victim.job));
         let next = self.table.all().iter().find(is_other);
-        let forced = urgency == Urgency::Kill || self.settings.grace_us == 0 || culprit.is_crowd;
+        let forced = urgency == Urgency::Kill || self.settings.grace_us == 0 || culprit.is_spawn_burst;
         let signal = if forced { "SIGKILL" } else { "SIGTERM" };
         let verb = if self.settings.dry_run { "would kill " } else { "killing " };
         self.log.warn(|line| {
@@ -1023,7 +1024,7 @@ impl<'a> Monitor<'a> {
             line.text(" with ").text(signal).text(" (");
             push_reason(line, rule, urgency, seen);
             line.text("): uid ").number(victim.uid.into());
-            line.text_size(", stake ", victim.stake_kib);
+            line.text_size(", stake ", victim.freeable_kib);
             if victim.growth_kib > 0 {
                 line.text_size(" grown by ", victim.growth_kib);
             }
@@ -1049,7 +1050,7 @@ impl<'a> Monitor<'a> {
 
     #[inline(never)]
     fn log_outcome(&mut self, after: Option<&Readings>, now_us: u64) {
-        let Some(Underway { kill, before, members, .. }) = &self.underway else { return };
+        let Some(ActiveKill { kill, before, members, .. }) = &self.active else { return };
         self.log.warn(|line| {
             push_culprit(line, &kill.victim, *members);
             match kill.signalled_us {
@@ -1093,7 +1094,7 @@ const CAPTURED_PAGE_KIB: u64 = 4;
 /// What processes, tmpfs and the kernel have of memory and swap.
 fn taken_kib(mem: &Meminfo) -> u64 {
     let swap_used_kib = mem.swap_total_kib - mem.swap_free_kib;
-    mem.whole_kib().saturating_sub(mem.mem_available_kib).saturating_add(swap_used_kib)
+    mem.total_kib().saturating_sub(mem.mem_available_kib).saturating_add(swap_used_kib)
 }
 
 /// What started since then is young.
@@ -1103,7 +1104,7 @@ fn young_since() -> u64 {
 
 /// Why nobody dies although a rule says that somebody should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mercy {
+enum NoVictim {
     /// Nobody is worth it.
     NoCandidate,
     /// Since the last kill nothing has got worse.
@@ -1149,13 +1150,13 @@ fn warn_of_missing(log: &mut Log, capabilities: &Capabilities) {
 
 fn push_process(line: &mut Line, candidate: &Candidate) {
     let pid = candidate.id.pid.as_raw_pid();
-    line.text("pid ").signed(pid.into()).text(" ").quoted(candidate.kind.comm.as_bytes());
+    line.text("pid ").signed(pid.into()).text(" ").quoted(candidate.job.comm.as_bytes());
 }
 
 fn push_culprit(line: &mut Line, victim: &Candidate, members: u32) {
     push_process(line, victim);
     if members > 1 {
-        line.text(" and ").number(u64::from(members - 1)).text(" more of its kind");
+        line.text(" and ").number(u64::from(members - 1)).text(" more of its job");
     }
 }
 
@@ -1177,8 +1178,8 @@ fn push_readings(line: &mut Line, readings: &Readings) {
 }
 
 /// The rule and the readings that decided, beside the limits they passed.
-fn push_reason(line: &mut Line, rule: Rule, urgency: Urgency, seen: &Seen) {
-    let Seen { readings, levels } = seen;
+fn push_reason(line: &mut Line, rule: Rule, urgency: Urgency, seen: &Sight) {
+    let Sight { readings, levels } = seen;
     line.text(rule.name()).text_size(": ", readings.mem.mem_available_kib).text(" available, limit ");
     line.size(match rule {
         Rule::Exhaustion if urgency == Urgency::Kill => levels.mem_kill_kib,

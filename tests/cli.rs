@@ -7,7 +7,7 @@
 mod tree;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output};
 use tree::Tree;
@@ -161,7 +161,8 @@ fn paths_are_checked() {
 fn stats_replace_nothing_but_files() {
     let tree = Tree::new();
     let [fifo, dir, link] = ["fifo", "dir", "link"].map(|name| tree.path().join(name));
-    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let fifo_path = CString::new(fifo.as_os_str().as_bytes()).unwrap();
+    mknodat(CWD, fifo_path.as_c_str(), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     std::fs::create_dir(&dir).unwrap();
     std::os::unix::fs::symlink("/nonexistent", &link).unwrap();
     for path in [fifo, dir, link] {

@@ -126,7 +126,7 @@ fn the_same_facts_for_programs() {
     assert_eq!(status["guard"]["nearest_rule"], "exhaustion");
     let candidates = status["candidates"].as_array().unwrap();
     assert_eq!(candidates.len(), 6);
-    assert_eq!(keys(&candidates[0]), "adj comm pid score_kib stake_kib uid why");
+    assert_eq!(keys(&candidates[0]), "adj comm pid score_kib freeable_kib uid why");
     let last = candidates.iter().find(|one| one["comm"] == "database").unwrap();
     assert_eq!(
         (&last["pid"], &last["adj"], &last["stake_kib"]),

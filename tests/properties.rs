@@ -3,17 +3,17 @@
 
 mod tree;
 
-use bustd::blame::Usual;
-use bustd::kfile::{self, Tree as Dirs};
-use bustd::line::Line;
-use bustd::memory::{self, Meminfo, Swaps, Vmstat, Zram};
-use bustd::pattern::Globs;
-use bustd::process::{self, Comm, Identity, Kind, Pid, Stat, Statm, Status};
-use bustd::psi::{self, Pressure, PressureLine, StallWindow};
-use bustd::survey::{Known, Scope, TABLE, survey};
-use bustd::verdict::{self, Amount, Levels, Limits, Pair, Readings, Urgency, Verdict};
-use bustd::victim::{Candidate, Policy, Ranking, Standing, min_stake_kib, score_kib};
-use bustd::window::Window;
+use bustd::choose::survey::{Known, Scope, TABLE, survey};
+use bustd::config::pattern::Globs;
+use bustd::decide::attribution::Baseline;
+use bustd::decide::verdict::{self, Amount, Levels, Limits, Pair, Readings, Urgency, Verdict};
+use bustd::decide::victim::{Candidate, Policy, Preference, Ranking, min_freeable_kib, score_kib};
+use bustd::read::kfile::{self, Tree as Dirs};
+use bustd::read::memory::{self, Meminfo, Swaps, Vmstat, Zram};
+use bustd::read::process::{self, Comm, Identity, JobKey, Pid, Stat, Statm, Status};
+use bustd::read::psi::{self, Pressure, PressureLine, StallWindow};
+use bustd::read::window::Window;
+use bustd::sys::line::Line;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -241,7 +241,7 @@ proptest! {
             mem_free_kib: at_most_total(known("MemFree")),
             mem_available_kib: at_most_total(available_kib).saturating_sub(known("CmaFree")),
             anon_kib: known("AnonPages"),
-            upkeep_kib: known("KernelStack").saturating_add(known("PageTables")),
+            overhead_kib: known("KernelStack").saturating_add(known("PageTables")),
             shmem_kib: known("Shmem"),
             file_lru_kib: at_most_total(known("Active(file)").saturating_add(known("Inactive(file)"))),
             swap_total_kib: known("SwapTotal"),
@@ -543,13 +543,13 @@ fn oom_score_adj() -> impl Strategy<Value = i16> {
 
 /// Few values, so that there are ties.
 fn candidate(pid: i32) -> impl Strategy<Value = Candidate> {
-    (0_u64..3, 0_u64..3, -2_i64..3).prop_map(move |(starttime, stake_kib, score_kib)| Candidate {
+    (0_u64..3, 0_u64..3, -2_i64..3).prop_map(move |(starttime, freeable_kib, score_kib)| Candidate {
         id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime },
-        kind: Kind { comm: Comm::NONE, ppid: 1, pgrp: pid },
+        job: JobKey { comm: Comm::NONE, ppid: 1, pgrp: pid },
         uid: 0,
         oom_score_adj: 0,
-        stake_kib,
-        usual: Usual::default(),
+        freeable_kib,
+        baseline: Baseline::default(),
         growth_kib: 0,
         score_kib,
     })
@@ -559,7 +559,7 @@ fn candidate(pid: i32) -> impl Strategy<Value = Candidate> {
 /// the younger, then the higher pid.
 fn rank(candidates: &mut [Candidate]) {
     let key =
-        |held: &Candidate| (held.score_kib, held.stake_kib, held.id.starttime, held.id.pid.as_raw_pid());
+        |held: &Candidate| (held.score_kib, held.freeable_kib, held.id.starttime, held.id.pid.as_raw_pid());
     candidates.sort_by_key(|held| core::cmp::Reverse(key(held)));
 }
 
@@ -619,19 +619,20 @@ fn candidates(processes: &[Process], policy: &Policy<'_>) -> Vec<Candidate> {
     };
     let candidate = |process: &Process| {
         let comm = Comm::new(&process.comm);
-        let standing = policy.standing(&comm);
+        let preference = policy.preference(&comm);
         let shmem_kib = if sole_mapper(process) { process.shmem_kib } else { 0 };
-        let stake_kib = process.anon_kib + process.swap_kib + shmem_kib;
-        let never = process.flags != 0 || process.oom_score_adj == -1000 || standing == Standing::Unkillable;
-        (!never && stake_kib >= min_stake_kib(TOTAL_KIB)).then(|| Candidate {
+        let freeable_kib = process.anon_kib + process.swap_kib + shmem_kib;
+        let never =
+            process.flags != 0 || process.oom_score_adj == -1000 || preference == Preference::Unkillable;
+        (!never && freeable_kib >= min_freeable_kib(TOTAL_KIB)).then(|| Candidate {
             id: Identity { pid: Pid::from_raw(process.pid as i32).unwrap(), starttime: process.starttime },
-            kind: Kind { comm, ppid: 1, pgrp: process.pid as i32 },
+            job: JobKey { comm, ppid: 1, pgrp: process.pid as i32 },
             uid: 1000,
             oom_score_adj: process.oom_score_adj,
-            stake_kib,
-            usual: Usual::new(stake_kib, NOW_US),
+            freeable_kib,
+            baseline: Baseline::new(freeable_kib, NOW_US),
             growth_kib: 0,
-            score_kib: score_kib(stake_kib, process.oom_score_adj, standing, TOTAL_KIB),
+            score_kib: score_kib(freeable_kib, process.oom_score_adj, preference, TOTAL_KIB),
         })
     };
     listed().filter_map(candidate).collect()
@@ -653,15 +654,15 @@ proptest! {
     /// No process scores above the bound that spares reading it.
     #[test]
     fn the_score_bound_holds(
-        [stake_kib, total_kib] in prop::array::uniform2(number()),
+        [freeable_kib, total_kib] in prop::array::uniform2(number()),
         adj in oom_score_adj(),
         name in select(vec![&b"a"[..], b"b", b"c", b"bb"]),
         lists in prop::array::uniform3(globs()),
     ) {
         let policy = policy(lists);
-        let score = score_kib(stake_kib, adj, policy.standing(&Comm::new(name)), total_kib);
-        prop_assert!(score <= policy.score_bound_kib(stake_kib));
-        prop_assert!(policy.score_bound_kib(stake_kib) <= policy.score_bound_kib(stake_kib.saturating_add(1)));
+        let score = score_kib(freeable_kib, adj, policy.preference(&Comm::new(name)), total_kib);
+        prop_assert!(score <= policy.score_bound_kib(freeable_kib));
+        prop_assert!(policy.score_bound_kib(freeable_kib) <= policy.score_bound_kib(freeable_kib.saturating_add(1)));
     }
 }
 

@@ -8,9 +8,9 @@ mod program;
 mod scan;
 mod shortage;
 
-use bustd::kfile::Tree;
-use bustd::memory;
-use bustd::psi::PressureFile;
+use bustd::read::kfile::Tree;
+use bustd::read::memory;
+use bustd::read::psi::PressureFile;
 use clock::median;
 use herd::Idle;
 use program::Program;
@@ -69,7 +69,7 @@ fn measure_idle(table: &Table, programs: &[&Program]) {
 fn measure_samples(table: &Table, tree: &Tree) {
     let proc = tree.proc.as_fd();
     let gate_ns = clock::each_ns(|| {
-        black_box(memory::read_gate());
+        black_box(memory::read_sysinfo());
     });
     table.row("one healthy sample: sysinfo", &[unit(gate_ns / 1e3, "us")], None);
     let pressure = PressureFile::open(proc);

@@ -1,10 +1,10 @@
 //! What it costs to look at every process once: bustd's survey beside a floor.
 
 use crate::clock::thread_cpu_ns;
-use bustd::kfile::Tree;
-use bustd::survey::{Scope, TABLE, survey};
-use bustd::victim::{Policy, Ranking};
-use bustd::{memory, sys};
+use bustd::choose::survey::{Scope, TABLE, survey};
+use bustd::decide::victim::{Policy, Ranking};
+use bustd::read::kfile::Tree;
+use bustd::{read::memory, sys};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, RawDir, openat};
 use std::ffi::CStr;

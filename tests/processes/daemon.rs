@@ -1,8 +1,8 @@
 //! Becoming a daemon, and being the only one.
 
 use crate::harness::{Guard, Journal, QUIET, SCRATCH, bustd, eventually, in_namespace, mount};
-use bustd::kfile::Tree;
-use bustd::process::{Pid, read_stat};
+use bustd::read::kfile::Tree;
+use bustd::read::process::{Pid, read_stat};
 use rustix::fd::AsFd;
 use rustix::process::{Signal, kill_process};
 use std::fs;

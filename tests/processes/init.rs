@@ -4,8 +4,8 @@ use crate::harness::{
     ASK, Eater, Journal, OnTerm, PROGRAM, QUIET, ROLE, Role, eventually, exit_of, in_namespace, pid_of,
     script, unshare,
 };
-use bustd::kfile::Tree;
-use bustd::process::{Pid, list_processes, read_stat};
+use bustd::read::kfile::Tree;
+use bustd::read::process::{Pid, list_processes, read_stat};
 use rustix::fd::AsFd;
 use rustix::process::{Signal, kill_process};
 use std::env;

@@ -6,6 +6,7 @@ mod harness;
 mod choice;
 mod daemon;
 mod group;
+mod growing_group;
 mod hooks;
 mod init;
 mod kill;
@@ -13,7 +14,6 @@ mod sandbox;
 mod signals;
 mod stats;
 mod stuck;
-mod swarm;
 mod target;
 
 #[path = "../terminal/mod.rs"]

@@ -33,9 +33,9 @@ fn parse(text: &str) -> BTreeMap<String, u64> {
             let (name, words) = help.split_once(' ').expect("words");
             assert!(!words.is_empty());
             helped = name.to_owned();
-        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = kind.split_once(' ').expect("a type");
-            assert!(["counter", "gauge"].contains(&kind) && name == helped, "{line:?}");
+        } else if let Some(job) = line.strip_prefix("# TYPE ") {
+            let (name, job) = job.split_once(' ').expect("a type");
+            assert!(["counter", "gauge"].contains(&job) && name == helped, "{line:?}");
             family = name.to_owned();
         } else {
             let (sample, value) = line.rsplit_once(' ').expect("a value");

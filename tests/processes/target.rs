@@ -1,22 +1,22 @@
 //! The library's own refusals: what it never signals, whoever asks.
 
 use crate::harness::{Eater, Journal, Leader, NOBODY, OnTerm, in_namespace, is_initial_user, skip};
-use bustd::kfile::Tree;
-use bustd::kill::{Reach, Refusal, Target, group_is_fair_game, signal_process};
-use bustd::process::{Identity, Pid, read_stat};
+use bustd::act::signal::{Refusal, SignalContext, Target, may_kill_group, signal_process};
+use bustd::read::kfile::Tree;
+use bustd::read::process::{Identity, Pid, read_stat};
 use rustix::fd::AsFd;
 use rustix::process::Signal;
 
 /// How a guard would reach processes that ran as `own`, with pidfds and without.
-fn each_reach(tree: &Tree, own: Pid, check: impl Fn(&Reach<'_>)) {
+fn each_reach(tree: &Tree, own: Pid, check: impl Fn(&SignalContext<'_>)) {
     for pidfd in [true, false] {
-        check(&Reach::new(tree.proc.as_fd(), pidfd, own));
+        check(&SignalContext::new(tree.proc.as_fd(), pidfd, own));
     }
 }
 
 /// SIGTERM by way of the library.
-fn ask(reach: &Reach<'_>, id: Identity) -> Result<(), Refusal> {
-    Target::open(reach, id).and_then(|target| signal_process(reach, &target, Signal::TERM))
+fn ask(context: &SignalContext<'_>, id: Identity) -> Result<(), Refusal> {
+    Target::open(context, id).and_then(|target| signal_process(context, &target, Signal::TERM))
 }
 
 fn live() -> Tree {
@@ -29,10 +29,10 @@ const STRANGER: Pid = Pid::from_raw(4_000_000).unwrap();
 #[test]
 fn whom_it_was_chosen_for_is_signalled() {
     in_namespace(|| {
-        each_reach(&live(), STRANGER, |reach| {
+        each_reach(&live(), STRANGER, |context| {
             let journal = Journal::new();
             let mut victim = Eater::named("victim").start(&journal);
-            assert_eq!(ask(reach, victim.identity()), Ok(()));
+            assert_eq!(ask(context, victim.identity()), Ok(()));
             assert_eq!(victim.death(), Some(libc::SIGTERM));
         });
     });
@@ -41,12 +41,12 @@ fn whom_it_was_chosen_for_is_signalled() {
 #[test]
 fn another_starttime_is_another_process() {
     in_namespace(|| {
-        each_reach(&live(), STRANGER, |reach| {
+        each_reach(&live(), STRANGER, |context| {
             let mut journal = Journal::new();
             let bystander = Eater::named("bystander").start(&journal);
             let mut id = bystander.identity();
             id.starttime -= 1;
-            assert_eq!(ask(reach, id), Err(Refusal::Unverified));
+            assert_eq!(ask(context, id), Err(Refusal::Unverified));
             bystander.expect_unharmed(&mut journal);
         });
     });
@@ -55,16 +55,16 @@ fn another_starttime_is_another_process() {
 #[test]
 fn a_reused_pid_is_another_process() {
     in_namespace(|| {
-        each_reach(&live(), STRANGER, |reach| {
+        each_reach(&live(), STRANGER, |context| {
             let mut journal = Journal::new();
             let mut victim = Eater::named("victim").start(&journal);
             let id = victim.identity();
-            let target = Target::open(reach, id).expect("it lives");
+            let target = Target::open(context, id).expect("it lives");
             victim.kill();
             let Some(bystander) = Eater::named("bystander").start_as(id.pid, &journal) else {
                 return;
             };
-            assert_eq!(signal_process(reach, &target, Signal::TERM), Err(Refusal::Unverified));
+            assert_eq!(signal_process(context, &target, Signal::TERM), Err(Refusal::Unverified));
             bystander.expect_unharmed(&mut journal);
         });
     });
@@ -73,16 +73,16 @@ fn a_reused_pid_is_another_process() {
 #[test]
 fn what_has_exited_is_gone() {
     in_namespace(|| {
-        each_reach(&live(), STRANGER, |reach| {
+        each_reach(&live(), STRANGER, |context| {
             let journal = Journal::new();
             let mut victim = Eater::named("victim").start(&journal);
             let id = victim.identity();
-            let target = Target::open(reach, id).expect("it lives");
-            assert!(!target.is_gone(reach));
+            let target = Target::open(context, id).expect("it lives");
+            assert!(!target.is_gone(context));
             victim.kill();
-            assert!(target.is_gone(reach));
-            assert_eq!(signal_process(reach, &target, Signal::TERM), Err(Refusal::Gone));
-            assert_eq!(ask(reach, id), Err(Refusal::Gone));
+            assert!(target.is_gone(context));
+            assert_eq!(signal_process(context, &target, Signal::TERM), Err(Refusal::Gone));
+            assert_eq!(ask(context, id), Err(Refusal::Gone));
         });
     });
 }
@@ -90,18 +90,18 @@ fn what_has_exited_is_gone() {
 #[test]
 fn a_zombie_leader_is_not_gone_before_its_threads() {
     in_namespace(|| {
-        each_reach(&live(), STRANGER, |reach| {
+        each_reach(&live(), STRANGER, |context| {
             let mut journal = Journal::new();
             let mut victim =
                 Eater::named("victim").leader(Leader::Exits).on_term(OnTerm::Ignore).start(&journal);
-            let target = Target::open(reach, victim.identity()).expect("it lives");
-            assert!(!target.is_gone(reach));
-            assert_eq!(signal_process(reach, &target, Signal::TERM), Ok(()));
+            let target = Target::open(context, victim.identity()).expect("it lives");
+            assert!(!target.is_gone(context));
+            assert_eq!(signal_process(context, &target, Signal::TERM), Ok(()));
             journal.expect("victim: SIGTERM");
-            assert!(!target.is_gone(reach));
-            assert_eq!(signal_process(reach, &target, Signal::KILL), Ok(()));
+            assert!(!target.is_gone(context));
+            assert_eq!(signal_process(context, &target, Signal::KILL), Ok(()));
             assert_eq!(victim.death(), Some(libc::SIGKILL));
-            assert!(target.is_gone(reach));
+            assert!(target.is_gone(context));
         });
     });
 }
@@ -112,8 +112,8 @@ fn process_1_is_refused() {
         let tree = live();
         let starttime = read_stat(tree.proc.as_fd(), Pid::INIT).expect("ours").starttime;
         // We are process 1, and SIGTERM would end the test.
-        each_reach(&tree, STRANGER, |reach| {
-            assert_eq!(ask(reach, Identity { pid: Pid::INIT, starttime }), Err(Refusal::Init));
+        each_reach(&tree, STRANGER, |context| {
+            assert_eq!(ask(context, Identity { pid: Pid::INIT, starttime }), Err(Refusal::Init));
         });
     });
 }
@@ -124,8 +124,8 @@ fn the_guard_and_its_ancestors_are_refused() {
         let mut journal = Journal::new();
         let parent = Eater::named("parent").start(&journal);
         // As if the guard were a child of process 1, and that one its own.
-        each_reach(&live(), parent.pid(), |reach| {
-            assert_eq!(ask(reach, parent.identity()), Err(Refusal::Kin));
+        each_reach(&live(), parent.pid(), |context| {
+            assert_eq!(ask(context, parent.identity()), Err(Refusal::Ancestry));
         });
         parent.expect_unharmed(&mut journal);
     });
@@ -136,8 +136,8 @@ fn oom_score_adj_of_minus_1000_is_refused() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let exempt = Eater::named("exempt").oom_score_adj(-1000).start(&journal);
-        each_reach(&live(), STRANGER, |reach| {
-            assert_eq!(ask(reach, exempt.identity()), Err(Refusal::Protected));
+        each_reach(&live(), STRANGER, |context| {
+            assert_eq!(ask(context, exempt.identity()), Err(Refusal::Protected));
         });
         exempt.expect_unharmed(&mut journal);
     });
@@ -159,8 +159,8 @@ fn another_users_process_is_not_permitted() {
             assert_eq!(answer, 0, "setresuid");
         };
         become_user(NOBODY.into());
-        each_reach(&live(), STRANGER, |reach| {
-            assert_eq!(ask(reach, roots.identity()), Err(Refusal::NotPermitted));
+        each_reach(&live(), STRANGER, |context| {
+            assert_eq!(ask(context, roots.identity()), Err(Refusal::NotPermitted));
         });
         become_user(0);
         roots.expect_unharmed(&mut journal);
@@ -180,8 +180,9 @@ fn kernel_threads_are_refused() {
         return skip("process 2 is no kernel thread");
     }
     let id = Identity { pid: kthreadd, starttime: stat.starttime };
-    each_reach(&tree, STRANGER, |reach| {
-        let refusal = Target::open(reach, id).and_then(|target| signal_process(reach, &target, Signal::URG));
+    each_reach(&tree, STRANGER, |context| {
+        let refusal =
+            Target::open(context, id).and_then(|target| signal_process(context, &target, Signal::URG));
         assert_eq!(refusal, Err(Refusal::KernelThread));
     });
 }
@@ -192,11 +193,11 @@ fn groups_0_and_1_and_negative_ones_are_never_fair_game() {
         let journal = Journal::new();
         let guard = Eater::named("guard").group(0).start(&journal);
         let other = Eater::named("other").group(0).start(&journal);
-        each_reach(&live(), guard.pid(), |reach| {
+        each_reach(&live(), guard.pid(), |context| {
             for group in [i32::MIN, -other.pid().as_raw_pid(), -1, 0, 1, guard.pid().as_raw_pid()] {
-                assert!(!group_is_fair_game(reach, group), "{group}");
+                assert!(!may_kill_group(context, group), "{group}");
             }
-            assert!(group_is_fair_game(reach, other.pid().as_raw_pid()));
+            assert!(may_kill_group(context, other.pid().as_raw_pid()));
         });
     });
 }

@@ -1,7 +1,7 @@
 //! Readings and limits in, verdict out. Pure: no clock, no files.
 
-use crate::memory::Meminfo;
-use crate::psi::{ShareBp, Stall};
+use crate::read::memory::Meminfo;
+use crate::read::psi::{ShareBp, Stall};
 
 /// An amount of memory as people give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +15,11 @@ pub enum Amount {
 impl Amount {
     /// The amount in KiB where there are `whole_kib`.
     #[inline(never)]
-    pub fn of_kib(self, whole_kib: u64) -> u64 {
+    pub fn of_kib(self, total_kib: u64) -> u64 {
         match self {
             // In two steps, so that the product fits.
             Self::Share(bp) => {
-                whole_kib / 10_000 * u64::from(bp) + whole_kib % 10_000 * u64::from(bp) / 10_000
+                total_kib / 10_000 * u64::from(bp) + total_kib % 10_000 * u64::from(bp) / 10_000
             }
             Self::Kib(kib) => kib,
         }
@@ -111,7 +111,7 @@ impl Limits {
     /// as fast as what is available, to below what the kernel itself needs.
     #[inline(never)]
     pub fn levels(&self, mem: &Meminfo, shmem_growth_kib: u64) -> Levels {
-        let base_kib = mem.reclaimable_kib().saturating_add(shmem_growth_kib).min(mem.whole_kib());
+        let base_kib = mem.reclaimable_kib().saturating_add(shmem_growth_kib).min(mem.total_kib());
         let (term, kill, cap_kib) = match self.mem {
             Some(pair) => (pair.term, pair.kill, u64::MAX),
             None => (DEFAULT_MEM.term, DEFAULT_MEM.kill, DEFAULT_MEM_CAP_KIB),
@@ -146,7 +146,7 @@ pub struct Readings {
     /// `/proc/meminfo`.
     pub mem: Meminfo,
     /// Swap that can really take something in; see
-    /// [`Swaps::effective_free_kib`](crate::memory::Swaps::effective_free_kib).
+    /// [`Swaps::effective_free_kib`](crate::read::memory::Swaps::effective_free_kib).
     pub swap_free_kib: u64,
     /// Stall over the last 10 s; `None` without PSI.
     pub stall: Option<Stall>,

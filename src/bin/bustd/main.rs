@@ -8,18 +8,18 @@
 
 mod check;
 mod cli;
+mod console;
 mod daemon;
 mod oom;
-mod page;
 mod status;
 
-use bustd::capability::Capabilities;
-use bustd::kfile::{ReadError, Tree};
-use bustd::line::Line;
-use bustd::log::{Log, Sink};
+use bustd::act::capability::Capabilities;
 use bustd::monitor::Monitor;
-use bustd::process::read_own_pid;
+use bustd::read::kfile::{ReadError, Tree};
+use bustd::read::process::read_own_pid;
 use bustd::sys;
+use bustd::sys::line::Line;
+use bustd::tell::log::{Log, Sink};
 use cli::{Command, Options};
 use core::ffi::{CStr, c_char, c_int};
 use daemon::{DEFAULT_PIDFILE, Pidfile, PidfileError};

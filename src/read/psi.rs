@@ -2,9 +2,9 @@
 //! `psi=0`), its triggers, and the share of time stalled over our own window.
 //! See the kernel's Documentation/accounting/psi.rst.
 
-use crate::kfile::{self, ReadError};
+use crate::read::kfile::{self, ReadError};
+use crate::read::window::Window;
 use crate::sys;
-use crate::window::Window;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;

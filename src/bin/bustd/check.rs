@@ -2,13 +2,13 @@
 
 use crate::cli::Options;
 use crate::print;
-use bustd::kfile::Tree;
-use bustd::line::Line;
-use bustd::memory::read_meminfo;
+use bustd::config::pattern::{Globs, glob_matches};
+use bustd::decide::verdict::{Amount, Pair};
 use bustd::monitor::Settings;
-use bustd::pattern::{Globs, glob_matches};
-use bustd::process::{self, Comm, Pid};
-use bustd::verdict::{Amount, Pair};
+use bustd::read::kfile::Tree;
+use bustd::read::memory::read_meminfo;
+use bustd::read::process::{self, Comm, Pid};
+use bustd::sys::line::Line;
 use core::ffi::c_int;
 use rustix::fd::AsFd;
 
@@ -25,7 +25,7 @@ pub fn show(options: &Options, tree: &Tree) -> c_int {
         | put_globs("--avoid ", &policy.avoid, tree)
         | put_globs("--unkillables ", &policy.unkillables, tree);
     if let Some(Pair { term: Amount::Kib(term_kib), .. }) = limits.mem
-        && read_meminfo(tree.proc.as_fd()).is_ok_and(|mem| term_kib > mem.whole_kib())
+        && read_meminfo(tree.proc.as_fd()).is_ok_and(|mem| term_kib > mem.total_kib())
     {
         status |= print(b"--mem: warning: above all memory\n");
     }

@@ -15,9 +15,9 @@
 //! A table that ends with `~` is a list: its rows have no names.
 
 use crate::print;
-use bustd::kfile::{self, Pieces};
-use bustd::line::Line;
+use bustd::read::kfile::{self, Pieces};
 use bustd::sys;
+use bustd::sys::line::Line;
 use core::ffi::c_int;
 
 /// A number nobody knows.
@@ -30,7 +30,7 @@ const NAME_WIDTH: usize = 6;
 const TEXT_WIDTH: usize = 15;
 
 /// What is told, cell by cell.
-pub struct Page {
+pub struct Table {
     is_json: bool,
     /// With bold headings.
     is_bold: bool,
@@ -45,7 +45,7 @@ pub struct Page {
     status: c_int,
 }
 
-impl Page {
+impl Table {
     /// Nothing yet.
     #[cold]
     pub fn new(is_json: bool) -> Self {

@@ -5,12 +5,12 @@ use crate::harness::{
     Breeder, Eater, FakeMeminfo, Guard, Journal, NOBODY, PROGRAM, Plan, Writes, age, eventually,
     in_namespace, is_initial_user, living, skip,
 };
-use bustd::kfile::Tree;
-use bustd::kill::{Company, Kill, Members, Progress, Reach};
-use bustd::process::Pid;
-use bustd::survey::TABLE;
+use bustd::act::signal::{Companions, Kill, Members, Progress, SignalContext};
+use bustd::choose::survey::TABLE;
+use bustd::decide::victim::{Candidate, Policy, VACANT};
+use bustd::read::kfile::Tree;
+use bustd::read::process::Pid;
 use bustd::sys::boottime_ticks;
-use bustd::victim::{Candidate, Policy, VACANT};
 use rustix::fd::AsFd;
 use rustix::process::Signal;
 use std::os::unix::process::CommandExt;
@@ -77,10 +77,10 @@ fn a_swarm_dies_together_and_nobody_else() {
         guard.look(&mut journal);
 
         let line = journal.expect(" with SIGTERM (exhaustion: ");
-        assert!(line.contains("\"worker\" and 4 more of its kind with"), "{line:?}");
+        assert!(line.contains("\"worker\" and 4 more of its job with"), "{line:?}");
         // Reaped at once, as its parent would: see `age`.
         assert_eq!(workers[0].death(), Some(libc::SIGTERM));
-        journal.expect("\"worker\" and 4 more of its kind died ");
+        journal.expect("\"worker\" and 4 more of its job died ");
         journal.expect(RESTRAINT);
         let mut dead = workers[1..].iter_mut().chain([&mut newborn]);
         assert!(dead.all(|eater| eater.death() == Some(libc::SIGTERM)));
@@ -139,7 +139,7 @@ fn members_that_cannot_be_signalled_are_not_waited_for() {
             grow(&workers.iter().chain([&roots]).collect::<Vec<_>>(), &mut journal);
             meminfo.set_available(SHORT_MIB);
             guard.look(&mut journal);
-            let line = journal.expect("\"worker\" and 4 more of its kind died ");
+            let line = journal.expect("\"worker\" and 4 more of its job died ");
             assert!(line.contains(" ms after SIGTERM; "), "{line:?}");
             assert!(workers.iter_mut().all(|eater| eater.death() == Some(libc::SIGTERM)));
             guard.end();
@@ -193,9 +193,9 @@ fn a_crowd_is_killed_by_force_the_old_ones_with_it() {
         let guard = scene.lose();
         let journal = &mut scene.journal;
         let line = journal.expect(" with SIGKILL (exhaustion: ");
-        assert!(line.contains("\"mite\" and 50 more of its kind with"), "{line:?}");
+        assert!(line.contains("\"mite\" and 50 more of its job with"), "{line:?}");
         assert_eq!(old.death(), Some(libc::SIGKILL));
-        journal.expect("\"mite\" and 50 more of its kind died ");
+        journal.expect("\"mite\" and 50 more of its job died ");
         journal.expect(RESTRAINT);
         // The breeder may have been faster to tell, or slower.
         eventually("the breeder tells", || journal.count("breeder: 50 of 50 died of SIGKILL") == 1);
@@ -259,13 +259,14 @@ impl Doomed {
         Self { tree: Tree::open_live().expect("/proc"), journal, group, _leader: leader, first }
     }
 
-    fn reach(&self) -> Reach<'_> {
-        Reach::new(self.tree.proc.as_fd(), true, Pid::INIT)
+    fn context(&self) -> SignalContext<'_> {
+        SignalContext::new(self.tree.proc.as_fd(), true, Pid::INIT)
     }
 
     fn begin(&self, members: Members) -> Kill {
-        let victim = Candidate { id: self.first.identity(), kind: members.kind, ..VACANT };
-        Kill::begin(&self.reach(), victim, Some(Company::Swarm(members)), 1_000_000, 0, 0).expect("it lives")
+        let victim = Candidate { id: self.first.identity(), job: members.job, ..VACANT };
+        Kill::begin(&self.context(), victim, Some(Companions::GrowingGroup(members)), 1_000_000, 0, 0)
+            .expect("it lives")
     }
 
     fn start_newborn(&self) -> Eater {
@@ -277,16 +278,16 @@ impl Doomed {
 fn members_of_a_crowd_born_while_it_is_killed_die_too() {
     in_namespace(|| {
         let mut doomed = Doomed::new();
-        let kind = doomed.first.stat().kind();
+        let job = doomed.first.stat().job();
         let mut kill =
-            doomed.begin(Members { kind, grown: [None; TABLE], born_after: 0, born_before: u64::MAX });
-        let reach = doomed.reach();
-        assert_eq!(kill.step(&reach, &POLICY, 0, true, false), Progress::Signalled(Signal::KILL));
+            doomed.begin(Members { job, grown: [None; TABLE], born_after: 0, born_before: u64::MAX });
+        let context = doomed.context();
+        assert_eq!(kill.step(&context, &POLICY, 0, true, false), Progress::Signalled(Signal::KILL));
         let mut newborn = doomed.start_newborn();
-        assert_eq!(kill.step(&reach, &POLICY, 1, true, false), Progress::Waiting);
+        assert_eq!(kill.step(&context, &POLICY, 1, true, false), Progress::Waiting);
         assert_eq!(newborn.death(), Some(libc::SIGKILL));
         assert_eq!(doomed.first.death(), Some(libc::SIGKILL));
-        assert_eq!(kill.step(&doomed.reach(), &POLICY, 2, true, false), Progress::Dead);
+        assert_eq!(kill.step(&doomed.context(), &POLICY, 2, true, false), Progress::Dead);
     });
 }
 
@@ -294,16 +295,16 @@ fn members_of_a_crowd_born_while_it_is_killed_die_too() {
 fn those_started_in_place_of_a_swarms_dead_live() {
     in_namespace(|| {
         let mut doomed = Doomed::new();
-        let kind = doomed.first.stat().kind();
+        let job = doomed.first.stat().job();
         let begun_ticks = boottime_ticks();
-        let members = Members { kind, grown: [None; TABLE], born_after: 0, born_before: begun_ticks };
+        let members = Members { job, grown: [None; TABLE], born_after: 0, born_before: begun_ticks };
         let mut kill = doomed.begin(members);
-        let reach = doomed.reach();
-        assert_eq!(kill.step(&reach, &POLICY, 0, false, false), Progress::Signalled(Signal::TERM));
+        let context = doomed.context();
+        assert_eq!(kill.step(&context, &POLICY, 0, false, false), Progress::Signalled(Signal::TERM));
         assert_eq!(doomed.first.death(), Some(libc::SIGTERM));
         eventually("another clock tick", || boottime_ticks() > begun_ticks);
         let newborn = doomed.start_newborn();
-        assert_eq!(kill.step(&doomed.reach(), &POLICY, 1, true, false), Progress::Dead);
+        assert_eq!(kill.step(&doomed.context(), &POLICY, 1, true, false), Progress::Dead);
         newborn.expect_unharmed(&mut doomed.journal);
     });
 }

@@ -1,9 +1,9 @@
 //! Candidates in, ranking out. Pure: it never looks at /proc itself, but tells
-//! the [`survey`](crate::survey) which processes are worth reading.
+//! the [`survey`](crate::choose::survey) which processes are worth reading.
 
-use crate::blame::Usual;
-use crate::pattern::Globs;
-use crate::process::{Comm, Identity, Kind, Pid};
+use crate::config::pattern::Globs;
+use crate::decide::attribution::Baseline;
+use crate::read::process::{Comm, Identity, JobKey, Pid};
 
 /// A process that could be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,16 +11,16 @@ pub struct Candidate {
     /// Who it is.
     pub id: Identity,
     /// Its name, its parent and its process group.
-    pub kind: Kind,
+    pub job: JobKey,
     /// Its real uid.
     pub uid: u32,
     /// Its `oom_score_adj`.
     pub oom_score_adj: i16,
     /// What killing it frees: anonymous memory and swap, and shared memory
     /// nobody else can be mapping.
-    pub stake_kib: u64,
+    pub freeable_kib: u64,
     /// What its stake usually is.
-    pub usual: Usual,
+    pub baseline: Baseline,
     /// How much its stake is above that; 0 where it is too little to tell.
     pub growth_kib: u64,
     /// What it is ranked by; see [`score_kib`].
@@ -29,7 +29,7 @@ pub struct Candidate {
 
 /// How the user's patterns see a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Preference {
     /// `--prefer`: counts as [`PREFERENCE`] times its stake.
     Preferred,
     /// No pattern, or both.
@@ -42,7 +42,7 @@ pub enum Standing {
 
 /// A factor, not a sum: preferring `firefox` must not turn a 5 MB helper of
 /// that name into a better victim than a 5 GB leak (earlyoom#261).
-pub const PREFERENCE: u64 = 4;
+pub const PREFERENCE_FACTOR: u64 = 4;
 
 /// A positive `oom_score_adj` adds a thousandth of the stake a point, at most
 /// half of it: Chromium's 300 and VS Code's 200 say "me first", not "only me".
@@ -51,27 +51,27 @@ pub const ADJ_CAP: i16 = 500;
 /// Smallest stake worth a kill: half a per cent of memory, within these bounds.
 /// A peer once killed a 17 MiB bystander while the culprit was still exiting
 /// (earlyoom#309).
-const MIN_STAKE_DEN: u64 = 200;
-const MIN_STAKE_FLOOR_KIB: u64 = 256;
-const MIN_STAKE_CEILING_KIB: u64 = 16 * 1024;
+const MIN_FREEABLE_DEN: u64 = 200;
+const MIN_FREEABLE_FLOOR_KIB: u64 = 256;
+const MIN_FREEABLE_CEILING_KIB: u64 = 16 * 1024;
 
 /// The smallest stake worth a kill where there are `total_kib` of memory.
 #[inline(never)]
-pub fn min_stake_kib(total_kib: u64) -> u64 {
-    (total_kib / MIN_STAKE_DEN).clamp(MIN_STAKE_FLOOR_KIB, MIN_STAKE_CEILING_KIB)
+pub fn min_freeable_kib(total_kib: u64) -> u64 {
+    (total_kib / MIN_FREEABLE_DEN).clamp(MIN_FREEABLE_FLOOR_KIB, MIN_FREEABLE_CEILING_KIB)
 }
 
-/// The score in KiB. Stake and blame ([`blamed_kib`](crate::blame::blamed_kib)),
+/// The score in KiB. Stake and blame ([`blamed_kib`](crate::decide::attribution::blamed_kib)),
 /// weighed by the user's patterns; a positive `oom_score_adj` adds up to half; a
 /// negative one takes away its thousandth of all memory a point, as in the
 /// kernel's own badness, and so may lead below 0.
-pub fn score_kib(blamed_kib: u64, oom_score_adj: i16, standing: Standing, total_kib: u64) -> i64 {
-    let weighed_kib = match standing {
-        Standing::Preferred => blamed_kib.saturating_mul(PREFERENCE),
-        Standing::Ordinary | Standing::Unkillable => blamed_kib,
-        Standing::Avoided => blamed_kib / PREFERENCE,
+pub fn score_kib(weighted_kib: u64, oom_score_adj: i16, preference: Preference, total_kib: u64) -> i64 {
+    let weighed_kib = match preference {
+        Preference::Preferred => weighted_kib.saturating_mul(PREFERENCE_FACTOR),
+        Preference::Ordinary | Preference::Unkillable => weighted_kib,
+        Preference::Avoided => weighted_kib / PREFERENCE_FACTOR,
     };
-    let part = |whole_kib: u64, points: i16| whole_kib.saturating_mul(points.unsigned_abs().into()) / 1000;
+    let part = |total_kib: u64, points: i16| total_kib.saturating_mul(points.unsigned_abs().into()) / 1000;
     let signed = |kib: u64| i64::try_from(kib).unwrap_or(i64::MAX);
     if oom_score_adj >= 0 {
         let bonus_kib = part(weighed_kib, oom_score_adj.min(ADJ_CAP));
@@ -96,26 +96,26 @@ pub struct Policy<'a> {
 
 impl Policy<'_> {
     /// How the patterns see `comm`.
-    pub fn standing(&self, comm: &Comm) -> Standing {
+    pub fn preference(&self, comm: &Comm) -> Preference {
         let matched = |globs: &Option<Globs<'_>>| globs.is_some_and(|globs| globs.matches(comm.as_bytes()));
         if matched(&self.unkillables) {
-            return Standing::Unkillable;
+            return Preference::Unkillable;
         }
         match (matched(&self.prefer), matched(&self.avoid)) {
-            (true, false) => Standing::Preferred,
-            (false, true) => Standing::Avoided,
-            _ => Standing::Ordinary,
+            (true, false) => Preference::Preferred,
+            (false, true) => Preference::Avoided,
+            _ => Preference::Ordinary,
         }
     }
 
     /// The best any name could be seen.
-    pub fn best_standing(&self) -> Standing {
-        if self.prefer.is_some() { Standing::Preferred } else { Standing::Ordinary }
+    pub fn best_preference(&self) -> Preference {
+        if self.prefer.is_some() { Preference::Preferred } else { Preference::Ordinary }
     }
 
     /// The highest score a process could reach with at most `blamed_kib`.
-    pub fn score_bound_kib(&self, blamed_kib: u64) -> i64 {
-        score_kib(blamed_kib, ADJ_CAP, self.best_standing(), 0)
+    pub fn score_bound_kib(&self, weighted_kib: u64) -> i64 {
+        score_kib(weighted_kib, ADJ_CAP, self.best_preference(), 0)
     }
 }
 
@@ -135,11 +135,11 @@ impl<const N: usize> Default for Ranking<N> {
 /// What fills a place nobody has taken.
 pub const VACANT: Candidate = Candidate {
     id: Identity { pid: Pid::INIT, starttime: 0 },
-    kind: Kind { comm: Comm::NONE, ppid: 0, pgrp: 0 },
+    job: JobKey { comm: Comm::NONE, ppid: 0, pgrp: 0 },
     uid: 0,
     oom_score_adj: 0,
-    stake_kib: 0,
-    usual: Usual::new(0, 0),
+    freeable_kib: 0,
+    baseline: Baseline::new(0, 0),
     growth_kib: 0,
     score_kib: 0,
 };
@@ -148,8 +148,8 @@ pub const VACANT: Candidate = Candidate {
 /// stake, then the younger, then the higher pid.
 fn ranks_before(one: &Candidate, other: &Candidate) -> bool {
     let key = |candidate: &Candidate| {
-        let Candidate { id, stake_kib, score_kib, .. } = *candidate;
-        (score_kib, stake_kib, id.starttime, id.pid.as_raw_pid())
+        let Candidate { id, freeable_kib, score_kib, .. } = *candidate;
+        (score_kib, freeable_kib, id.starttime, id.pid.as_raw_pid())
     };
     key(one) > key(other)
 }
@@ -200,16 +200,16 @@ mod tests {
 
     const TOTAL_KIB: u64 = 1_000_000;
 
-    fn candidate(pid: i32, stake_kib: u64, adj: i16) -> Candidate {
+    fn candidate(pid: i32, freeable_kib: u64, adj: i16) -> Candidate {
         Candidate {
             id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime: 100 },
-            kind: Kind { comm: Comm::new(b"x"), ppid: 1, pgrp: pid },
+            job: JobKey { comm: Comm::new(b"x"), ppid: 1, pgrp: pid },
             uid: 0,
             oom_score_adj: adj,
-            stake_kib,
-            usual: Usual::default(),
+            freeable_kib,
+            baseline: Baseline::default(),
             growth_kib: 0,
-            score_kib: score_kib(stake_kib, adj, Standing::Ordinary, TOTAL_KIB),
+            score_kib: score_kib(freeable_kib, adj, Preference::Ordinary, TOTAL_KIB),
         }
     }
 
@@ -219,41 +219,41 @@ mod tests {
 
     #[test]
     fn positive_adj_is_a_capped_preference() {
-        assert_eq!(score_kib(1000, 300, Standing::Ordinary, TOTAL_KIB), 1300);
-        assert_eq!(score_kib(1000, 1000, Standing::Ordinary, TOTAL_KIB), 1500);
+        assert_eq!(score_kib(1000, 300, Preference::Ordinary, TOTAL_KIB), 1300);
+        assert_eq!(score_kib(1000, 1000, Preference::Ordinary, TOTAL_KIB), 1500);
         // A 5 MB tab that offers itself is no match for a 5.4 GB leak.
-        let tab = score_kib(5_000, 1000, Standing::Preferred, TOTAL_KIB);
-        assert!(tab < score_kib(5_400_000, 0, Standing::Ordinary, TOTAL_KIB));
+        let tab = score_kib(5_000, 1000, Preference::Preferred, TOTAL_KIB);
+        assert!(tab < score_kib(5_400_000, 0, Preference::Ordinary, TOTAL_KIB));
     }
 
     #[test]
     fn negative_adj_protects_as_in_the_kernel() {
-        assert_eq!(score_kib(300_000, -250, Standing::Ordinary, TOTAL_KIB), 50_000);
-        assert_eq!(score_kib(100_000, -500, Standing::Ordinary, TOTAL_KIB), -400_000);
+        assert_eq!(score_kib(300_000, -250, Preference::Ordinary, TOTAL_KIB), 50_000);
+        assert_eq!(score_kib(100_000, -500, Preference::Ordinary, TOTAL_KIB), -400_000);
         assert_eq!(
-            score_kib(u64::MAX, -1, Standing::Preferred, u64::MAX),
+            score_kib(u64::MAX, -1, Preference::Preferred, u64::MAX),
             i64::MAX - (u64::MAX / 1000) as i64
         );
     }
 
     #[test]
     fn patterns_weigh_the_stake() {
-        assert_eq!(score_kib(1000, 0, Standing::Preferred, TOTAL_KIB), 4000);
-        assert_eq!(score_kib(1000, 0, Standing::Avoided, TOTAL_KIB), 250);
+        assert_eq!(score_kib(1000, 0, Preference::Preferred, TOTAL_KIB), 4000);
+        assert_eq!(score_kib(1000, 0, Preference::Avoided, TOTAL_KIB), 250);
         let policy = Policy {
             prefer: Globs::parse(b"web*").ok(),
             avoid: Globs::parse(b"db|webdb").ok(),
             unkillables: Globs::parse(b"sshd").ok(),
             only_uid: None,
         };
-        for (name, standing) in [
-            ("webx", Standing::Preferred),
-            ("db", Standing::Avoided),
-            ("webdb", Standing::Ordinary),
-            ("sshd", Standing::Unkillable),
-            ("sh", Standing::Ordinary),
+        for (name, preference) in [
+            ("webx", Preference::Preferred),
+            ("db", Preference::Avoided),
+            ("webdb", Preference::Ordinary),
+            ("sshd", Preference::Unkillable),
+            ("sh", Preference::Ordinary),
         ] {
-            assert_eq!(policy.standing(&Comm::new(name.as_bytes())), standing, "{name}");
+            assert_eq!(policy.preference(&Comm::new(name.as_bytes())), preference, "{name}");
         }
         assert_eq!(policy.score_bound_kib(1000), 6000);
         assert_eq!(Policy { prefer: None, ..policy }.score_bound_kib(1000), 1500);
@@ -263,9 +263,9 @@ mod tests {
     fn the_bound_holds() {
         let policy = Policy { prefer: None, avoid: None, unkillables: None, only_uid: None };
         for adj in [-1000, -1, 0, 1, 499, 500, 501, 1000] {
-            for stake_kib in [0, 1, 999, 123_456_789, u64::MAX] {
-                let score = score_kib(stake_kib, adj, Standing::Ordinary, TOTAL_KIB);
-                assert!(score <= policy.score_bound_kib(stake_kib), "{adj} {stake_kib}");
+            for freeable_kib in [0, 1, 999, 123_456_789, u64::MAX] {
+                let score = score_kib(freeable_kib, adj, Preference::Ordinary, TOTAL_KIB);
+                assert!(score <= policy.score_bound_kib(freeable_kib), "{adj} {freeable_kib}");
             }
         }
     }
@@ -301,8 +301,8 @@ mod tests {
 
     #[test]
     fn min_stake_follows_the_machine() {
-        assert_eq!(min_stake_kib(32 * 1024), 256);
-        assert_eq!(min_stake_kib(320_000), 1600);
-        assert_eq!(min_stake_kib(1 << 30), 16 * 1024);
+        assert_eq!(min_freeable_kib(32 * 1024), 256);
+        assert_eq!(min_freeable_kib(320_000), 1600);
+        assert_eq!(min_freeable_kib(1 << 30), 16 * 1024);
     }
 }

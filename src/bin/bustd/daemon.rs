@@ -1,7 +1,7 @@
 //! Becoming a daemon, and being the only one.
 
-use bustd::kfile::parse_leading_u64;
-use bustd::line::Line;
+use bustd::read::kfile::parse_leading_u64;
+use bustd::sys::line::Line;
 use bustd::sys::{self, ByteLock, Forked};
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};

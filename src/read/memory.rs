@@ -1,16 +1,16 @@
 //! Memory readings: sysinfo(2), `/proc/meminfo`, `/proc/vmstat`, and what swap
 //! on zram is really worth. One internal unit: KiB.
 
-use crate::kfile::{self, ReadError, Tree};
-use crate::line::Joined;
+use crate::read::kfile::{self, ReadError, Tree};
 use crate::sys;
+use crate::sys::line::Joined;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 
 /// What sysinfo(2) tells, 0.3 µs a call. It does not count cache, so it can
 /// only show that nothing needs looking at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gate {
+pub struct SysinfoReading {
     /// Usable RAM; balloons and hotplug move it.
     pub total_kib: u64,
     /// RAM in no use at all.
@@ -22,11 +22,11 @@ pub struct Gate {
 }
 
 /// Asks sysinfo(2).
-pub fn read_gate() -> Gate {
+pub fn read_sysinfo() -> SysinfoReading {
     let info = rustix::system::sysinfo();
     // mem_unit exceeds 1 where 32 bits cannot hold the bytes.
     let kib = |units: u64| units.saturating_mul(u64::from(info.mem_unit.max(1))) / 1024;
-    Gate {
+    SysinfoReading {
         total_kib: kib(info.totalram as u64),
         free_kib: kib(info.freeram as u64),
         swap_total_kib: kib(info.totalswap as u64),
@@ -47,7 +47,7 @@ pub struct Meminfo {
     /// `AnonPages`: process memory without a file.
     pub anon_kib: u64,
     /// `KernelStack` and `PageTables`: what the kernel keeps for each process.
-    pub upkeep_kib: u64,
+    pub overhead_kib: u64,
     /// `Shmem`: tmpfs, memfd, shared anonymous; it survives its writer.
     pub shmem_kib: u64,
     /// `Active(file)` and `Inactive(file)`: the page cache proper.
@@ -61,7 +61,7 @@ pub struct Meminfo {
 impl Meminfo {
     /// All memory; where it is not told, what could be available.
     #[inline(never)]
-    pub fn whole_kib(&self) -> u64 {
+    pub fn total_kib(&self) -> u64 {
         if self.mem_total_kib == 0 { self.reclaimable_kib() } else { self.mem_total_kib }
     }
 
@@ -69,7 +69,7 @@ impl Meminfo {
     /// percentages, so that a full tmpfs does not put them out of reach.
     #[inline(never)]
     pub fn reclaimable_kib(&self) -> u64 {
-        let held = self.anon_kib.saturating_add(self.upkeep_kib);
+        let held = self.anon_kib.saturating_add(self.overhead_kib);
         let base = self.mem_available_kib.saturating_add(held);
         if self.mem_total_kib == 0 { base } else { base.min(self.mem_total_kib) }
     }
@@ -118,7 +118,7 @@ pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
         mem_free_kib: mem_free_kib.min(total),
         mem_available_kib: available.min(total).saturating_sub(cma_free),
         anon_kib,
-        upkeep_kib: u64::saturating_add(stacks, tables),
+        overhead_kib: u64::saturating_add(stacks, tables),
         shmem_kib,
         file_lru_kib: active_file.saturating_add(inactive_file).min(total),
         swap_total_kib,

@@ -2,11 +2,11 @@
 //! a process somebody else started; everything it must never do is refused
 //! there, whoever asks.
 
-use crate::kfile::ReadError;
-use crate::process::{self, Identity, Kind, Pid, Stat};
-use crate::survey::{Kin, NEVER_KILL_ADJ, TABLE};
+use crate::choose::survey::{Ancestry, NEVER_KILL_ADJ, TABLE};
+use crate::decide::victim::{Candidate, Policy, Preference};
+use crate::read::kfile::ReadError;
+use crate::read::process::{self, Identity, JobKey, Pid, Stat};
 use crate::sys;
-use crate::victim::{Candidate, Policy, Standing};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -19,7 +19,7 @@ pub enum Refusal {
     /// It is process 1.
     Init,
     /// It is us, or one of our ancestors.
-    Kin,
+    Ancestry,
     /// It is a kernel thread.
     KernelThread,
     /// Its `oom_score_adj` is −1000 now.
@@ -39,7 +39,7 @@ impl Refusal {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Init => "it is process 1",
-            Self::Kin => "it is this process or an ancestor",
+            Self::Ancestry => "it is this process or an ancestor",
             Self::KernelThread => "it is a kernel thread",
             Self::Protected => "its oom_score_adj is -1000",
             Self::Gone => "it has exited",
@@ -62,7 +62,7 @@ impl From<Errno> for Refusal {
 
 /// How we reach processes.
 #[derive(Clone, Copy, Debug)]
-pub struct Reach<'a> {
+pub struct SignalContext<'a> {
     /// `/proc` of our own pid namespace.
     pub proc: BorrowedFd<'a>,
     /// Whether pidfd_open(2) and pidfd_send_signal(2) are there.
@@ -70,13 +70,13 @@ pub struct Reach<'a> {
     /// Ourselves.
     pub own: Pid,
     /// Who must not be signalled with us.
-    pub kin: Kin,
+    pub ancestry: Ancestry,
 }
 
-impl<'a> Reach<'a> {
+impl<'a> SignalContext<'a> {
     /// Reads who is kin now: good for one round of signals.
     pub fn new(proc: BorrowedFd<'a>, pidfd: bool, own: Pid) -> Self {
-        Self { proc, pidfd, own, kin: Kin::read(proc, Some(own)) }
+        Self { proc, pidfd, own, ancestry: Ancestry::read(proc, Some(own)) }
     }
 }
 
@@ -93,8 +93,8 @@ impl Target {
     ///
     /// # Errors
     /// [`Refusal::Gone`], or another error of pidfd_open(2).
-    pub fn open(reach: &Reach<'_>, id: Identity) -> Result<Self, Refusal> {
-        let pidfd = match reach.pidfd {
+    pub fn open(context: &SignalContext<'_>, id: Identity) -> Result<Self, Refusal> {
+        let pidfd = match context.pidfd {
             true => Some(rustix::process::pidfd_open(id.pid, PidfdFlags::empty())?),
             false => None,
         };
@@ -107,11 +107,11 @@ impl Target {
     }
 
     /// Is the process gone, all its threads included?
-    pub fn is_gone(&self, reach: &Reach<'_>) -> bool {
-        self.is_gone_within(reach, 0)
+    pub fn is_gone(&self, context: &SignalContext<'_>) -> bool {
+        self.is_gone_within(context, 0)
     }
 
-    fn is_gone_within(&self, reach: &Reach<'_>, us: u64) -> bool {
+    fn is_gone_within(&self, context: &SignalContext<'_>, us: u64) -> bool {
         if let Some(pidfd) = &self.pidfd {
             // Readable once the last thread has exited, not at the leader's exit.
             let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
@@ -119,7 +119,7 @@ impl Target {
             return poll(&mut fds, Some(&time)).is_ok_and(|ready| ready > 0);
         }
         sys::pause(us);
-        match process::read_stat(reach.proc, self.id.pid) {
+        match process::read_stat(context.proc, self.id.pid) {
             Ok(stat) => stat.starttime != self.id.starttime || stat.is_gone(),
             Err(error) => error == ReadError::Missing,
         }
@@ -128,15 +128,15 @@ impl Target {
     /// Is this still the process that was chosen, and one that may die? Holds
     /// for as long as the process is not reaped, which the last check shows it
     /// was not.
-    fn verify(&self, reach: &Reach<'_>) -> Result<(), Refusal> {
+    fn verify(&self, context: &SignalContext<'_>) -> Result<(), Refusal> {
         let pid = self.id.pid;
         if pid.as_raw_pid() <= 1 {
             return Err(Refusal::Init);
         }
-        if reach.kin.has(reach.proc, pid) {
-            return Err(Refusal::Kin);
+        if context.ancestry.has(context.proc, pid) {
+            return Err(Refusal::Ancestry);
         }
-        let stat = match process::read_stat(reach.proc, pid) {
+        let stat = match process::read_stat(context.proc, pid) {
             Ok(stat) => stat,
             Err(ReadError::Missing) => return Err(Refusal::Gone),
             Err(_) => return Err(Refusal::Unverified),
@@ -147,7 +147,7 @@ impl Target {
         if stat.is_kernel_thread() {
             return Err(Refusal::KernelThread);
         }
-        match process::read_oom_score_adj(reach.proc, pid) {
+        match process::read_oom_score_adj(context.proc, pid) {
             Ok(NEVER_KILL_ADJ) => return Err(Refusal::Protected),
             Ok(_) => {}
             Err(_) => return Err(Refusal::Unverified),
@@ -164,8 +164,8 @@ impl Target {
 ///
 /// # Errors
 /// Whatever speaks against it; then nothing was sent.
-pub fn signal_process(reach: &Reach<'_>, target: &Target, signal: Signal) -> Result<(), Refusal> {
-    target.verify(reach)?;
+pub fn signal_process(context: &SignalContext<'_>, target: &Target, signal: Signal) -> Result<(), Refusal> {
+    target.verify(context)?;
     match &target.pidfd {
         Some(pidfd) => rustix::process::pidfd_send_signal(pidfd, signal)?,
         // Before 5.3: the window between the check and this is microseconds.
@@ -176,10 +176,10 @@ pub fn signal_process(reach: &Reach<'_>, target: &Target, signal: Signal) -> Res
 
 /// May the group `pgrp` be killed as a whole? Never group 0 or 1 (led from
 /// outside the namespace, or by init), our own, or init's.
-pub fn group_is_fair_game(reach: &Reach<'_>, pgrp: i32) -> bool {
-    let group_of = |pid| process::read_stat(reach.proc, pid).map(|stat| stat.pgrp);
+pub fn may_kill_group(context: &SignalContext<'_>, pgrp: i32) -> bool {
+    let group_of = |pid| process::read_stat(context.proc, pid).map(|stat| stat.pgrp);
     pgrp > 1
-        && group_of(reach.own).is_ok_and(|own| own != pgrp)
+        && group_of(context.own).is_ok_and(|own| own != pgrp)
         && group_of(Pid::INIT).map_or_else(|error| error != ReadError::Malformed, |init| init != pgrp)
 }
 
@@ -187,11 +187,11 @@ pub fn group_is_fair_game(reach: &Reach<'_>, pgrp: i32) -> bool {
 // There is no heap to put the larger one on.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug)]
-pub enum Company {
+pub enum Companions {
     /// A process group.
     Group(Group),
     /// A swarm.
-    Swarm(Members),
+    GrowingGroup(Members),
 }
 
 /// A process group, told from a later one of the same number: that is taken as
@@ -205,12 +205,12 @@ pub struct Group {
 
 impl Group {
     /// The group `pgrp` as it is now.
-    pub fn find(reach: &Reach<'_>, pgrp: i32) -> Self {
-        Self { pgrp, leader_starttime: starttime_of(reach, pgrp) }
+    pub fn find(context: &SignalContext<'_>, pgrp: i32) -> Self {
+        Self { pgrp, leader_starttime: starttime_of(context, pgrp) }
     }
 
-    fn is_another_now(&self, reach: &Reach<'_>) -> bool {
-        let now = starttime_of(reach, self.pgrp);
+    fn is_another_now(&self, context: &SignalContext<'_>) -> bool {
+        let now = starttime_of(context, self.pgrp);
         now.is_some() && now != self.leader_starttime
     }
 }
@@ -219,7 +219,7 @@ impl Group {
 #[derive(Clone, Copy, Debug)]
 pub struct Members {
     /// What they have in common.
-    pub kind: Kind,
+    pub job: JobKey,
     /// Those that grew.
     pub grown: [Option<Identity>; TABLE],
     /// Whoever started since, in clock ticks since boot, ...
@@ -229,13 +229,13 @@ pub struct Members {
     pub born_before: u64,
 }
 
-impl Company {
+impl Companions {
     fn has(&self, pid: Pid, stat: &Stat) -> bool {
         match self {
             Self::Group(group) => stat.pgrp == group.pgrp,
-            Self::Swarm(members) => {
+            Self::GrowingGroup(members) => {
                 let id = Identity { pid, starttime: stat.starttime };
-                members.kind.is_akin(&stat.kind())
+                members.job.same_job(&stat.job())
                     && ((members.born_after..=members.born_before).contains(&stat.starttime)
                         || members.grown.contains(&Some(id)))
             }
@@ -243,18 +243,23 @@ impl Company {
     }
 
     /// Calls `member` with every process of it that still lives.
-    fn each_member(&self, reach: &Reach<'_>, policy: &Policy<'_>, member: &mut dyn FnMut(Pid, &Stat)) {
+    fn for_each_member(
+        &self,
+        context: &SignalContext<'_>,
+        policy: &Policy<'_>,
+        member: &mut dyn FnMut(Pid, &Stat),
+    ) {
         if let Self::Group(group) = self
-            && group.is_another_now(reach)
+            && group.is_another_now(context)
         {
             return;
         }
         // A /proc that cannot be listed has no members to tell of.
-        let _ = process::list_processes(reach.proc, &mut |pid| {
-            if let Ok(stat) = process::read_stat(reach.proc, pid)
+        let _ = process::list_processes(context.proc, &mut |pid| {
+            if let Ok(stat) = process::read_stat(context.proc, pid)
                 && self.has(pid, &stat)
                 && !stat.is_gone()
-                && policy.standing(&stat.comm) != Standing::Unkillable
+                && policy.preference(&stat.comm) != Preference::Unkillable
             {
                 member(pid, &stat);
             }
@@ -265,15 +270,16 @@ impl Company {
     /// end without what it wanted to save. Each is verified on its own, unlike
     /// with kill(2) on a group, and one that cannot be had does not keep the
     /// others alive.
-    fn signal(&self, reach: &Reach<'_>, policy: &Policy<'_>, signal: Signal, first: Pid) {
+    fn signal(&self, context: &SignalContext<'_>, policy: &Policy<'_>, signal: Signal, first: Pid) {
         let mut patient = TABLE;
-        self.each_member(reach, policy, &mut |pid, stat| {
+        self.for_each_member(context, policy, &mut |pid, stat| {
             let id = Identity { pid, starttime: stat.starttime };
             if pid != first
-                && let Ok(member) = Target::open(reach, id)
-                && signal_process(reach, &member, signal).is_ok()
+                && let Ok(member) = Target::open(context, id)
+                && signal_process(context, &member, signal).is_ok()
             {
-                member.is_gone_within(reach, if patient > 0 { MEMBER_US } else { MITE_US });
+                member
+                    .is_gone_within(context, if patient > 0 { MEMBER_WAIT_US } else { SMALL_MEMBER_WAIT_US });
                 patient = patient.saturating_sub(1);
             }
             sys::pause(PAUSE_US);
@@ -281,9 +287,9 @@ impl Company {
     }
 
     /// Lives any member that could be signalled?
-    fn is_left(&self, reach: &Reach<'_>, policy: &Policy<'_>) -> bool {
+    fn is_left(&self, context: &SignalContext<'_>, policy: &Policy<'_>) -> bool {
         let mut left = false;
-        self.each_member(reach, policy, &mut |pid, _| left |= !is_spared(reach, pid));
+        self.for_each_member(context, policy, &mut |pid, _| left |= !is_spared(context, pid));
         left
     }
 }
@@ -291,21 +297,21 @@ impl Company {
 /// How long each member of a swarm is waited for before the next is signalled, and
 /// how long everybody else is left alone then: a thousand that die at once, or on
 /// each other's heels, would have the processor to themselves.
-const MEMBER_US: u64 = 10_000;
+const MEMBER_WAIT_US: u64 = 10_000;
 const PAUSE_US: u64 = 500;
 /// The same past the first [`TABLE`], where only a crowd has any: they have less to
 /// give back, and all of them must be got at.
-const MITE_US: u64 = 2000;
+const SMALL_MEMBER_WAIT_US: u64 = 2000;
 
-fn starttime_of(reach: &Reach<'_>, raw_pid: i32) -> Option<u64> {
+fn starttime_of(context: &SignalContext<'_>, raw_pid: i32) -> Option<u64> {
     let pid = sys::positive_pid(raw_pid)?;
-    process::read_stat(reach.proc, pid).ok().map(|stat| stat.starttime)
+    process::read_stat(context.proc, pid).ok().map(|stat| stat.starttime)
 }
 
 /// Is this process to live, or beyond our reach?
-fn is_spared(reach: &Reach<'_>, pid: Pid) -> bool {
-    let protected = || process::read_oom_score_adj(reach.proc, pid) == Ok(NEVER_KILL_ADJ);
-    pid == Pid::INIT || reach.kin.has(reach.proc, pid) || protected() || !sys::may_signal(pid)
+fn is_spared(context: &SignalContext<'_>, pid: Pid) -> bool {
+    let protected = || process::read_oom_score_adj(context.proc, pid) == Ok(NEVER_KILL_ADJ);
+    pid == Pid::INIT || context.ancestry.has(context.proc, pid) || protected() || !sys::may_signal(pid)
 }
 
 /// How a kill stands.
@@ -351,7 +357,7 @@ pub struct Kill {
     /// Who dies.
     pub victim: Candidate,
     target: Target,
-    company: Option<Company>,
+    companions: Option<Companions>,
     grace_us: u64,
     stage: Stage,
     /// When the first signal went out.
@@ -369,19 +375,19 @@ impl Kill {
     /// # Errors
     /// See [`Target::open`].
     pub fn begin(
-        reach: &Reach<'_>,
+        context: &SignalContext<'_>,
         victim: Candidate,
-        company: Option<Company>,
+        companions: Option<Companions>,
         grace_us: u64,
         now_us: u64,
         hold_us: u64,
     ) -> Result<Self, Refusal> {
-        let target = Target::open(reach, victim.id)?;
+        let target = Target::open(context, victim.id)?;
         let stage = Stage::Held { until_us: now_us + hold_us };
         Ok(Self {
             victim,
             target,
-            company,
+            companions,
             grace_us,
             stage,
             signalled_us: None,
@@ -411,42 +417,42 @@ impl Kill {
 
     /// Does the victim die alone? Else its end is not the end.
     pub fn is_of_one(&self) -> bool {
-        self.company.is_none()
+        self.companions.is_none()
     }
 
     /// Moves on: `force` once memory is below the KILL limit; `recovering`
     /// while the victim's memory is coming back.
     pub fn step(
         &mut self,
-        reach: &Reach<'_>,
+        context: &SignalContext<'_>,
         policy: &Policy<'_>,
         now_us: u64,
         force: bool,
         recovering: bool,
     ) -> Progress {
-        if self.is_done(reach, policy) {
+        if self.is_done(context, policy) {
             return Progress::Dead;
         }
         let due = now_us >= self.deadline_us();
         match self.stage {
             Stage::Held { .. } if !due => Progress::Waiting,
-            Stage::Held { .. } if force || self.grace_us == 0 => self.force(reach, policy, now_us),
+            Stage::Held { .. } if force || self.grace_us == 0 => self.force(context, policy, now_us),
             Stage::Held { .. } => self.send(
-                reach,
+                context,
                 policy,
                 now_us,
                 Signal::TERM,
                 Stage::Asked { until_us: now_us + self.grace_us },
             ),
-            Stage::Asked { .. } if due || force => self.force(reach, policy, now_us),
+            Stage::Asked { .. } if due || force => self.force(context, policy, now_us),
             Stage::Forced { until_us } if due => {
                 let since_us = now_us.saturating_sub(until_us - STUCK_AFTER_US);
                 if !recovering || since_us >= SLOW_AFTER_US { Progress::Stuck } else { Progress::Waiting }
             }
             Stage::Forced { .. } => {
                 // Those that were born while the others were being signalled.
-                if let Some(company) = &self.company {
-                    company.signal(reach, policy, Signal::KILL, self.victim.id.pid);
+                if let Some(companions) = &self.companions {
+                    companions.signal(context, policy, Signal::KILL, self.victim.id.pid);
                 }
                 Progress::Waiting
             }
@@ -454,26 +460,26 @@ impl Kill {
         }
     }
 
-    fn force(&mut self, reach: &Reach<'_>, policy: &Policy<'_>, now_us: u64) -> Progress {
-        self.send(reach, policy, now_us, Signal::KILL, Stage::Forced { until_us: now_us + STUCK_AFTER_US })
+    fn force(&mut self, context: &SignalContext<'_>, policy: &Policy<'_>, now_us: u64) -> Progress {
+        self.send(context, policy, now_us, Signal::KILL, Stage::Forced { until_us: now_us + STUCK_AFTER_US })
     }
 
     fn send(
         &mut self,
-        reach: &Reach<'_>,
+        context: &SignalContext<'_>,
         policy: &Policy<'_>,
         now_us: u64,
         signal: Signal,
         next: Stage,
     ) -> Progress {
-        let sent = signal_process(reach, &self.target, signal);
-        if let Some(company) = &self.company {
-            company.signal(reach, policy, signal, self.victim.id.pid);
+        let sent = signal_process(context, &self.target, signal);
+        if let Some(companions) = &self.companions {
+            companions.signal(context, policy, signal, self.victim.id.pid);
         }
         match sent {
             Ok(()) => {}
             // The rest may live on.
-            Err(Refusal::Gone) if self.company.is_some() => {}
+            Err(Refusal::Gone) if self.companions.is_some() => {}
             Err(Refusal::Gone) => return Progress::Dead,
             Err(refusal) => return Progress::Refused(refusal),
         }
@@ -487,9 +493,10 @@ impl Kill {
     }
 
     /// Is there nobody left to wait for?
-    fn is_done(&self, reach: &Reach<'_>, policy: &Policy<'_>) -> bool {
-        let is_left = |company: &Company| self.signalled_us.is_some() && company.is_left(reach, policy);
-        self.target.is_gone(reach) && !self.company.as_ref().is_some_and(is_left)
+    fn is_done(&self, context: &SignalContext<'_>, policy: &Policy<'_>) -> bool {
+        let is_left =
+            |companions: &Companions| self.signalled_us.is_some() && companions.is_left(context, policy);
+        self.target.is_gone(context) && !self.companions.as_ref().is_some_and(is_left)
     }
 }
 

@@ -2,9 +2,9 @@
 //! oom_score,oom_score_adj}` (proc(5)). Never `cmdline` or `environ`: reading
 //! them waits for the process's mmap lock, possibly for ever (moby#15204).
 
-use crate::kfile::{self, ReadError, open_dir};
-use crate::line::{DIGITS, Joined, digits};
+use crate::read::kfile::{self, ReadError, open_dir};
 use crate::sys;
+use crate::sys::line::{DIGITS, Joined, digits};
 pub use crate::sys::positive_pid;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
@@ -228,7 +228,7 @@ pub struct Stat {
 
 /// What processes started for one job have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct JobKey {
     /// The name.
     pub comm: Comm,
     /// The parent.
@@ -237,10 +237,10 @@ pub struct Kind {
     pub pgrp: i32,
 }
 
-impl Kind {
+impl JobKey {
     /// One name, and one process group or one parent; but never the group or
     /// the children of init, which all the machine can have in common.
-    pub fn is_akin(&self, other: &Self) -> bool {
+    pub fn same_job(&self, other: &Self) -> bool {
         let shared = |mine: i32, theirs: i32| mine > 1 && mine == theirs;
         self.comm == other.comm && (shared(self.pgrp, other.pgrp) || shared(self.ppid, other.ppid))
     }
@@ -251,8 +251,8 @@ const PF_KTHREAD: u64 = 0x0020_0000;
 
 impl Stat {
     /// What it has in common with others.
-    pub fn kind(&self) -> Kind {
-        Kind { comm: self.comm, ppid: self.ppid, pgrp: self.pgrp }
+    pub fn job(&self) -> JobKey {
+        JobKey { comm: self.comm, ppid: self.ppid, pgrp: self.pgrp }
     }
 
     /// Is this a kernel thread?

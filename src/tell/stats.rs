@@ -2,10 +2,10 @@
 //! anew at start and after each kill, and the count on the pidfile
 //! ([`sys::lock_byte`]).
 
-use crate::line::Line;
-use crate::process::Comm;
+use crate::decide::verdict::{Rule, Urgency};
+use crate::read::process::Comm;
 use crate::sys;
-use crate::verdict::{Rule, Urgency};
+use crate::sys::line::Line;
 use core::ffi::CStr;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, OFlags, rename, unlink};

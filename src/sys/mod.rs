@@ -1,6 +1,11 @@
 //! What rustix does not wrap: the only unsafe code of the library, each block
 //! with the reason it is sound.
 
+/// Waiting.
+pub mod event;
+/// Text built in place.
+pub mod line;
+
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{CStr, c_char, c_int, c_long, c_ulong};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -497,7 +502,7 @@ fn block(set: &SignalSet) {
 
 /// Undoes an ignored SIGCHLD, which a parent may leave us with: children would
 /// be reaped behind our back, and a pid we still hold could be another's.
-fn heed_children() {
+fn reset_sigchld() {
     // All zero is SIG_DFL without flags, in the kernel's layout of any
     // architecture; the C library's sigaction is five times this code.
     let default = [0_u64; 8];
@@ -518,7 +523,7 @@ fn heed_children() {
 /// # Errors
 /// Those of signalfd(2).
 pub fn open_signals() -> Result<OwnedFd, Errno> {
-    heed_children();
+    reset_sigchld();
     block(&NOTICES);
     block(const { &signal_set(&[libc::SIGPIPE, libc::SIGTTOU, libc::SIGXFSZ]) });
     let (new, set) = (-1, &raw const NOTICES as c_long);

@@ -2,15 +2,15 @@
 //! value, and ends the program.
 
 use crate::{EXIT_USAGE, complaint, fail_with};
-use bustd::kfile::{fields, parse_hundredths, parse_u64};
-use bustd::log::Sink;
+use bustd::config::pattern::{GlobError, Globs};
+use bustd::decide::verdict::{Amount, DEFAULT_PSI_BP, DEFAULT_SWAP, Limits, Pair};
+use bustd::decide::victim::Policy;
 use bustd::monitor::Settings;
-use bustd::pattern::{GlobError, Globs};
-use bustd::process::{Pid, parse_pid};
-use bustd::stats::MAX_PATH;
+use bustd::read::kfile::{fields, parse_hundredths, parse_u64};
+use bustd::read::process::{Pid, parse_pid};
 use bustd::sys::{self, Arguments};
-use bustd::verdict::{Amount, DEFAULT_PSI_BP, DEFAULT_SWAP, Limits, Pair};
-use bustd::victim::Policy;
+use bustd::tell::log::Sink;
+use bustd::tell::stats::MAX_PATH;
 use core::ffi::CStr;
 use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
 use rustix::process::getpid;

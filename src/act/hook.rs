@@ -1,12 +1,12 @@
 //! The user's programs around a kill, and every other child of ours: started
 //! without a shell, bounded in time, never waited for.
 
-use crate::kill::end_child;
-use crate::line::{Joined, Line};
-use crate::process::Pid;
+use crate::act::signal::end_child;
+use crate::decide::verdict::Rule;
+use crate::decide::victim::Candidate;
+use crate::read::process::Pid;
+use crate::sys::line::{Joined, Line};
 use crate::sys::{self, Inherited};
-use crate::verdict::Rule;
-use crate::victim::Candidate;
 use core::ffi::CStr;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -71,11 +71,11 @@ impl Children {
         let numbers = [
             Joined::with_number("BUSTD_PID=", victim.id.pid.as_raw_pid().unsigned_abs().into()),
             Joined::with_number("BUSTD_UID=", victim.uid.into()),
-            Joined::with_number("BUSTD_STAKE_KIB=", victim.stake_kib),
+            Joined::with_number("BUSTD_STAKE_KIB=", victim.freeable_kib),
         ];
         let cause = Joined::new([b"BUSTD_RULE=", rule.name().as_bytes()]);
         let mut comm = Line::default();
-        comm.text("BUSTD_COMM=").escaped(victim.kind.comm.as_bytes());
+        comm.text("BUSTD_COMM=").escaped(victim.job.comm.as_bytes());
         let [pid, uid, stake] = numbers.each_ref().map(Joined::as_cstr);
         let variables = [pid, uid, comm.as_cstr(), stake, cause.as_cstr()];
         let pid = sys::spawn(program, &variables, inherited)?;

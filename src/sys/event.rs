@@ -14,7 +14,7 @@ pub fn now_us() -> u64 {
 pub struct Sources<'a> {
     /// See [`sys::open_signals`].
     pub signals: &'a OwnedFd,
-    /// See [`Trigger`](crate::psi::Trigger).
+    /// See [`Trigger`](crate::read::psi::Trigger).
     pub trigger: Option<BorrowedFd<'a>>,
     /// The victim's pidfd.
     pub victim: Option<BorrowedFd<'a>>,

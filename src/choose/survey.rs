@@ -1,8 +1,8 @@
-use crate::blame::{Culprit, Usual, blamed_kib};
-use crate::kfile::{self, ReadError, open_dir};
-use crate::process::{self, Identity, Kind, Pid, Stat, Statm, Status, path_of};
+use crate::decide::attribution::{Baseline, Culprit, weighted_kib};
+use crate::decide::victim::{Candidate, Policy, Preference, Ranking, min_freeable_kib, score_kib};
+use crate::read::kfile::{self, ReadError, open_dir};
+use crate::read::process::{self, Identity, JobKey, Pid, Stat, Statm, Status, path_of};
 use crate::sys;
-use crate::victim::{Candidate, Policy, Ranking, Standing, min_stake_kib, score_kib};
 use rustix::fd::{AsFd, BorrowedFd};
 
 /// Ancestors that are remembered; a chain longer than this is walked each time.
@@ -15,21 +15,21 @@ const MAX_ANCESTORS: usize = 4096;
 /// reused. Within one it can only be too many: whom an orphan is given to was
 /// an ancestor before.
 #[derive(Clone, Copy, Debug)]
-pub struct Kin {
+pub struct Ancestry {
     own: Option<Pid>,
     pids: [Option<Pid>; KIN],
 }
 
-impl Kin {
+impl Ancestry {
     /// Reads the parents of `own`; `None` has no kin.
     pub fn read(proc: BorrowedFd<'_>, own: Option<Pid>) -> Self {
-        let mut kin = Self { own, pids: [None; KIN] };
+        let mut ancestry = Self { own, pids: [None; KIN] };
         let mut next = own;
-        for place in &mut kin.pids {
+        for place in &mut ancestry.pids {
             *place = next;
             next = next.and_then(|pid| parent(proc, pid));
         }
-        kin
+        ancestry
     }
 
     /// Is `pid` one of them?
@@ -39,7 +39,7 @@ impl Kin {
             || is_cut
                 && core::iter::successors(self.own, |&child| parent(proc, child))
                     .take(MAX_ANCESTORS)
-                    .any(|kin| kin == pid)
+                    .any(|ancestry| ancestry == pid)
     }
 }
 
@@ -76,27 +76,27 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    fn min_stake_kib(&self) -> u64 {
-        min_stake_kib(self.total_kib)
+    fn min_freeable_kib(&self) -> u64 {
+        min_freeable_kib(self.total_kib)
     }
 
     /// The most that a process could have had unnoticed at the survey before.
     fn unnoticed_kib(&self, before: &Known) -> u64 {
-        before.unranked_kib.max(self.min_stake_kib())
+        before.unranked_kib.max(self.min_freeable_kib())
     }
 
     /// No process of this pid has a lower usual stake.
-    fn least_usual_kib(&self, pid: Pid) -> u64 {
+    fn least_baseline_kib(&self, pid: Pid) -> u64 {
         let Some(before) = self.before else { return u64::MAX };
         let held = before.held.iter().flatten().find(|(id, _)| id.pid == pid);
-        held.map_or(u64::MAX, |(_, usual)| usual.kib).min(self.unnoticed_kib(before))
+        held.map_or(u64::MAX, |(_, baseline)| baseline.kib).min(self.unnoticed_kib(before))
     }
 
-    fn usual_of(&self, id: Identity, stake_kib: u64) -> Usual {
-        let Some(before) = self.before else { return Usual::new(stake_kib, self.now_us) };
+    fn baseline_of(&self, id: Identity, freeable_kib: u64) -> Baseline {
+        let Some(before) = self.before else { return Baseline::new(freeable_kib, self.now_us) };
         match before.held.iter().flatten().find(|held| held.0 == id) {
-            Some((_, usual)) => usual.after(stake_kib, self.now_us),
-            None => Usual::new(stake_kib.min(self.unnoticed_kib(before)), self.now_us),
+            Some((_, baseline)) => baseline.after(freeable_kib, self.now_us),
+            None => Baseline::new(freeable_kib.min(self.unnoticed_kib(before)), self.now_us),
         }
     }
 }
@@ -105,7 +105,7 @@ impl Scope<'_> {
 /// new one can then be made in place of.
 #[derive(Clone, Debug)]
 pub struct Known {
-    held: [Option<(Identity, Usual)>; TABLE],
+    held: [Option<(Identity, Baseline)>; TABLE],
     /// Nobody who was not ranked had a higher score.
     unranked_kib: u64,
 }
@@ -119,7 +119,7 @@ impl Known {
         let unranked_kib = last.map_or(0, |last| u64::try_from(last.score_kib).unwrap_or(0));
         let mut known = Self { held: [None; TABLE], unranked_kib };
         for (place, ranked) in known.held.iter_mut().zip(ranking.all()) {
-            *place = Some((ranked.id, ranked.usual));
+            *place = Some((ranked.id, ranked.baseline));
         }
         known
     }
@@ -139,7 +139,7 @@ pub fn survey<const N: usize>(
 ) -> Result<u32, ReadError> {
     let mut processes = 0;
     let mut shared = LargestShared::default();
-    let kin = Kin::read(proc, scope.own);
+    let ancestry = Ancestry::read(proc, scope.own);
     let listed = process::list_processes(proc, &mut |pid| {
         processes += 1;
         if pid == Pid::INIT || scope.own == Some(pid) {
@@ -150,7 +150,7 @@ pub fn survey<const N: usize>(
         };
         shared.note(pid, &statm);
         let bound_kib = private_bound_kib(&statm, scope);
-        if let Some(candidate) = read_candidate(proc, pid, &statm, bound_kib, 0, scope, &kin, ranking) {
+        if let Some(candidate) = read_candidate(proc, pid, &statm, bound_kib, 0, scope, &ancestry, ranking) {
             ranking.enter(candidate);
         }
     });
@@ -159,7 +159,7 @@ pub fn survey<const N: usize>(
     // for certain only where nobody else maps half as much of anything.
     if let Some((pid, statm)) = shared.sole_mapper() {
         let bound_kib = whole_bound_kib(&statm, scope);
-        let candidate = read_candidate(proc, pid, &statm, bound_kib, u64::MAX, scope, &kin, ranking);
+        let candidate = read_candidate(proc, pid, &statm, bound_kib, u64::MAX, scope, &ancestry, ranking);
         if let Some(candidate) = candidate {
             ranking.enter(candidate);
         }
@@ -197,36 +197,36 @@ fn whole_bound_kib(statm: &Statm, scope: &Scope<'_>) -> u64 {
 }
 
 /// A process that may be killed.
-struct FairGame {
+struct Killable {
     stat: Stat,
     status: Status,
     oom_score_adj: i16,
-    standing: Standing,
+    preference: Preference,
 }
 
 /// Reads what tells whether a process may be killed, cheapest first, and only
 /// as long as `could_enter` says that it still matters. `None` also for what
 /// has vanished.
-fn read_fair_game(
+fn read_killable(
     proc: BorrowedFd<'_>,
     pid: Pid,
     scope: &Scope<'_>,
-    kin: &Kin,
-    could_enter: &dyn Fn(i16, Standing) -> bool,
-) -> Option<FairGame> {
+    ancestry: &Ancestry,
+    could_enter: &dyn Fn(i16, Preference) -> bool,
+) -> Option<Killable> {
     let oom_score_adj = process::read_oom_score_adj(proc, pid).ok()?;
-    if oom_score_adj == NEVER_KILL_ADJ || !could_enter(oom_score_adj, scope.policy.best_standing()) {
+    if oom_score_adj == NEVER_KILL_ADJ || !could_enter(oom_score_adj, scope.policy.best_preference()) {
         return None;
     }
-    if kin.has(proc, pid) {
+    if ancestry.has(proc, pid) {
         return None;
     }
     let stat = process::read_stat(proc, pid).ok().filter(|stat| !stat.is_kernel_thread())?;
     let id = Identity { pid, starttime: stat.starttime };
-    let standing = scope.policy.standing(&stat.comm);
-    if standing == Standing::Unkillable
+    let preference = scope.policy.preference(&stat.comm);
+    if preference == Preference::Unkillable
         || scope.set_aside.contains(&Some(id))
-        || !could_enter(oom_score_adj, standing)
+        || !could_enter(oom_score_adj, preference)
     {
         return None;
     }
@@ -234,7 +234,7 @@ fn read_fair_game(
     // Root of a user namespace has every capability, over its own only.
     let foreign = scope.policy.only_uid.is_some_and(|uid| uid != status.uid)
         || (scope.own.is_some() && !sys::may_signal(pid));
-    (!foreign).then_some(FairGame { stat, status, oom_score_adj, standing })
+    (!foreign).then_some(Killable { stat, status, oom_score_adj, preference })
 }
 
 /// Reads the rest of what makes a candidate, no further than `bound_kib`, the
@@ -249,53 +249,58 @@ fn read_candidate<const N: usize>(
     bound_kib: u64,
     shmem_cap_kib: u64,
     scope: &Scope<'_>,
-    kin: &Kin,
+    ancestry: &Ancestry,
     ranking: &Ranking<N>,
 ) -> Option<Candidate> {
-    let most_kib = blamed_kib(bound_kib, bound_kib.saturating_sub(scope.least_usual_kib(pid)));
-    if bound_kib < scope.min_stake_kib() || !ranking.admits(scope.policy.score_bound_kib(most_kib)) {
+    let most_kib = weighted_kib(bound_kib, bound_kib.saturating_sub(scope.least_baseline_kib(pid)));
+    if bound_kib < scope.min_freeable_kib() || !ranking.admits(scope.policy.score_bound_kib(most_kib)) {
         return None;
     }
-    let could_enter = |adj, standing| ranking.admits(score_kib(most_kib, adj, standing, scope.total_kib));
-    let game = read_fair_game(proc, pid, scope, kin, &could_enter)?;
+    let could_enter = |adj, preference| ranking.admits(score_kib(most_kib, adj, preference, scope.total_kib));
+    let game = read_killable(proc, pid, scope, ancestry, &could_enter)?;
     // statm holds the same number as RssAnon, which Linux before 4.5 lacks and
     // a zombie leader's status too.
     let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
     let anon_kib = game.status.anon_kib.unwrap_or(anon_pages.saturating_mul(scope.page_kib));
     let private_kib = anon_kib.saturating_add(game.status.swap_kib.unwrap_or(0));
     let shmem_kib = game.status.shmem_kib.unwrap_or(0).min(shmem_cap_kib);
-    let stake_kib = private_kib.saturating_add(shmem_kib);
-    if stake_kib < scope.min_stake_kib() {
+    let freeable_kib = private_kib.saturating_add(shmem_kib);
+    if freeable_kib < scope.min_freeable_kib() {
         return None;
     }
-    let usual = scope.usual_of(Identity { pid, starttime: game.stat.starttime }, stake_kib);
+    let baseline = scope.baseline_of(Identity { pid, starttime: game.stat.starttime }, freeable_kib);
     // That it is the only one to map its shared memory may be new; the memory
     // is no newer than Shmem's growth.
-    let most_growth_kib = usual.growth_kib(private_kib).saturating_add(scope.shmem_growth_kib);
-    let growth_kib = usual.growth_kib(stake_kib).min(most_growth_kib);
-    Some(candidate(pid, &game, stake_kib, usual, growth_kib, scope))
+    let most_growth_kib = baseline.growth_kib(private_kib).saturating_add(scope.shmem_growth_kib);
+    let growth_kib = baseline.growth_kib(freeable_kib).min(most_growth_kib);
+    Some(candidate(pid, &game, freeable_kib, baseline, growth_kib, scope))
 }
 
 fn candidate(
     pid: Pid,
-    game: &FairGame,
-    stake_kib: u64,
-    usual: Usual,
+    game: &Killable,
+    freeable_kib: u64,
+    baseline: Baseline,
     growth_kib: u64,
     scope: &Scope<'_>,
 ) -> Candidate {
     // Below what is worth a kill, growth is chance.
-    let growth_kib = if growth_kib < scope.min_stake_kib() { 0 } else { growth_kib };
-    let FairGame { oom_score_adj, standing, .. } = *game;
+    let growth_kib = if growth_kib < scope.min_freeable_kib() { 0 } else { growth_kib };
+    let Killable { oom_score_adj, preference, .. } = *game;
     Candidate {
         id: Identity { pid, starttime: game.stat.starttime },
-        kind: game.stat.kind(),
+        job: game.stat.job(),
         uid: game.status.uid,
         oom_score_adj,
-        stake_kib,
-        usual,
+        freeable_kib,
+        baseline,
         growth_kib,
-        score_kib: score_kib(blamed_kib(stake_kib, growth_kib), oom_score_adj, standing, scope.total_kib),
+        score_kib: score_kib(
+            weighted_kib(freeable_kib, growth_kib),
+            oom_score_adj,
+            preference,
+            scope.total_kib,
+        ),
     }
 }
 
@@ -330,13 +335,13 @@ impl LargestShared {
 /// Kinds of young processes told apart while counting them.
 const KINDS: usize = 8;
 /// A crowd has at least so many members: no make -j of ordinary size does.
-const CROWD_MIN: u32 = 48;
+const SPAWN_BURST_MIN: u32 = 48;
 
 /// One kind of process and how many there are.
 struct Counted {
     /// One that may be killed, looked for once there are enough.
     pid: Option<Pid>,
-    kind: Kind,
+    job: JobKey,
     members: u32,
 }
 
@@ -344,15 +349,15 @@ struct Counted {
 /// small for the ranking, who are to blame for `untold_kib`. Reads one file of
 /// every process: they are many, and everybody waits.
 #[inline(never)]
-pub fn survey_crowd(
+pub fn survey_spawn_burst(
     proc: BorrowedFd<'_>,
     scope: &Scope<'_>,
     born_after: u64,
-    untold_kib: u64,
+    unexplained_kib: u64,
 ) -> Option<Culprit> {
     let mut kinds: [Option<Counted>; KINDS] = [const { None }; KINDS];
-    let kin = Kin::read(proc, scope.own);
-    let fair_game = |pid| read_fair_game(proc, pid, scope, &kin, &|_, _| true);
+    let ancestry = Ancestry::read(proc, scope.own);
+    let killable = |pid| read_killable(proc, pid, scope, &ancestry, &|_, _| true);
     let listed = process::list_processes(proc, &mut |pid| {
         if pid == Pid::INIT || scope.own == Some(pid) {
             return;
@@ -361,15 +366,15 @@ pub fn survey_crowd(
         if stat.starttime < born_after || stat.is_kernel_thread() || stat.is_gone() {
             return;
         }
-        let kind = stat.kind();
-        if let Some(counted) = kinds.iter_mut().flatten().find(|counted| counted.kind.is_akin(&kind)) {
+        let job = stat.job();
+        if let Some(counted) = kinds.iter_mut().flatten().find(|counted| counted.job.same_job(&job)) {
             counted.members += 1;
-            if counted.members >= CROWD_MIN && counted.pid.is_none() {
-                counted.pid = fair_game(pid).map(|_| pid);
+            if counted.members >= SPAWN_BURST_MIN && counted.pid.is_none() {
+                counted.pid = killable(pid).map(|_| pid);
             }
         } else if let Some(rarest) = kinds.iter_mut().min_by_key(|place| members(place)) {
             // The rarest makes room: a crowd is not the rarest for long.
-            *rarest = Some(Counted { pid: None, kind, members: 1 });
+            *rarest = Some(Counted { pid: None, job, members: 1 });
         }
     });
     listed.ok()?;
@@ -378,12 +383,12 @@ pub fn survey_crowd(
     let pid = pid?;
     // Where that is more than so many small ones can have, most of it is
     // somebody else's, a driver's say.
-    if u64::from(members).saturating_mul(scope.min_stake_kib()) < untold_kib / 2 {
+    if u64::from(members).saturating_mul(scope.min_freeable_kib()) < unexplained_kib / 2 {
         return None;
     }
-    let game = fair_game(pid)?;
-    let first = candidate(pid, &game, untold_kib, Usual::default(), untold_kib, scope);
-    Some(Culprit { members, is_crowd: true, ..Culprit::one(first) })
+    let game = killable(pid)?;
+    let first = candidate(pid, &game, unexplained_kib, Baseline::default(), unexplained_kib, scope);
+    Some(Culprit { members, is_spawn_burst: true, ..Culprit::one(first) })
 }
 
 fn members(place: &Option<Counted>) -> u32 {
@@ -440,7 +445,7 @@ impl Writers {
     /// killed and holds a file on tmpfs open for writing.
     #[inline(never)]
     pub fn select(&self, proc: BorrowedFd<'_>, scope: &Scope<'_>) -> Option<Culprit> {
-        let kin = Kin::read(proc, scope.own);
+        let ancestry = Ancestry::read(proc, scope.own);
         let mut below = u64::MAX;
         loop {
             let key = |held: &&Writer| held.since_bytes;
@@ -450,11 +455,11 @@ impl Writers {
             if written_kib == 0 {
                 return None;
             }
-            if let Some(game) = read_fair_game(proc, next.pid, scope, &kin, &|_, _| true)
+            if let Some(game) = read_killable(proc, next.pid, scope, &ancestry, &|_, _| true)
                 && writes_to_tmpfs(proc, next.pid)
             {
                 let anon_kib = game.status.anon_kib.unwrap_or(0);
-                let victim = candidate(next.pid, &game, anon_kib, Usual::default(), 0, scope);
+                let victim = candidate(next.pid, &game, anon_kib, Baseline::default(), 0, scope);
                 return Some(Culprit { written_kib, ..Culprit::one(victim) });
             }
         }

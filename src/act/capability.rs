@@ -1,9 +1,9 @@
-use crate::kfile::{ReadError, Tree};
-use crate::line::Line;
-use crate::memory;
-use crate::process;
-use crate::psi::{self, PressureFile, Trigger};
-use crate::survey::NEVER_KILL_ADJ;
+use crate::choose::survey::NEVER_KILL_ADJ;
+use crate::read::kfile::{ReadError, Tree};
+use crate::read::memory;
+use crate::read::process;
+use crate::read::psi::{self, PressureFile, Trigger};
+use crate::sys::line::Line;
 use crate::sys::{self, Faults, Inherited};
 use rustix::fd::AsFd;
 use rustix::fs::OFlags;
@@ -84,7 +84,7 @@ impl Capabilities {
         let init = process::read_stat(tree.proc.as_fd(), process::Pid::INIT);
         granted.spared = process::read_oom_score_adj(tree.proc.as_fd(), own) == Ok(NEVER_KILL_ADJ);
         granted.lock = lock_memory();
-        granted.faults = Faults::open(memory::read_gate().total_kib / sys::page_kib() / FAULTS_DEN);
+        granted.faults = Faults::open(memory::read_sysinfo().total_kib / sys::page_kib() / FAULTS_DEN);
         granted.hidepid = matches!(init, Err(ReadError::Missing | ReadError::NotPermitted));
         granted
     }

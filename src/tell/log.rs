@@ -2,8 +2,8 @@
 //! and never fails: a line that cannot be written is counted, and the count
 //! goes out with the next one.
 
-pub use crate::line::Line;
 use crate::sys;
+pub use crate::sys::line::Line;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FileType, OFlags};

@@ -1,0 +1,7 @@
+//! act
+/// capability
+pub mod capability;
+/// hook
+pub mod hook;
+/// signal
+pub mod signal;

@@ -1,0 +1,3 @@
+//! choose
+/// survey
+pub mod survey;

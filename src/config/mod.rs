@@ -1,0 +1,3 @@
+//! config
+/// pattern
+pub mod pattern;

@@ -1,0 +1,5 @@
+//! tell
+/// log
+pub mod log;
+/// stats
+pub mod stats;
