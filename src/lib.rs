@@ -1,22 +1,30 @@
 //! bustd: an out-of-memory guard for Linux.
 //!
-//! The modules stand in the order data flows through them; a module uses only
-//! those above it:
+//! The whole machine on one screen. Each folder is a floor, named for what is
+//! done there; the order below is the order in which data flows, and nothing
+//! imports from a floor above its own:
 //!
 //! ```text
-//! kernel files → readings → verdict → victim → kill → log
+//! sys      the kernel's calls that rustix lacks, text, waiting, time
+//! read     kernel files         → readings: plain structs out of one file each
+//! config   the command line     → what was asked for
+//! decide   snapshot, limits     → verdict, attribution, ranking, pace   (pure)
+//! choose   /proc                → snapshot, and a culprit or why there is none
+//! act      culprit              → signals: one function, and the active kill
+//! tell     what happened        → log lines and statistics
+//! monitor  the loop: watching, killing, holding off
 //! ```
 //!
 //! The library needs neither `std` nor a heap. What it reads from the kernel
 //! is documented with the file, the unit and the kernel version it comes from;
-//! a [`ReadError`](kfile::ReadError) tells no such process, not permitted,
-//! malformed, and anything else with its errno, apart.
+//! a [`ReadError`](read::kfile::ReadError) tells apart: no such process, not
+//! permitted, malformed, and anything else with its errno.
 //!
 //! What the kernel's own killer knows of a process, here of the current one:
 //!
 //! ```
 //! use bustd::read::kfile::{ReadError, Tree};
-//! use bustd::{read::memory, read::process};
+//! use bustd::read::{memory, process};
 //! use rustix::fd::AsFd;
 //!
 //! # fn main() -> Result<(), ReadError> {
@@ -40,8 +48,8 @@
 //! # }
 //! ```
 //!
-//! Whom bustd would kill is told by [`survey::survey`], which fills a
-//! [`victim::Ranking`].
+//! Whom bustd would kill is told by [`choose::survey::survey`], which fills a
+//! [`decide::victim::Ranking`].
 #![no_std]
 #![deny(unsafe_code)]
 #![warn(missing_docs)]

@@ -75,26 +75,26 @@ fn the_status_of_a_busy_machine() {
         &policy,
         0,
         "\
-memory     total      free     avail      term     to_term      kill     to_kill
-ram     4000 MiB   500 MiB  2000 MiB   400 MiB    1600 MiB   200 MiB    1800 MiB
-swap    1000 MiB   500 MiB   500 MiB   100 MiB     400 MiB    50 MiB     450 MiB
+memory     total      free     avail      term   to_term      kill   to_kill
+ram     4000 MiB   500 MiB  2000 MiB   400 MiB  1600 MiB   200 MiB  1800 MiB
+swap    1000 MiB   500 MiB   500 MiB   100 MiB   400 MiB    50 MiB   450 MiB
 
-psi       avg10    avg60    avg300    500ms    limit    to_limit     below
-some         5%     2.5%     0.12%        -      25%         20%   600 MiB
-full         1%     0.5%        0%        -      25%         24%   200 MiB
-SIGTERM at term, SIGKILL at kill, where memory and swap both are down to it;
-to_*: how far to there. A stall counts while ram's avail is at most below.
+psi     avg10  avg60 avg300  500ms  limit to_limit     below
+some       5%   2.5%  0.12%      -    25%      20%   600 MiB
+full       1%   0.5%     0%      -    25%      24%   200 MiB
+SIGTERM at term, SIGKILL at kill, where memory and swap are both down to it;
+to_*: how far from there. A stall counts while available memory is below.
 
-plan    nearest_rule    trigger_ms  can_lock  can_kill  can_free daemon  kills
-guard   exhaustion               -        no       yes        no      -      -
+plan    nearest_rule    trigger_ms can_lock can_kill can_free daemon  kills
+guard   exhaustion               -       no      yes       no      -      -
 
-    pid    uid     stake     score    adj  comm             why
-    200   1000   800 MiB  1040 MiB    300  browser          stake +30%
-    300   1000   200 MiB   800 MiB      0  webserver        stake x4
-    501   1000   400 MiB   400 MiB      0  editor           stake, younger
-    500   1000   400 MiB   400 MiB      0  editor           stake
-    100   1000  1000 MiB   250 MiB      0  leak             stake /4
-    400   1000   600 MiB   200 MiB   -100  database         stake -10% RAM
+    pid    uid  freeable     score    adj  comm             why
+    200   1000   800 MiB  1040 MiB    300  browser          freeable +30%
+    300   1000   200 MiB   800 MiB      0  webserver        freeable x4
+    501   1000   400 MiB   400 MiB      0  editor           freeable, younger
+    500   1000   400 MiB   400 MiB      0  editor           freeable
+    100   1000  1000 MiB   250 MiB      0  leak             freeable /4
+    400   1000   600 MiB   200 MiB   -100  database         freeable -10% RAM
 ",
     );
 }
@@ -126,13 +126,13 @@ fn the_same_facts_for_programs() {
     assert_eq!(status["guard"]["nearest_rule"], "exhaustion");
     let candidates = status["candidates"].as_array().unwrap();
     assert_eq!(candidates.len(), 6);
-    assert_eq!(keys(&candidates[0]), "adj comm pid score_kib freeable_kib uid why");
+    assert_eq!(keys(&candidates[0]), "adj comm freeable_kib pid score_kib uid why");
     let last = candidates.iter().find(|one| one["comm"] == "database").unwrap();
     assert_eq!(
-        (&last["pid"], &last["adj"], &last["stake_kib"]),
+        (&last["pid"], &last["adj"], &last["freeable_kib"]),
         (&400.into(), &(-100).into(), &614_400.into())
     );
-    assert_eq!(last["why"], "stake -10% RAM");
+    assert_eq!(last["why"], "freeable -10% RAM");
 }
 
 #[test]
@@ -169,20 +169,20 @@ fn where_nothing_is_known_it_says_so() {
         &["--status"],
         0,
         "\
-memory     total      free     avail      term     to_term      kill     to_kill
-ram      312 MiB    97 MiB   195 MiB    19 MiB     175 MiB 10000 KiB     185 MiB
-swap       0 KiB     0 KiB     0 KiB     0 KiB       0 KiB     0 KiB       0 KiB
+memory     total      free     avail      term   to_term      kill   to_kill
+ram      312 MiB    97 MiB   195 MiB    19 MiB   175 MiB 10000 KiB   185 MiB
+swap       0 KiB     0 KiB     0 KiB     0 KiB     0 KiB     0 KiB     0 KiB
 
-psi       avg10    avg60    avg300    500ms    limit    to_limit     below
-some          -        -         -        -      25%         25%    29 MiB
-full          -        -         -        -      25%         25% 10000 KiB
-SIGTERM at term, SIGKILL at kill, where memory and swap both are down to it;
-to_*: how far to there. A stall counts while ram's avail is at most below.
+psi     avg10  avg60 avg300  500ms  limit to_limit     below
+some        -      -      -      -    25%      25%    29 MiB
+full        -      -      -      -    25%      25% 10000 KiB
+SIGTERM at term, SIGKILL at kill, where memory and swap are both down to it;
+to_*: how far from there. A stall counts while available memory is below.
 
-plan    nearest_rule    trigger_ms  can_lock  can_kill  can_free daemon  kills
-guard   exhaustion               -        no       yes        no      -      -
+plan    nearest_rule    trigger_ms can_lock can_kill can_free daemon  kills
+guard   exhaustion               -       no      yes       no      -      -
 
-    pid    uid     stake     score    adj  comm             why
+    pid    uid  freeable     score    adj  comm             why
 ",
     );
     let status: Value = serde_json::from_str(&told(&tree, &["--status", "--json"], 0)).unwrap();
@@ -300,7 +300,7 @@ fn the_oom_state_of_any_process() {
     add_oom_score(&tree, 400, "0\n");
     add_oom_score(&tree, 700, "x\n");
     let expected = "  \
-overcommit         pid  comm            oom_score oom_score_adj     stake
+overcommit         pid  comm            oom_score oom_score_adj  freeable
   always             200  browser               812           300   800 MiB
   always             400  database                0          -100   600 MiB
   always         4194304  no such process         -             -         -

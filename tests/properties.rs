@@ -3,15 +3,21 @@
 
 mod tree;
 
-use bustd::choose::survey::{Known, Scope, TABLE, survey};
+use bustd::choose::survey::{SurveyContext, survey};
+use bustd::config::limits::{Amount, Limits, Pair};
 use bustd::config::pattern::Globs;
-use bustd::decide::attribution::Baseline;
-use bustd::decide::verdict::{self, Amount, Levels, Limits, Pair, Readings, Urgency, Verdict};
-use bustd::decide::victim::{Candidate, Policy, Preference, Ranking, min_freeable_kib, score_kib};
+use bustd::config::policy::{Policy, Preference};
+use bustd::decide::baseline::Baseline;
+use bustd::decide::levels::Levels;
+use bustd::decide::snapshot::{Snapshot, Thrash};
+use bustd::decide::verdict::{self, Urgency, Verdict};
+use bustd::decide::victim::{Candidate, Ranking, TABLE, min_freeable_kib, score_bound_kib, score_kib};
 use bustd::read::kfile::{self, Tree as Dirs};
-use bustd::read::memory::{self, Meminfo, Swaps, Vmstat, Zram};
+use bustd::read::listing;
+use bustd::read::memory::{self, Meminfo, Vmstat};
 use bustd::read::process::{self, Comm, Identity, JobKey, Pid, Stat, Statm, Status};
 use bustd::read::psi::{self, Pressure, PressureLine, StallWindow};
+use bustd::read::swap::{self, Swaps, Zram};
 use bustd::read::window::Window;
 use bustd::sys::line::Line;
 use proptest::collection::vec;
@@ -112,15 +118,15 @@ proptest! {
         prop_assert!(kfile::lines(&text).all(|line| !line.is_empty() && !line.contains(&b'\n')));
         prop_assert!(kfile::fields(&text).all(|field| !field.is_empty()));
         let _ = kfile::split_key(&text);
-        let _ = kfile::pick_numbers(&text, &["MemTotal", "Uid", ""]);
+        let _ = kfile::keyed_numbers(&text).count();
         let _ = (kfile::parse_leading_u64(&text), kfile::parse_u64(&text), kfile::parse_i32(&text));
         let _ = kfile::parse_hundredths(&text);
         let _ = memory::parse_busy_us(&text);
-        let _ = memory::parse_zram_mm_stat(&text);
+        let _ = swap::parse_zram_mm_stat(&text);
         let mut vmstat = Vmstat::default();
         (0..3).for_each(|_| kfile::lines(&text).for_each(|line| vmstat.add_line(line)));
         let _ = (process::parse_statm(&text), process::parse_stat(&text), process::parse_status(&text));
-        let _ = process::parse_pid(&text);
+        let _ = listing::parse_pid(&text);
         if let Ok(globs) = Globs::parse(&text) {
             let _ = globs.matches(&name);
             prop_assert!(globs.items().all(|glob| !glob.is_empty()));
@@ -183,7 +189,7 @@ proptest! {
         prop_assert_eq!(kfile::parse_leading_u64(format!("{text} kB").as_bytes()), Some(number));
         prop_assert_eq!(kfile::parse_i32(signed.to_string().as_bytes()), Some(signed));
         prop_assert_eq!(kfile::parse_hundredths(hundredths(small).as_bytes()), Some(small));
-        let pid = process::parse_pid(signed.to_string().as_bytes());
+        let pid = listing::parse_pid(signed.to_string().as_bytes());
         prop_assert_eq!(pid.map(Pid::as_raw_pid), Some(signed).filter(|&pid| pid > 0));
         let mut line = Line::default();
         line.number(number);
@@ -257,7 +263,7 @@ proptest! {
         let busy_us = (user + nice + system + irq + softirq + steal) * 10_000;
         prop_assert_eq!(memory::parse_busy_us(text.as_bytes()), Some(busy_us));
 
-        let zram = memory::parse_zram_mm_stat(format!("{a:>8} {b:>8} {c:>8} 0\n").as_bytes());
+        let zram = swap::parse_zram_mm_stat(format!("{a:>8} {b:>8} {c:>8} 0\n").as_bytes());
         prop_assert_eq!(zram, Some(Zram { stored_kib: a / 1024, used_kib: c / 1024 }));
 
         let mut vmstat = Vmstat::default();
@@ -417,12 +423,12 @@ fn limits() -> impl Strategy<Value = Limits> {
     })
 }
 
-fn readings() -> impl Strategy<Value = Readings> {
+fn readings() -> impl Strategy<Value = Snapshot> {
     let stall = || {
         option::of((share_bp(), share_bp()).prop_map(|(some_bp, full_bp)| psi::Stall { some_bp, full_bp }))
     };
-    let thrash = (0_u64..200, 0_u64..2)
-        .prop_map(|(refault_pct, allocstalls)| verdict::Thrash { refault_pct, allocstalls });
+    let thrash =
+        (0_u64..200, 0_u64..2).prop_map(|(refault_pct, allocstalls)| Thrash { refault_pct, allocstalls });
     let mem = prop::array::uniform5(number());
     (mem, stall(), stall(), option::of(thrash)).prop_map(|(mem, stall, recent_stall, thrash)| {
         let [total, available, anon, swap_total, swap_free] = mem;
@@ -431,7 +437,7 @@ fn readings() -> impl Strategy<Value = Readings> {
              SwapTotal: {swap_total} kB\nSwapFree: {swap_free} kB\n"
         );
         let mem = memory::parse_meminfo(text.as_bytes()).unwrap();
-        Readings { mem, swap_free_kib: mem.swap_free_kib, stall, recent_stall, thrash }
+        Snapshot { mem, swap_free_kib: mem.swap_free_kib, stall, recent_stall, thrash, ..Snapshot::default() }
     })
 }
 
@@ -450,9 +456,9 @@ proptest! {
 
     #[test]
     fn levels_are_in_order(limits in limits(), readings in readings()) {
-        let levels: Levels = limits.levels(&readings.mem, 0);
+        let levels: Levels = Levels::of(&limits, &readings.mem, 0);
         prop_assert!(levels.mem_kill_kib <= levels.mem_term_kib && levels.swap_kill_kib <= levels.swap_term_kib);
-        prop_assert!(levels.confirm_kib <= levels.gate_kib);
+        prop_assert!(levels.confirm_kib <= levels.fast_path_kib);
     }
 
     /// Swap is never worth more than what is free there, nor more on zram than
@@ -471,7 +477,7 @@ proptest! {
     /// With the same limits, less memory or swap never calls for less.
     #[test]
     fn need_never_softens_a_verdict(limits in limits(), readings in readings(), lost in prop::array::uniform2(number())) {
-        let levels = limits.levels(&readings.mem, 0);
+        let levels = Levels::of(&limits, &readings.mem, 0);
         let mut needier = readings;
         needier.mem.mem_available_kib = readings.mem.mem_available_kib.saturating_sub(lost[0]);
         needier.swap_free_kib = readings.swap_free_kib.saturating_sub(lost[1]);
@@ -482,7 +488,7 @@ proptest! {
     /// Above one and a half times TERM nobody is killed, whatever stalls.
     #[test]
     fn nobody_dies_while_memory_is_plenty(limits in limits(), readings in readings()) {
-        let levels = limits.levels(&readings.mem, 0);
+        let levels = Levels::of(&limits, &readings.mem, 0);
         if readings.mem.mem_available_kib > levels.confirm_kib.max(levels.mem_term_kib) {
             prop_assert_eq!(verdict::decide(&readings, &levels), Verdict::Enough);
         }
@@ -555,7 +561,7 @@ fn candidate(pid: i32) -> impl Strategy<Value = Candidate> {
     })
 }
 
-/// The documented order: the higher score, of equal ones the larger stake, then
+/// The documented order: the higher score, of equal ones the one with more freeable memory, then
 /// the younger, then the higher pid.
 fn rank(candidates: &mut [Candidate]) {
     let key =
@@ -661,8 +667,8 @@ proptest! {
     ) {
         let policy = policy(lists);
         let score = score_kib(freeable_kib, adj, policy.preference(&Comm::new(name)), total_kib);
-        prop_assert!(score <= policy.score_bound_kib(freeable_kib));
-        prop_assert!(policy.score_bound_kib(freeable_kib) <= policy.score_bound_kib(freeable_kib.saturating_add(1)));
+        prop_assert!(score <= score_bound_kib(&policy, freeable_kib));
+        prop_assert!(score_bound_kib(&policy, freeable_kib) <= score_bound_kib(&policy, freeable_kib.saturating_add(1)));
     }
 }
 
@@ -681,7 +687,7 @@ proptest! {
         let dirs = open(&tree);
         for lists in policies {
             let policy = policy(lists);
-            let scope = Scope {
+            let scope = SurveyContext {
                 policy,
                 total_kib: TOTAL_KIB,
                 swap_used_kib: processes.iter().map(|process| process.swap_kib).sum(),
@@ -711,7 +717,7 @@ proptest! {
         [shmem_growth_kib, passed_us] in prop::array::uniform2(number()),
     ) {
         let swap_used_kib = after.iter().map(|process| process.swap_kib).sum();
-        let scope = Scope {
+        let scope = SurveyContext {
             policy: policy(lists),
             total_kib: TOTAL_KIB,
             swap_used_kib,
@@ -722,7 +728,7 @@ proptest! {
             shmem_growth_kib,
             now_us: 0,
         };
-        let survey_of = |processes: &[Process], scope: &Scope<'_>| {
+        let survey_of = |processes: &[Process], scope: &SurveyContext<'_>| {
             let tree = Tree::new();
             processes.iter().for_each(|process| tree.add(process));
             let dirs = open(&tree);
@@ -732,7 +738,7 @@ proptest! {
             (few.all().to_vec(), many)
         };
         let (_, table) = survey_of(&before, &scope);
-        let (few, many) = survey_of(&after, &Scope { before: Some(&Known::of(&table)), now_us: passed_us, ..scope });
+        let (few, many) = survey_of(&after, &SurveyContext { before: Some(&table), now_us: passed_us, ..scope });
         prop_assert_eq!(&few, &many.all()[..few.len()]);
         prop_assert_eq!(few.len(), many.all().len().min(2));
     }

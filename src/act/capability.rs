@@ -1,24 +1,29 @@
-use crate::choose::survey::NEVER_KILL_ADJ;
+//! What the kernel grants us. A guard asks for everything once, at start, and
+//! nothing is required; a question only finds out what a guard would be given.
+
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::memory;
-use crate::read::process;
-use crate::read::psi::{self, PressureFile, Trigger};
+use crate::read::process::{self, NEVER_KILL_ADJ, Pid, Status};
+use crate::read::psi::{self, Trigger};
+use crate::sys::child::{Environment, Inherited};
+use crate::sys::faults::Faults;
+use crate::sys::file::open;
 use crate::sys::line::Line;
-use crate::sys::{self, Faults, Inherited};
+use crate::sys::pidfd;
+use crate::sys::program::{self, StartupCode};
 use rustix::fd::AsFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{Resource, getpid, getrlimit};
 
-/// What we could get, asked for once, at start; nothing here is required.
+/// What we were given.
 #[derive(Debug)]
 pub struct Capabilities {
     /// Our `oom_score_adj` is −1000, so the kernel's own killer leaves us alone.
     pub spared: bool,
     /// Memory is locked: we answer when nothing else does.
     pub lock: Result<(), Errno>,
-    /// PSI, to read.
-    pub pressure: Result<PressureFile, ReadError>,
     /// PSI, to be woken by.
     pub trigger: Result<Trigger, Errno>,
     /// To be woken by whoever fills memory on an idle machine.
@@ -40,22 +45,21 @@ pub struct Capabilities {
 /// the limits for TERM and KILL.
 const FAULTS_DEN: u64 = 128;
 
-/// CAP_KILL's bit in `CapEff`.
+/// Bits in `CapEff`; see capabilities(7).
 const CAP_KILL: u64 = 1 << 5;
+const CAP_IPC_LOCK: u64 = 1 << 14;
+const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
 /// As urgent as an ordinary process can be; real-time would let us starve
-/// others if we ever spun.
+/// others if we ever kept a processor busy.
 const NICE: i32 = -20;
 
 impl Capabilities {
-    /// What a captured tree offers: only reading.
-    #[cold]
-    pub fn of_captured(tree: &Tree) -> Self {
-        let pressure = PressureFile::open(tree.proc.as_fd()).and_then(|file| file.read().map(|_| file));
+    /// What a captured tree offers: nothing but to be read.
+    pub fn of_captured() -> Self {
         Self {
             spared: false,
             lock: Err(Errno::NOTSUP),
-            pressure,
             trigger: Err(Errno::NOTSUP),
             faults: None,
             pidfd: false,
@@ -66,40 +70,72 @@ impl Capabilities {
         }
     }
 
-    /// Asks the running kernel for everything.
-    #[inline(never)]
-    #[cold]
-    pub fn acquire(tree: &Tree) -> Self {
-        let mut granted = Self::of_captured(tree);
-        granted.pidfd = sys::probe_pidfd();
-        granted.release = granted.pidfd && sys::probe_process_mrelease();
-        granted.only_uid = read_only_uid(tree);
-        granted.inherited =
-            Inherited { oom_score_adj: lower_own_oom_score_adj(tree), nice: raise_priority() };
-        let own = rustix::process::getpid();
-        granted.trigger = match granted.pressure {
-            Ok(_) => psi::arm_trigger(tree.proc.as_fd()),
-            Err(_) => Err(Errno::NOENT),
-        };
-        let init = process::read_stat(tree.proc.as_fd(), process::Pid::INIT);
-        granted.spared = process::read_oom_score_adj(tree.proc.as_fd(), own) == Ok(NEVER_KILL_ADJ);
-        granted.lock = lock_memory();
-        granted.faults = Faults::open(memory::read_sysinfo().total_kib / sys::page_kib() / FAULTS_DEN);
-        granted.hidepid = matches!(init, Err(ReadError::Missing | ReadError::NotPermitted));
-        granted
+    /// Asks the running kernel for everything, and changes our process to what it
+    /// grants: priority, `oom_score_adj`, locked memory.
+    pub fn acquire(tree: &Tree, environment: Environment, startup: &StartupCode) -> Self {
+        let has_pidfd = pidfd::probe();
+        let init = process::read_stat(tree.proc.as_fd(), Pid::INIT);
+        let every_pages = memory::read_sysinfo().total_kib / program::page_kib() / FAULTS_DEN;
+        let inherited =
+            Inherited { oom_score_adj: lower_own_oom_score_adj(tree), nice: raise_priority(), environment };
+        Self {
+            spared: process::read_oom_score_adj(tree.proc.as_fd(), getpid()) == Ok(NEVER_KILL_ADJ),
+            lock: lock_memory(startup),
+            trigger: psi::arm_trigger(tree.proc.as_fd()),
+            faults: Faults::open(every_pages),
+            pidfd: has_pidfd,
+            release: has_pidfd && pidfd::probe_release(),
+            only_uid: only_uid(&read_own_status(tree)),
+            hidepid: matches!(init, Err(ReadError::Missing | ReadError::NotPermitted)),
+            inherited,
+        }
+    }
+}
+
+/// What a guard would be given, found out without changing anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prospects {
+    /// The window of its pressure trigger, if it could arm one.
+    pub trigger_ms: Option<u32>,
+    /// Could it lock its memory?
+    pub can_lock: bool,
+    /// The only uid whose processes it could signal, without CAP_KILL.
+    pub only_uid: Option<u32>,
+    /// Could it have a victim's memory released?
+    pub can_release: bool,
+}
+
+impl Prospects {
+    /// Finds out from our own rights, which a guard started in our place has too.
+    pub fn probe(tree: &Tree) -> Self {
+        let status = read_own_status(tree);
+        let cap_eff = status.map_or(0, |status| status.cap_eff);
+        let own_kib = process::read_statm(tree.proc.as_fd(), getpid())
+            .map_or(u64::MAX, |statm| statm.size_pages.saturating_mul(program::page_kib()));
+        let lockable_kib = getrlimit(Resource::Memlock).current.map_or(u64::MAX, |bytes| bytes / 1024);
+        let may_open = open(tree.proc.as_fd(), psi::MEMORY_PRESSURE, OFlags::RDWR).is_ok();
+        // Unprivileged windows are of 2 s, and before Linux 6.4 the file does not
+        // open for writing.
+        let window_ms = if cap_eff & CAP_SYS_RESOURCE != 0 { 1000 } else { 2000 };
+        Self {
+            trigger_ms: may_open.then_some(window_ms),
+            can_lock: cap_eff & CAP_IPC_LOCK != 0 || own_kib <= lockable_kib,
+            only_uid: only_uid(&status),
+            can_release: pidfd::probe() && pidfd::probe_release(),
+        }
     }
 }
 
 /// Locks what we have and will have: pages as they are touched where the
-/// kernel can (4.4), else all at once.
-fn lock_memory() -> Result<(), Errno> {
+/// kernel can (4.4), otherwise all at once.
+fn lock_memory(startup: &StartupCode) -> Result<(), Errno> {
     let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE;
     mlockall(all | MlockAllFlags::ONFAULT).or_else(|errno| match errno {
         Errno::INVAL => mlockall(all),
         other => Err(other),
     })?;
-    sys::lock_program();
-    sys::drop_vdso();
+    program::lock_program(startup);
+    program::drop_vdso();
     Ok(())
 }
 
@@ -110,35 +146,29 @@ fn raise_priority() -> i32 {
 }
 
 /// Lowers our `oom_score_adj` as far as allowed: to where it is never killed
-/// with CAP_SYS_RESOURCE, else not below what it was. Returns what it was.
-fn lower_own_oom_score_adj(tree: &Tree) -> [u8; 8] {
-    let mut before = [0; 8];
+/// with CAP_SYS_RESOURCE, otherwise not below what it was. Returns what it was,
+/// if it was changed.
+fn lower_own_oom_score_adj(tree: &Tree) -> Option<i16> {
     let proc = tree.proc.as_fd();
-    let Ok(adj) = process::read_oom_score_adj(proc, rustix::process::getpid()) else {
-        return before;
-    };
-    let Ok(file) = sys::open(proc, c"self/oom_score_adj", OFlags::WRONLY) else {
-        return before;
-    };
-    for wanted in [NEVER_KILL_ADJ, 0] {
+    let adj = process::read_oom_score_adj(proc, getpid()).ok()?;
+    let file = open(proc, c"self/oom_score_adj", OFlags::WRONLY).ok()?;
+    let is_lowered = [NEVER_KILL_ADJ, 0].into_iter().any(|wanted| {
         let mut text = Line::default();
-        text.signed(wanted.into());
-        if wanted < adj && rustix::io::write(&file, text.as_bytes()).is_ok() {
-            let mut text = Line::default();
-            let text = text.signed(adj.into()).as_bytes();
-            before[..text.len()].copy_from_slice(text);
-            break;
-        }
-    }
-    before
+        wanted < adj && rustix::io::write(&file, text.signed(wanted.into()).as_bytes()).is_ok()
+    });
+    is_lowered.then_some(adj)
+}
+
+fn read_own_status(tree: &Tree) -> Result<Status, ReadError> {
+    process::read_status(tree.proc.as_fd(), getpid())
 }
 
 /// The one uid we may signal, unless we have CAP_KILL.
-fn read_only_uid(tree: &Tree) -> Option<u32> {
+fn only_uid(own: &Result<Status, ReadError>) -> Option<u32> {
     let uid = rustix::process::geteuid().as_raw();
-    let may_signal_others = match process::read_status(tree.proc.as_fd(), rustix::process::getpid()) {
+    let may_signal_others = match own {
         Ok(status) => status.cap_eff & CAP_KILL != 0,
         Err(_) => uid == 0,
     };
-    if may_signal_others { None } else { Some(uid) }
+    (!may_signal_others).then_some(uid)
 }

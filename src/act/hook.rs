@@ -5,8 +5,8 @@ use crate::act::signal::end_child;
 use crate::decide::verdict::Rule;
 use crate::decide::victim::Candidate;
 use crate::read::process::Pid;
+use crate::sys::child::{self, Inherited};
 use crate::sys::line::{Joined, Line};
-use crate::sys::{self, Inherited};
 use core::ffi::CStr;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -43,8 +43,8 @@ pub struct Ended {
     pub status: WaitStatus,
 }
 
-/// Children at once: two hooks and a release each for the victim in hand and
-/// the one before.
+/// Children at once: two hooks and a release each for the active kill and the one
+/// before.
 const MAX_CHILDREN: usize = 6;
 
 /// Our running children.
@@ -68,17 +68,15 @@ impl Children {
         now_us: u64,
     ) -> Result<(), Errno> {
         let place = self.free_place()?;
-        let numbers = [
-            Joined::with_number("BUSTD_PID=", victim.id.pid.as_raw_pid().unsigned_abs().into()),
-            Joined::with_number("BUSTD_UID=", victim.uid.into()),
-            Joined::with_number("BUSTD_STAKE_KIB=", victim.freeable_kib),
-        ];
-        let cause = Joined::new([b"BUSTD_RULE=", rule.name().as_bytes()]);
+        let victim_pid = victim.id.pid.as_raw_pid().unsigned_abs();
+        let pid = Joined::with_number("BUSTD_PID=", victim_pid.into());
+        let uid = Joined::with_number("BUSTD_UID=", victim.uid.into());
+        let freeable = Joined::with_number("BUSTD_FREEABLE_KIB=", victim.freeable_kib);
+        let rule = Joined::new([b"BUSTD_RULE=", rule.name().as_bytes()]);
         let mut comm = Line::default();
         comm.text("BUSTD_COMM=").escaped(victim.job.comm.as_bytes());
-        let [pid, uid, stake] = numbers.each_ref().map(Joined::as_cstr);
-        let variables = [pid, uid, comm.as_cstr(), stake, cause.as_cstr()];
-        let pid = sys::spawn(program, &variables, inherited)?;
+        let variables = [pid.as_cstr(), uid.as_cstr(), comm.as_cstr(), freeable.as_cstr(), rule.as_cstr()];
+        let pid = child::spawn(program, &variables, inherited)?;
         *place = Some(Child { pid, purpose, until_us: now_us + TIMEOUT_US });
         Ok(())
     }
@@ -89,7 +87,7 @@ impl Children {
     /// Those of fork(2); EAGAIN when too many children are running.
     pub fn start_release(&mut self, pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
         let place = self.free_place()?;
-        let pid = sys::spawn_release(pidfd)?;
+        let pid = child::spawn_release(pidfd)?;
         // It cannot be ended while it waits for the victim's lock.
         *place = Some(Child { pid, purpose: Purpose::Release, until_us: u64::MAX });
         Ok(())

@@ -1,7 +1,19 @@
-//! act
-/// capability
+//! Action: the one function that signals, and the kill in progress.
+
+/// What the kernel grants us, asked for once at start.
 pub mod capability;
-/// hook
-pub mod hook;
-/// signal
+
+/// The one function that signals.
 pub mod signal;
+
+/// Who dies with the victim.
+pub mod companions;
+
+/// When which signal is due.
+pub mod kill;
+
+/// The user's programs around a kill, and other children.
+pub mod hook;
+
+/// The kill in progress.
+pub mod executor;

@@ -1,3 +1,17 @@
-//! choose
-/// survey
+//! From kernel files to a snapshot, and from /proc to a culprit, or why there is
+//! none.
+
+/// Memory and pressure, read into a snapshot.
+pub mod observer;
+
+/// From /proc to a ranking.
 pub mod survey;
+
+/// Many small, young processes of one job.
+pub mod spawn_burst;
+
+/// Who writes to tmpfs.
+pub mod writers;
+
+/// Who is to die.
+pub mod selector;

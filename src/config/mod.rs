@@ -1,3 +1,56 @@
-//! config
-/// pattern
+//! What the user asked for.
+
+/// Amounts and limits.
+pub mod limits;
+
+/// Globs matched against process names.
 pub mod pattern;
+
+/// Who counts for more, for less, or not at all.
+pub mod policy;
+
+use core::ffi::CStr;
+use limits::Limits;
+use policy::Policy;
+
+/// What the user asked for; it does not change while the guard runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Config<'a> {
+    /// When to act.
+    pub limits: Limits,
+    /// Whom to choose.
+    pub policy: Policy<'a>,
+    /// From SIGTERM to SIGKILL.
+    pub grace_us: u64,
+    /// Kill the victim's process group with it.
+    pub kill_pgroup: bool,
+    /// Decide and log, but never signal.
+    pub dry_run: bool,
+    /// End after one decision and what comes of it.
+    pub once: bool,
+    /// Log every change of state.
+    pub verbose: bool,
+    /// Run before the first signal.
+    pub before_kill: Option<&'a CStr>,
+    /// Run after the victim is gone.
+    pub on_kill: Option<&'a CStr>,
+    /// Tell of kills in this file; see [`Stats`](crate::tell::stats::Stats).
+    pub stats: Option<&'a CStr>,
+}
+
+impl Default for Config<'_> {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            policy: Policy::default(),
+            grace_us: 1_000_000,
+            kill_pgroup: false,
+            dry_run: false,
+            once: false,
+            verbose: false,
+            before_kill: None,
+            on_kill: None,
+            stats: None,
+        }
+    }
+}

@@ -1,7 +1,23 @@
-//! decide
-/// attribution
-pub mod attribution;
-/// verdict
+//! Judgement, pure: when to act, who took what is missing, who dies, how long to
+//! sleep.
+
+/// All that a decision may see.
+pub mod snapshot;
+
+/// The limits in KiB, for the memory there is now.
+pub mod levels;
+
+/// When to act.
 pub mod verdict;
-/// victim
+
+/// Growth above the level of the last minutes.
+pub mod baseline;
+
+/// Candidates and their ranking.
 pub mod victim;
+
+/// Who took what is missing.
+pub mod attribution;
+
+/// How long to sleep.
+pub mod pacing;

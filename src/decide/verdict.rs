@@ -1,81 +1,8 @@
-//! Readings and limits in, verdict out. Pure: no clock, no files.
+//! A snapshot and limits in, verdict out. Pure: no clock, no files.
 
-use crate::read::memory::Meminfo;
-use crate::read::psi::{ShareBp, Stall};
-
-/// An amount of memory as people give it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Amount {
-    /// A share of what there is, in basis points.
-    Share(ShareBp),
-    /// So many KiB.
-    Kib(u64),
-}
-
-impl Amount {
-    /// The amount in KiB where there are `whole_kib`.
-    #[inline(never)]
-    pub fn of_kib(self, total_kib: u64) -> u64 {
-        match self {
-            // In two steps, so that the product fits.
-            Self::Share(bp) => {
-                total_kib / 10_000 * u64::from(bp) + total_kib % 10_000 * u64::from(bp) / 10_000
-            }
-            Self::Kib(kib) => kib,
-        }
-    }
-
-    /// Half as much.
-    pub fn half(self) -> Self {
-        match self {
-            Self::Share(bp) => Self::Share(bp / 2),
-            Self::Kib(kib) => Self::Kib(kib / 2),
-        }
-    }
-}
-
-/// A pair of limits: ask below the first, force below the second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pair {
-    /// SIGTERM at or below this.
-    pub term: Amount,
-    /// SIGKILL at or below this.
-    pub kill: Amount,
-}
-
-/// What the user set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Available memory; `None` is [`DEFAULT_MEM`] with [`DEFAULT_MEM_CAP_KIB`].
-    pub mem: Option<Pair>,
-    /// Effective free swap.
-    pub swap: Pair,
-    /// `some` stall over the last 10 s.
-    pub psi_bp: ShareBp,
-}
-
-/// 10 % available, killed by force at 5 %: the figures earlyoom's users have
-/// lived with for years.
-pub const DEFAULT_MEM: Pair = Pair { term: Amount::Share(1000), kill: Amount::Share(500) };
-
-/// On a large machine 10 % is more than any leak eats in the time a kill takes:
-/// the default never asks for more than 2 GiB to stay available.
-pub const DEFAULT_MEM_CAP_KIB: u64 = 2 << 20;
-
-/// The same shares of swap.
-pub const DEFAULT_SWAP: Pair = DEFAULT_MEM;
-
-/// The original bustd's limit: 25 % of wall time.
-pub const DEFAULT_PSI_BP: ShareBp = 2500;
-
-/// The original bustd looks at pressure only below this share of free memory.
-const PRESSURE_GATE_BP: ShareBp = 1500;
-
-/// Pressure is believed only where available memory is at or below one and a
-/// half times the TERM limit: stalls with plenty available come from I/O and
-/// reclaim, and killed innocents elsewhere (nohang#33, systemd#23606).
-const CONFIRM_NUM: u64 = 3;
-const CONFIRM_DEN: u64 = 2;
+use crate::decide::levels::Levels;
+use crate::decide::snapshot::Snapshot;
+use crate::read::psi::ShareBp;
 
 /// The window of the floor rule. Where all tasks stall for a quarter of this, the
 /// default of `--psi`, with memory below the KILL limit, they will for seconds:
@@ -85,76 +12,6 @@ pub const FLOOR_SPAN_US: u64 = 200_000;
 /// Pages read back within 10 s, in proportion to the page cache, that count as
 /// thrashing where there is no PSI: the whole cache once over, as for lmkd.
 pub const THRASH_REFAULT_PCT: u64 = 100;
-
-/// The limits in KiB, for the memory there is now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Levels {
-    /// TERM at or below this much available memory.
-    pub mem_term_kib: u64,
-    /// KILL at or below this much.
-    pub mem_kill_kib: u64,
-    /// TERM at or below this much effective free swap, with memory.
-    pub swap_term_kib: u64,
-    /// KILL at or below this much, with memory.
-    pub swap_kill_kib: u64,
-    /// Pressure and thrash count at or below this much available memory.
-    pub confirm_kib: u64,
-    /// Nothing needs looking at while free memory exceeds this.
-    pub gate_kib: u64,
-    /// `some` stall over 10 s.
-    pub psi_bp: ShareBp,
-}
-
-impl Limits {
-    /// The limits in KiB for the memory `mem` tells of. What tmpfs has just
-    /// taken counts as if it could still be had: else the limits would fall
-    /// as fast as what is available, to below what the kernel itself needs.
-    #[inline(never)]
-    pub fn levels(&self, mem: &Meminfo, shmem_growth_kib: u64) -> Levels {
-        let base_kib = mem.reclaimable_kib().saturating_add(shmem_growth_kib).min(mem.total_kib());
-        let (term, kill, cap_kib) = match self.mem {
-            Some(pair) => (pair.term, pair.kill, u64::MAX),
-            None => (DEFAULT_MEM.term, DEFAULT_MEM.kill, DEFAULT_MEM_CAP_KIB),
-        };
-        let mem_term_kib = term.of_kib(base_kib).min(cap_kib);
-        let mem_kill_kib = kill.of_kib(base_kib).min(cap_kib / 2);
-        let confirm_kib = (mem_term_kib / CONFIRM_DEN).saturating_mul(CONFIRM_NUM);
-        Levels {
-            mem_term_kib,
-            mem_kill_kib,
-            swap_term_kib: self.swap.term.of_kib(mem.swap_total_kib),
-            swap_kill_kib: self.swap.kill.of_kib(mem.swap_total_kib),
-            confirm_kib,
-            gate_kib: confirm_kib.max(Amount::Share(PRESSURE_GATE_BP).of_kib(mem.mem_total_kib)),
-            psi_bp: self.psi_bp,
-        }
-    }
-}
-
-/// Refaults and direct reclaim over the last 10 s, where there is no PSI.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Thrash {
-    /// Pages read back, per cent of the page cache.
-    pub refault_pct: u64,
-    /// Times a task had to reclaim for itself.
-    pub allocstalls: u64,
-}
-
-/// Everything a verdict rests on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readings {
-    /// `/proc/meminfo`.
-    pub mem: Meminfo,
-    /// Swap that can really take something in; see
-    /// [`Swaps::effective_free_kib`](crate::read::memory::Swaps::effective_free_kib).
-    pub swap_free_kib: u64,
-    /// Stall over the last 10 s; `None` without PSI.
-    pub stall: Option<Stall>,
-    /// Stall over the last [`FLOOR_SPAN_US`]; `None` without PSI.
-    pub recent_stall: Option<Stall>,
-    /// Its stand-in; `None` with PSI.
-    pub thrash: Option<Thrash>,
-}
 
 /// Why to act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +31,6 @@ impl Rule {
     pub const ALL: [Self; 4] = [Self::Pressure, Self::Exhaustion, Self::Floor, Self::Thrash];
 
     /// The rule's name in log and environment.
-    #[inline(never)]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pressure => "pressure",
@@ -185,8 +41,8 @@ impl Rule {
     }
 }
 
-/// How hard to act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How hard to act; the lower comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
     /// SIGTERM, then SIGKILL after the grace.
     Term,
@@ -194,7 +50,7 @@ pub enum Urgency {
     Kill,
 }
 
-/// What the readings call for.
+/// What the snapshot calls for.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -207,53 +63,53 @@ pub enum Verdict {
 }
 
 /// Is available memory at or below `level_kib`?
-pub fn mem_available_below(readings: &Readings, level_kib: u64) -> bool {
-    readings.mem.mem_available_kib <= level_kib
+pub fn mem_available_below(snapshot: &Snapshot, level_kib: u64) -> bool {
+    snapshot.mem.mem_available_kib <= level_kib
 }
 
 /// Is effective free swap at or below `level_kib`? Always so without swap.
-pub fn swap_free_below(readings: &Readings, level_kib: u64) -> bool {
-    readings.swap_free_kib <= level_kib
+pub fn swap_free_below(snapshot: &Snapshot, level_kib: u64) -> bool {
+    snapshot.swap_free_kib <= level_kib
 }
 
 /// Did tasks stall for at least `limit_bp` of the last 10 s?
-pub fn pressure_above(readings: &Readings, limit_bp: ShareBp) -> bool {
-    readings.stall.is_some_and(|stall| stall.some_bp >= limit_bp)
+pub fn pressure_above(snapshot: &Snapshot, limit_bp: ShareBp) -> bool {
+    snapshot.stall.is_some_and(|stall| stall.some_bp >= limit_bp)
 }
 
 /// Did all tasks stall at once for at least `limit_bp` of the last 200 ms?
-pub fn fully_stalled(readings: &Readings, limit_bp: ShareBp) -> bool {
-    readings.recent_stall.is_some_and(|stall| stall.full_bp >= limit_bp)
+pub fn fully_stalled(snapshot: &Snapshot, limit_bp: ShareBp) -> bool {
+    snapshot.recent_stall.is_some_and(|stall| stall.full_bp >= limit_bp)
 }
 
-fn thrashing(readings: &Readings) -> bool {
-    readings.thrash.is_some_and(|thrash| thrash.refault_pct >= THRASH_REFAULT_PCT && thrash.allocstalls > 0)
+fn thrashing(snapshot: &Snapshot) -> bool {
+    snapshot.thrash.is_some_and(|thrash| thrash.refault_pct >= THRASH_REFAULT_PCT && thrash.allocstalls > 0)
 }
 
-/// Weighs the readings; the rule that forces most decides.
-pub fn decide(readings: &Readings, levels: &Levels) -> Verdict {
+/// Weighs the snapshot; of several rules that hold, the most urgent decides.
+pub fn decide(snapshot: &Snapshot, levels: &Levels) -> Verdict {
     let exhausted =
-        |mem_kib, swap_kib| mem_available_below(readings, mem_kib) && swap_free_below(readings, swap_kib);
-    // Half a page of memory known is not knowledge to kill on.
-    if readings.mem.reclaimable_kib() == 0 {
+        |mem_kib, swap_kib| mem_available_below(snapshot, mem_kib) && swap_free_below(snapshot, swap_kib);
+    // Where nothing is known of memory, nobody is killed for want of it.
+    if snapshot.mem.reclaimable_kib() == 0 {
         return Verdict::Enough;
     }
     if exhausted(levels.mem_kill_kib, levels.swap_kill_kib) {
         return Verdict::Act(Rule::Exhaustion, Urgency::Kill);
     }
-    if mem_available_below(readings, levels.mem_kill_kib) && fully_stalled(readings, levels.psi_bp) {
+    if mem_available_below(snapshot, levels.mem_kill_kib) && fully_stalled(snapshot, levels.psi_bp) {
         return Verdict::Act(Rule::Floor, Urgency::Kill);
     }
     if exhausted(levels.mem_term_kib, levels.swap_term_kib) {
         return Verdict::Act(Rule::Exhaustion, Urgency::Term);
     }
-    if !mem_available_below(readings, levels.confirm_kib) {
+    if !mem_available_below(snapshot, levels.confirm_kib) {
         return Verdict::Enough;
     }
-    if pressure_above(readings, levels.psi_bp) {
+    if pressure_above(snapshot, levels.psi_bp) {
         return Verdict::Act(Rule::Pressure, Urgency::Term);
     }
-    if thrashing(readings) {
+    if thrashing(snapshot) {
         return Verdict::Act(Rule::Thrash, Urgency::Term);
     }
     Verdict::Low
@@ -261,13 +117,12 @@ pub fn decide(readings: &Readings, levels: &Levels) -> Verdict {
 
 /// The rule that would act first if all went on as it does: one whose stall is
 /// half way to its limit, else exhaustion.
-#[inline(never)]
-pub fn nearest_rule(readings: &Readings, levels: &Levels) -> Rule {
+pub fn nearest_rule(snapshot: &Snapshot, levels: &Levels) -> Rule {
     let half_way = |share_bp, limit_bp: ShareBp| share_bp >= limit_bp.div_ceil(2);
-    let refault_pct = readings.thrash.unwrap_or_default().refault_pct;
-    if half_way(readings.recent_stall.unwrap_or_default().full_bp, levels.psi_bp) {
+    let refault_pct = snapshot.thrash.unwrap_or_default().refault_pct;
+    if half_way(snapshot.recent_stall.unwrap_or_default().full_bp, levels.psi_bp) {
         Rule::Floor
-    } else if half_way(readings.stall.unwrap_or_default().some_bp, levels.psi_bp) {
+    } else if half_way(snapshot.stall.unwrap_or_default().some_bp, levels.psi_bp) {
         Rule::Pressure
     } else if refault_pct >= THRASH_REFAULT_PCT / 2 {
         Rule::Thrash
@@ -279,24 +134,30 @@ pub fn nearest_rule(readings: &Readings, levels: &Levels) -> Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::limits::{DEFAULT_MEM, Limits};
+    use crate::decide::snapshot::Thrash;
+    use crate::read::memory::Meminfo;
+    use crate::read::psi::Stall;
 
-    const LIMITS: Limits = Limits { mem: None, swap: DEFAULT_SWAP, psi_bp: DEFAULT_PSI_BP };
+    fn levels_of(mem: &Meminfo, shmem_growth_kib: u64) -> Levels {
+        Levels::of(&Limits::default(), mem, shmem_growth_kib)
+    }
 
     /// 320 MB of RAM, half of it anonymous, so much available.
-    fn readings(available_kib: u64) -> Readings {
-        Readings {
+    fn readings(available_kib: u64) -> Snapshot {
+        Snapshot {
             mem: Meminfo {
                 mem_total_kib: 320_000,
                 mem_available_kib: available_kib,
                 anon_kib: 300_000 - available_kib,
                 ..Meminfo::default()
             },
-            ..Readings::default()
+            ..Snapshot::default()
         }
     }
 
-    fn verdict(readings: &Readings) -> Verdict {
-        decide(readings, &LIMITS.levels(&readings.mem, 0))
+    fn verdict(readings: &Snapshot) -> Verdict {
+        decide(readings, &levels_of(&readings.mem, 0))
     }
 
     fn stalled(some_bp: ShareBp, full_bp: ShareBp) -> Option<Stall> {
@@ -305,9 +166,9 @@ mod tests {
 
     #[test]
     fn levels_follow_what_killing_can_give_back() {
-        let levels = LIMITS.levels(&readings(100_000).mem, 0);
+        let levels = levels_of(&readings(100_000).mem, 0);
         assert_eq!((levels.mem_term_kib, levels.mem_kill_kib), (30_000, 15_000));
-        assert_eq!((levels.confirm_kib, levels.gate_kib), (45_000, 48_000));
+        assert_eq!((levels.confirm_kib, levels.fast_path_kib), (45_000, 48_000));
         // A full tmpfs leaves 20 MB to win: the limits shrink with it.
         let tmpfs = Meminfo {
             mem_total_kib: 320_000,
@@ -315,16 +176,16 @@ mod tests {
             anon_kib: 15_000,
             ..Meminfo::default()
         };
-        assert_eq!(LIMITS.levels(&tmpfs, 0).mem_term_kib, 2_000);
+        assert_eq!(levels_of(&tmpfs, 0).mem_term_kib, 2_000);
         // One that is still filling does not make them.
-        assert_eq!(LIMITS.levels(&tmpfs, 100_000).mem_term_kib, 12_000);
-        assert_eq!(LIMITS.levels(&tmpfs, u64::MAX).mem_term_kib, 32_000);
+        assert_eq!(levels_of(&tmpfs, 100_000).mem_term_kib, 12_000);
+        assert_eq!(levels_of(&tmpfs, u64::MAX).mem_term_kib, 32_000);
         // A terabyte does not keep 100 GB idle, unless told to.
         let huge = Meminfo { mem_total_kib: 1 << 30, mem_available_kib: 1 << 30, ..Meminfo::default() };
-        assert_eq!(LIMITS.levels(&huge, 0).mem_term_kib, 2 << 20);
-        assert_eq!(LIMITS.levels(&huge, 0).mem_kill_kib, 1 << 20);
-        let told = Limits { mem: Some(DEFAULT_MEM), ..LIMITS };
-        assert_eq!(told.levels(&huge, 0).mem_term_kib, (1 << 30) / 10);
+        assert_eq!(levels_of(&huge, 0).mem_term_kib, 2 << 20);
+        assert_eq!(levels_of(&huge, 0).mem_kill_kib, 1 << 20);
+        let told = Limits { mem: Some(DEFAULT_MEM), ..Limits::default() };
+        assert_eq!(Levels::of(&told, &huge, 0).mem_term_kib, (1 << 30) / 10);
     }
 
     #[test]
@@ -368,8 +229,8 @@ mod tests {
         deep.recent_stall = stalled(9_000, 2_500);
         assert_eq!(verdict(&deep), Verdict::Act(Rule::Floor, Urgency::Kill));
         // Who asks for more patience has it here too.
-        let patient = Limits { psi_bp: 10_000, ..LIMITS };
-        assert_eq!(decide(&deep, &patient.levels(&deep.mem, 0)), Verdict::Low);
+        let patient = Limits { psi_bp: 10_000, ..Limits::default() };
+        assert_eq!(decide(&deep, &Levels::of(&patient, &deep.mem, 0)), Verdict::Low);
         deep.mem.mem_available_kib = 16_000;
         assert_eq!(verdict(&deep), Verdict::Low);
     }
@@ -388,6 +249,6 @@ mod tests {
 
     #[test]
     fn nothing_known_is_no_reason() {
-        assert_eq!(verdict(&Readings::default()), Verdict::Enough);
+        assert_eq!(verdict(&Snapshot::default()), Verdict::Enough);
     }
 }

@@ -1,8 +1,8 @@
 //! Candidates in, ranking out. Pure: it never looks at /proc itself, but tells
 //! the [`survey`](crate::choose::survey) which processes are worth reading.
 
-use crate::config::pattern::Globs;
-use crate::decide::attribution::Baseline;
+use crate::config::policy::{Policy, Preference};
+use crate::decide::baseline::Baseline;
 use crate::read::process::{Comm, Identity, JobKey, Pid};
 
 /// A process that could be chosen.
@@ -10,114 +10,101 @@ use crate::read::process::{Comm, Identity, JobKey, Pid};
 pub struct Candidate {
     /// Who it is.
     pub id: Identity,
-    /// Its name, its parent and its process group.
+    /// What tells which job it belongs to.
     pub job: JobKey,
     /// Its real uid.
     pub uid: u32,
     /// Its `oom_score_adj`.
     pub oom_score_adj: i16,
-    /// What killing it frees: anonymous memory and swap, and shared memory
-    /// nobody else can be mapping.
+    /// Freeable memory, what its death gives back: anonymous memory and swap, and
+    /// shared memory that nobody else can be mapping.
     pub freeable_kib: u64,
-    /// What its stake usually is.
+    /// The level its freeable memory has had for minutes.
     pub baseline: Baseline,
-    /// How much its stake is above that; 0 where it is too little to tell.
+    /// How much freeable memory it has above that; 0 where that is too little to
+    /// tell from chance.
     pub growth_kib: u64,
     /// What it is ranked by; see [`score_kib`].
     pub score_kib: i64,
-}
-
-/// How the user's patterns see a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preference {
-    /// `--prefer`: counts as [`PREFERENCE`] times its stake.
-    Preferred,
-    /// No pattern, or both.
-    Ordinary,
-    /// `--avoid`: counts as a [`PREFERENCE`]th of its stake.
-    Avoided,
-    /// `--unkillables`: never.
-    Unkillable,
 }
 
 /// A factor, not a sum: preferring `firefox` must not turn a 5 MB helper of
 /// that name into a better victim than a 5 GB leak (earlyoom#261).
 pub const PREFERENCE_FACTOR: u64 = 4;
 
-/// A positive `oom_score_adj` adds a thousandth of the stake a point, at most
+/// A positive `oom_score_adj` adds a thousandth of the weight per point, at most
 /// half of it: Chromium's 300 and VS Code's 200 say "me first", not "only me".
 pub const ADJ_CAP: i16 = 500;
 
-/// Smallest stake worth a kill: half a per cent of memory, within these bounds.
+/// Least freeable memory worth a kill: half a per cent of memory, within these
+/// bounds.
 /// A peer once killed a 17 MiB bystander while the culprit was still exiting
 /// (earlyoom#309).
 const MIN_FREEABLE_DEN: u64 = 200;
 const MIN_FREEABLE_FLOOR_KIB: u64 = 256;
 const MIN_FREEABLE_CEILING_KIB: u64 = 16 * 1024;
 
-/// The smallest stake worth a kill where there are `total_kib` of memory.
-#[inline(never)]
+/// The least freeable memory worth a kill where there are `total_kib` of memory.
 pub fn min_freeable_kib(total_kib: u64) -> u64 {
     (total_kib / MIN_FREEABLE_DEN).clamp(MIN_FREEABLE_FLOOR_KIB, MIN_FREEABLE_CEILING_KIB)
 }
 
-/// The score in KiB. Stake and blame ([`blamed_kib`](crate::decide::attribution::blamed_kib)),
-/// weighed by the user's patterns; a positive `oom_score_adj` adds up to half; a
-/// negative one takes away its thousandth of all memory a point, as in the
-/// kernel's own badness, and so may lead below 0.
+/// The score in KiB: freeable memory and growth
+/// ([`weighted_kib`](crate::decide::baseline::weighted_kib)), multiplied or
+/// divided for the user's patterns. A positive `oom_score_adj` adds up to half; a
+/// negative one subtracts its thousandth of all memory per point, as in the
+/// kernel's own badness, so a score may be below 0.
 pub fn score_kib(weighted_kib: u64, oom_score_adj: i16, preference: Preference, total_kib: u64) -> i64 {
-    let weighed_kib = match preference {
+    let preferred_kib = match preference {
         Preference::Preferred => weighted_kib.saturating_mul(PREFERENCE_FACTOR),
         Preference::Ordinary | Preference::Unkillable => weighted_kib,
         Preference::Avoided => weighted_kib / PREFERENCE_FACTOR,
     };
-    let part = |total_kib: u64, points: i16| total_kib.saturating_mul(points.unsigned_abs().into()) / 1000;
-    let signed = |kib: u64| i64::try_from(kib).unwrap_or(i64::MAX);
     if oom_score_adj >= 0 {
-        let bonus_kib = part(weighed_kib, oom_score_adj.min(ADJ_CAP));
-        signed(weighed_kib.saturating_add(bonus_kib))
+        let bonus_kib = thousandths(preferred_kib, oom_score_adj.min(ADJ_CAP));
+        signed(preferred_kib.saturating_add(bonus_kib))
     } else {
-        signed(weighed_kib).saturating_sub(signed(part(total_kib, oom_score_adj)))
+        signed(preferred_kib).saturating_sub(signed(thousandths(total_kib, oom_score_adj)))
     }
 }
 
-/// What the user and the machine rule out or favour.
-#[derive(Clone, Copy, Debug)]
-pub struct Policy<'a> {
-    /// Names that count for more.
-    pub prefer: Option<Globs<'a>>,
-    /// Names that count for less.
-    pub avoid: Option<Globs<'a>>,
-    /// Names never chosen.
-    pub unkillables: Option<Globs<'a>>,
-    /// The only uid whose processes we may signal, without CAP_KILL.
-    pub only_uid: Option<u32>,
-}
-
-impl Policy<'_> {
-    /// How the patterns see `comm`.
-    pub fn preference(&self, comm: &Comm) -> Preference {
-        let matched = |globs: &Option<Globs<'_>>| globs.is_some_and(|globs| globs.matches(comm.as_bytes()));
-        if matched(&self.unkillables) {
-            return Preference::Unkillable;
-        }
-        match (matched(&self.prefer), matched(&self.avoid)) {
-            (true, false) => Preference::Preferred,
-            (false, true) => Preference::Avoided,
-            _ => Preference::Ordinary,
+/// The other way round: the most that freeable memory and growth can weigh of a
+/// process whose score is no more than `score_kib`.
+pub fn most_weighted_kib(score_kib: i64, oom_score_adj: i16, preference: Preference, total_kib: u64) -> u64 {
+    let preferred_kib = if oom_score_adj >= 0 {
+        // Half a thousandth is lost to rounding at the most.
+        let score_kib = u64::try_from(score_kib).unwrap_or(0);
+        let points = u64::from(oom_score_adj.min(ADJ_CAP).unsigned_abs());
+        score_kib.saturating_add(1).saturating_mul(1000) / (1000 + points)
+    } else {
+        let restored_kib = score_kib.saturating_add(signed(thousandths(total_kib, oom_score_adj)));
+        u64::try_from(restored_kib).unwrap_or(0)
+    };
+    match preference {
+        Preference::Preferred => preferred_kib / PREFERENCE_FACTOR,
+        Preference::Ordinary | Preference::Unkillable => preferred_kib,
+        Preference::Avoided => {
+            preferred_kib.saturating_mul(PREFERENCE_FACTOR).saturating_add(PREFERENCE_FACTOR - 1)
         }
     }
-
-    /// The best any name could be seen.
-    pub fn best_preference(&self) -> Preference {
-        if self.prefer.is_some() { Preference::Preferred } else { Preference::Ordinary }
-    }
-
-    /// The highest score a process could reach with at most `blamed_kib`.
-    pub fn score_bound_kib(&self, weighted_kib: u64) -> i64 {
-        score_kib(weighted_kib, ADJ_CAP, self.best_preference(), 0)
-    }
 }
+
+fn thousandths(whole_kib: u64, points: i16) -> u64 {
+    whole_kib.saturating_mul(points.unsigned_abs().into()) / 1000
+}
+
+fn signed(kib: u64) -> i64 {
+    i64::try_from(kib).unwrap_or(i64::MAX)
+}
+
+/// The highest score a process could reach with at most `weighted_kib`.
+pub fn score_bound_kib(policy: &Policy<'_>, weighted_kib: u64) -> i64 {
+    score_kib(weighted_kib, ADJ_CAP, policy.best_preference(), 0)
+}
+
+/// Candidates remembered from one survey to the next: those that matter, and a
+/// growing group's worth.
+pub const TABLE: usize = 32;
 
 /// The `N` best candidates seen so far, best first.
 #[derive(Clone, Debug)]
@@ -132,7 +119,7 @@ impl<const N: usize> Default for Ranking<N> {
     }
 }
 
-/// What fills a place nobody has taken.
+/// Fills a place that nobody has taken.
 pub const VACANT: Candidate = Candidate {
     id: Identity { pid: Pid::INIT, starttime: 0 },
     job: JobKey { comm: Comm::NONE, ppid: 0, pgrp: 0 },
@@ -144,8 +131,8 @@ pub const VACANT: Candidate = Candidate {
     score_kib: 0,
 };
 
-/// Does `one` rank before `other`? The higher score; of equal ones the larger
-/// stake, then the younger, then the higher pid.
+/// Does `one` rank before `other`? The higher score; of equal ones the one
+/// with more freeable memory, then the younger, then the higher pid.
 fn ranks_before(one: &Candidate, other: &Candidate) -> bool {
     let key = |candidate: &Candidate| {
         let Candidate { id, freeable_kib, score_kib, .. } = *candidate;
@@ -197,6 +184,7 @@ impl<const N: usize> Ranking<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::pattern::Globs;
 
     const TOTAL_KIB: u64 = 1_000_000;
 
@@ -237,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_weigh_the_stake() {
+    fn patterns_multiply_and_divide() {
         assert_eq!(score_kib(1000, 0, Preference::Preferred, TOTAL_KIB), 4000);
         assert_eq!(score_kib(1000, 0, Preference::Avoided, TOTAL_KIB), 250);
         let policy = Policy {
@@ -255,17 +243,32 @@ mod tests {
         ] {
             assert_eq!(policy.preference(&Comm::new(name.as_bytes())), preference, "{name}");
         }
-        assert_eq!(policy.score_bound_kib(1000), 6000);
-        assert_eq!(Policy { prefer: None, ..policy }.score_bound_kib(1000), 1500);
+        assert_eq!(score_bound_kib(&policy, 1000), 6000);
+        assert_eq!(score_bound_kib(&Policy { prefer: None, ..policy }, 1000), 1500);
+    }
+
+    /// What a process weighs is never more than what its score allows.
+    #[test]
+    fn scores_can_be_undone() {
+        for preference in [Preference::Preferred, Preference::Ordinary, Preference::Avoided] {
+            for adj in [-900, -1, 0, 1, 300, 1000] {
+                for weighted_kib in [0, 1, 999, 60_000, 123_456_789] {
+                    let score = score_kib(weighted_kib, adj, preference, TOTAL_KIB);
+                    let most = most_weighted_kib(score, adj, preference, TOTAL_KIB);
+                    assert!(most >= weighted_kib, "{preference:?} {adj} {weighted_kib}: {most}");
+                    assert!(most <= weighted_kib + 8, "{preference:?} {adj} {weighted_kib}: {most}");
+                }
+            }
+        }
     }
 
     #[test]
     fn the_bound_holds() {
-        let policy = Policy { prefer: None, avoid: None, unkillables: None, only_uid: None };
+        let policy = Policy::default();
         for adj in [-1000, -1, 0, 1, 499, 500, 501, 1000] {
             for freeable_kib in [0, 1, 999, 123_456_789, u64::MAX] {
                 let score = score_kib(freeable_kib, adj, Preference::Ordinary, TOTAL_KIB);
-                assert!(score <= policy.score_bound_kib(freeable_kib), "{adj} {freeable_kib}");
+                assert!(score <= score_bound_kib(&policy, freeable_kib), "{adj} {freeable_kib}");
             }
         }
     }
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn ties_go_to_larger_stake_then_younger_then_higher_pid() {
+    fn ties_go_to_more_freeable_memory_then_younger_then_higher_pid() {
         let mut ranking = Ranking::<4>::default();
         let mut younger = candidate(5, 100, 0);
         younger.id.starttime = 200;
@@ -300,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn min_stake_follows_the_machine() {
+    fn the_least_worth_a_kill_follows_the_machine() {
         assert_eq!(min_freeable_kib(32 * 1024), 256);
         assert_eq!(min_freeable_kib(320_000), 1600);
         assert_eq!(min_freeable_kib(1 << 30), 16 * 1024);

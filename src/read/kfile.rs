@@ -1,7 +1,7 @@
 //! Small kernel files: open below a directory, read into the caller's buffer,
 //! walk lines and fields. Nothing here knows what a file means.
 
-use crate::sys::open;
+use crate::sys::file::open;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, OFlags};
@@ -22,7 +22,6 @@ pub enum ReadError {
 
 impl ReadError {
     /// In words.
-    #[inline(never)]
     pub fn reason(self) -> &'static str {
         match self {
             Self::Missing => "no such file or directory",
@@ -38,8 +37,6 @@ impl ReadError {
 }
 
 impl From<Errno> for ReadError {
-    // Out of line: every reader has it.
-    #[inline(never)]
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::NOENT | Errno::SRCH => Self::Missing,
@@ -100,9 +97,19 @@ pub fn open_dir(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, ReadError> 
 /// # Errors
 /// Those of openat(2) and read(2).
 pub fn read_small<'b>(dir: BorrowedFd<'_>, path: &CStr, buf: &'b mut [u8]) -> Result<&'b [u8], ReadError> {
+    let len = read_start(dir, path, buf)?.len();
+    Ok(whole_lines(buf, len))
+}
+
+/// Reads the start of the file `path` below `dir` into `buf`, cut wherever that
+/// is full.
+///
+/// # Errors
+/// Those of openat(2) and read(2).
+pub fn read_start<'b>(dir: BorrowedFd<'_>, path: &CStr, buf: &'b mut [u8]) -> Result<&'b [u8], ReadError> {
     let file = open(dir, path, OFlags::RDONLY)?;
     let len = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *buf))?;
-    Ok(whole_lines(buf, len))
+    Ok(&buf[..len])
 }
 
 /// Reads the file `path` below `dir` that holds nothing but a number.
@@ -110,7 +117,6 @@ pub fn read_small<'b>(dir: BorrowedFd<'_>, path: &CStr, buf: &'b mut [u8]) -> Re
 /// # Errors
 /// Those of [`read_small`], and [`ReadError::Malformed`]. A process that dies
 /// between open and read leaves an empty file: [`ReadError::Missing`].
-#[inline(never)]
 pub fn read_number(dir: BorrowedFd<'_>, path: &CStr) -> Result<i32, ReadError> {
     let mut buf = [0; 16];
     let text = read_small(dir, path, &mut buf)?;
@@ -188,8 +194,6 @@ pub struct Pieces<'t> {
 impl<'t> Iterator for Pieces<'t> {
     type Item = &'t [u8];
 
-    // Out of line: every parser calls it, and none is hot enough to gain.
-    #[inline(never)]
     fn next(&mut self) -> Option<&'t [u8]> {
         let start = self.rest.iter().position(|&byte| !(self.is_between)(byte))?;
         let text = &self.rest[start..];
@@ -206,24 +210,10 @@ pub fn split_key(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&line[..colon], line[colon + 1..].trim_ascii_start()))
 }
 
-/// Picks the number at the start of each line's value, `Key: 123 kB`, for the
-/// keys wanted, in their order. Of a key that comes twice the first sound line
-/// counts. One loop for every file of this shape: byte-string patterns in a
-/// `match` are compared byte by byte, in four times the code.
-pub fn pick_numbers<const N: usize>(text: &[u8], keys: &[&str; N]) -> [Option<u64>; N] {
-    let mut numbers = [None; N];
-    pick_numbers_into(text, keys, &mut numbers);
-    numbers
-}
-
-/// Like [`pick_numbers`], into what was picked of the text before this.
-pub fn pick_numbers_into(text: &[u8], keys: &[&str], numbers: &mut [Option<u64>]) {
-    for (key, value) in lines(text).filter_map(split_key) {
-        let at = keys.iter().position(|wanted| wanted.as_bytes() == key);
-        if let Some(number) = at.and_then(|at| numbers.get_mut(at)) {
-            *number = number.or(parse_leading_u64(value));
-        }
-    }
+/// The key and the number of each line `Key: 123 kB`; lines of another shape
+/// are passed over.
+pub fn keyed_numbers(text: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
+    lines(text).filter_map(split_key).filter_map(|(key, value)| Some((key, parse_leading_u64(value)?)))
 }
 
 /// Parses the decimal digits at the start of `text`, saturating at the largest

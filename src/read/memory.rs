@@ -1,17 +1,16 @@
-//! Memory readings: sysinfo(2), `/proc/meminfo`, `/proc/vmstat`, and what swap
-//! on zram is really worth. One internal unit: KiB.
+//! Memory readings: sysinfo(2), `/proc/meminfo`, `/proc/vmstat`, and how the
+//! kernel promises memory. One internal unit: KiB.
 
-use crate::read::kfile::{self, ReadError, Tree};
-use crate::sys;
-use crate::sys::line::Joined;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::read::kfile::{self, ReadError};
+use crate::sys::file::open;
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 
-/// What sysinfo(2) tells, 0.3 µs a call. It does not count cache, so it can
+/// A reading of sysinfo(2), 0.3 µs a call. It does not count cache, so it can
 /// only show that nothing needs looking at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SysinfoReading {
-    /// Usable RAM; balloons and hotplug move it.
+    /// Usable RAM; balloons and hotplug change it.
     pub total_kib: u64,
     /// RAM in no use at all.
     pub free_kib: u64,
@@ -59,70 +58,112 @@ pub struct Meminfo {
 }
 
 impl Meminfo {
-    /// All memory; where it is not told, what could be available.
-    #[inline(never)]
+    /// All memory; where the kernel does not say, what could be available.
     pub fn total_kib(&self) -> u64 {
         if self.mem_total_kib == 0 { self.reclaimable_kib() } else { self.mem_total_kib }
     }
 
     /// What could be available if every process were killed: the base of all
     /// percentages, so that a full tmpfs does not put them out of reach.
-    #[inline(never)]
     pub fn reclaimable_kib(&self) -> u64 {
         let held = self.anon_kib.saturating_add(self.overhead_kib);
         let base = self.mem_available_kib.saturating_add(held);
         if self.mem_total_kib == 0 { base } else { base.min(self.mem_total_kib) }
     }
+
+    /// Swap in use.
+    pub fn swap_used_kib(&self) -> u64 {
+        self.swap_total_kib.saturating_sub(self.swap_free_kib)
+    }
+
+    /// What processes, tmpfs and the kernel have taken of memory and swap.
+    pub fn taken_kib(&self) -> u64 {
+        self.total_kib().saturating_sub(self.mem_available_kib).saturating_add(self.swap_used_kib())
+    }
+}
+
+/// The lines of `/proc/meminfo` that are wanted, as they stand there.
+#[derive(Default)]
+struct MeminfoLines {
+    mem_total: Option<u64>,
+    mem_free: Option<u64>,
+    mem_available: Option<u64>,
+    anon_pages: Option<u64>,
+    shmem: Option<u64>,
+    active_file: Option<u64>,
+    inactive_file: Option<u64>,
+    swap_total: Option<u64>,
+    swap_free: Option<u64>,
+    kernel_stack: Option<u64>,
+    page_tables: Option<u64>,
+    cma_free: Option<u64>,
+    buffers: Option<u64>,
+    cached: Option<u64>,
+    s_reclaimable: Option<u64>,
+}
+
+impl MeminfoLines {
+    fn parse(text: &[u8]) -> Self {
+        let mut lines = Self::default();
+        for (key, number) in kfile::keyed_numbers(text) {
+            let line = match key {
+                b"MemTotal" => &mut lines.mem_total,
+                b"MemFree" => &mut lines.mem_free,
+                b"MemAvailable" => &mut lines.mem_available,
+                b"AnonPages" => &mut lines.anon_pages,
+                b"Shmem" => &mut lines.shmem,
+                b"Active(file)" => &mut lines.active_file,
+                b"Inactive(file)" => &mut lines.inactive_file,
+                b"SwapTotal" => &mut lines.swap_total,
+                b"SwapFree" => &mut lines.swap_free,
+                b"KernelStack" => &mut lines.kernel_stack,
+                b"PageTables" => &mut lines.page_tables,
+                b"CmaFree" => &mut lines.cma_free,
+                b"Buffers" => &mut lines.buffers,
+                b"Cached" => &mut lines.cached,
+                b"SReclaimable" => &mut lines.s_reclaimable,
+                _ => continue,
+            };
+            // Of a key that comes twice the first line counts.
+            *line = line.or(Some(number));
+        }
+        lines
+    }
+
+    /// What is available where the kernel does not say so, before 3.14: half of
+    /// the cache counts, as in the kernel's own estimate where cache is scarce.
+    /// Cached includes Shmem, which cannot be dropped.
+    fn estimate_available_kib(&self, free_kib: u64) -> u64 {
+        let [buffers, cached, shmem, slab] =
+            [self.buffers, self.cached, self.shmem, self.s_reclaimable].map(Option::unwrap_or_default);
+        let cache_kib = buffers.saturating_add(cached).saturating_sub(shmem).saturating_add(slab);
+        free_kib.saturating_add(cache_kib / 2)
+    }
 }
 
 /// Parses `/proc/meminfo`. `None` without so much as a `MemFree` or
-/// `MemAvailable` line; other lines missing or malformed count as 0.
+/// `MemAvailable` line; other lines that are missing or malformed count as 0.
 pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
-    const KEYS: [&str; 15] = [
-        "MemTotal",
-        "MemFree",
-        "MemAvailable",
-        "AnonPages",
-        "Shmem",
-        "Active(file)",
-        "Inactive(file)",
-        "SwapTotal",
-        "SwapFree",
-        "KernelStack",
-        "PageTables",
-        "CmaFree",
-        "Buffers",
-        "Cached",
-        "SReclaimable",
-    ];
-    let picked = kfile::pick_numbers(text, &KEYS);
-    let [_, free, available, ..] = picked;
-    let [mem_total_kib, mem_free_kib, _, anon_kib, shmem_kib, rest @ ..] =
-        picked.map(|number| number.unwrap_or(0));
-    let [active_file, inactive_file, swap_total_kib, swap_free_kib, rest @ ..] = rest;
-    let [stacks, tables, cma_free, buffers, cached, slab] = rest;
-    let total = if mem_total_kib == 0 { u64::MAX } else { mem_total_kib };
-    // Before 3.14: the cache counts for half, as the kernel's own estimate
-    // does where cache is scarce. Cached holds Shmem, which cannot be dropped.
-    let estimate = |free: u64| {
-        let cache = u64::saturating_add(buffers, cached).saturating_sub(shmem_kib);
-        free.saturating_add(cache.saturating_add(slab) / 2)
-    };
-    let available = match (available, free) {
-        (Some(available), _) => available,
-        (None, Some(free)) => estimate(free),
+    let lines = MeminfoLines::parse(text);
+    let or_zero = Option::unwrap_or_default;
+    let available_kib = match (lines.mem_available, lines.mem_free) {
+        (Some(available_kib), _) => available_kib,
+        (None, Some(free_kib)) => lines.estimate_available_kib(free_kib),
         (None, None) => return None,
     };
+    let mem_total_kib = or_zero(lines.mem_total);
+    let most_kib = if mem_total_kib == 0 { u64::MAX } else { mem_total_kib };
+    let swap_total_kib = or_zero(lines.swap_total);
     Some(Meminfo {
         mem_total_kib,
-        mem_free_kib: mem_free_kib.min(total),
-        mem_available_kib: available.min(total).saturating_sub(cma_free),
-        anon_kib,
-        overhead_kib: u64::saturating_add(stacks, tables),
-        shmem_kib,
-        file_lru_kib: active_file.saturating_add(inactive_file).min(total),
+        mem_free_kib: or_zero(lines.mem_free).min(most_kib),
+        mem_available_kib: available_kib.min(most_kib).saturating_sub(or_zero(lines.cma_free)),
+        anon_kib: or_zero(lines.anon_pages),
+        overhead_kib: or_zero(lines.kernel_stack).saturating_add(or_zero(lines.page_tables)),
+        shmem_kib: or_zero(lines.shmem),
+        file_lru_kib: or_zero(lines.active_file).saturating_add(or_zero(lines.inactive_file)).min(most_kib),
         swap_total_kib,
-        swap_free_kib: swap_free_kib.min(swap_total_kib),
+        swap_free_kib: or_zero(lines.swap_free).min(swap_total_kib),
     })
 }
 
@@ -149,7 +190,6 @@ impl MeminfoFile {
     ///
     /// # Errors
     /// See [`read_meminfo`].
-    #[inline(never)]
     pub fn read(&mut self, proc: BorrowedFd<'_>) -> Result<Meminfo, ReadError> {
         let mut buf = [0; MEMINFO_LEN];
         if let Some(file) = &self.0
@@ -158,7 +198,7 @@ impl MeminfoFile {
         {
             return Ok(mem);
         }
-        let file = sys::open(proc, c"meminfo", OFlags::RDONLY)?;
+        let file = open(proc, c"meminfo", OFlags::RDONLY)?;
         let len = rustix::io::pread(&file, &mut buf, 0)?;
         self.0 = Some(file);
         parse_meminfo(kfile::whole_lines(&buf, len)).ok_or(ReadError::Malformed)
@@ -198,7 +238,6 @@ impl Vmstat {
 ///
 /// # Errors
 /// Those of [`kfile::read_lines`].
-#[inline(never)]
 pub fn read_vmstat(proc: BorrowedFd<'_>) -> Result<Vmstat, ReadError> {
     let mut buf = [0; 1024];
     let mut vmstat = Vmstat::default();
@@ -290,107 +329,6 @@ pub fn read_panic_on_oom(proc: BorrowedFd<'_>) -> Result<i32, ReadError> {
     kfile::read_number(proc, c"sys/vm/panic_on_oom")
 }
 
-/// What a zram device stores and what that costs it, in KiB.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Zram {
-    /// Size of what was swapped out to it.
-    pub stored_kib: u64,
-    /// RAM it takes to hold that.
-    pub used_kib: u64,
-}
-
-/// Parses `/sys/block/zramN/mm_stat` (4.1): `orig_data_size compr_data_size
-/// mem_used_total …`, in bytes.
-pub fn parse_zram_mm_stat(text: &[u8]) -> Option<Zram> {
-    let mut numbers = kfile::fields(text).map(kfile::parse_u64);
-    let stored = numbers.next()??;
-    let used = numbers.nth(1)??;
-    Some(Zram { stored_kib: stored / 1024, used_kib: used / 1024 })
-}
-
-/// Swap areas by what backs them, in KiB.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swaps {
-    /// How many there are.
-    pub areas: u32,
-    /// Free on disks and files.
-    pub disk_free_kib: u64,
-    /// Free on zram devices.
-    pub zram_free_kib: u64,
-    /// What all zram devices hold.
-    pub zram: Zram,
-}
-
-/// Below this much stored, a compression ratio is chance; assume 2 to 1, which
-/// lz4 and zstd exceed on ordinary process memory.
-const RATIO_KNOWN_FROM_KIB: u64 = 4096;
-
-impl Swaps {
-    /// How much more anonymous memory swap can really take in. A page that
-    /// goes to zram gives back only what compression saves, and no more can go
-    /// there than processes have or could still get.
-    pub fn effective_free_kib(&self, mem: &Meminfo) -> u64 {
-        let Zram { stored_kib, used_kib } = self.zram;
-        let (stored, used) = if stored_kib < RATIO_KNOWN_FROM_KIB { (2, 1) } else { (stored_kib, used_kib) };
-        let movable_kib = self.zram_free_kib.min(mem.reclaimable_kib());
-        // In thousandths, so that the product fits.
-        let saved_permille = stored.saturating_sub(used).saturating_mul(1000) / stored;
-        let gain_kib = movable_kib / 1000 * saved_permille;
-        self.disk_free_kib.saturating_add(gain_kib)
-    }
-}
-
-/// Parses one line of `/proc/swaps` (`Filename Type Size Used Priority`, KiB):
-/// the device's name and what is free on it.
-fn parse_swap_line(line: &[u8]) -> Option<(&[u8], u64)> {
-    let mut fields = kfile::fields(line);
-    let name = fields.next()?;
-    let _type = fields.next()?;
-    let size = kfile::parse_u64(fields.next()?)?;
-    let used = kfile::parse_u64(fields.next()?)?;
-    Some((name, size.saturating_sub(used)))
-}
-
-/// The device's name if it is a zram, as `/dev/zram0` or `/dev/block/zram0`.
-fn zram_name(path: &[u8]) -> Option<&[u8]> {
-    let name = path.rsplit(|&byte| byte == b'/').next()?;
-    let number = name.strip_prefix(b"zram")?;
-    kfile::parse_u64(number).map(|_| name)
-}
-
-/// Reads `/proc/swaps`, and `mm_stat` of each zram device in it. A zram whose
-/// `mm_stat` cannot be read counts as holding nothing.
-///
-/// # Errors
-/// Those of [`kfile::read_lines`] on `/proc/swaps`.
-pub fn read_swaps(tree: &Tree) -> Result<Swaps, ReadError> {
-    let mut buf = [0; 512];
-    let mut swaps = Swaps::default();
-    kfile::read_lines(tree.proc.as_fd(), c"swaps", &mut buf, &mut |line| {
-        let Some((path, free_kib)) = parse_swap_line(line) else {
-            return;
-        };
-        swaps.areas += 1;
-        let Some(name) = zram_name(path) else {
-            swaps.disk_free_kib = swaps.disk_free_kib.saturating_add(free_kib);
-            return;
-        };
-        swaps.zram_free_kib = swaps.zram_free_kib.saturating_add(free_kib);
-        if let Some(zram) = read_zram(tree, name) {
-            swaps.zram.stored_kib = swaps.zram.stored_kib.saturating_add(zram.stored_kib);
-            swaps.zram.used_kib = swaps.zram.used_kib.saturating_add(zram.used_kib);
-        }
-    })?;
-    Ok(swaps)
-}
-
-fn read_zram(tree: &Tree, name: &[u8]) -> Option<Zram> {
-    let block = kfile::open_dir(tree.sys.as_ref()?.as_fd(), c"block").ok()?;
-    let path = Joined::new([name, b"/mm_stat"]);
-    let mut buf = [0; 256];
-    parse_zram_mm_stat(kfile::read_small(block.as_fd(), path.as_cstr(), &mut buf).ok()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -465,42 +403,5 @@ mod tests {
         for bad in [&b""[..], b"cpu", b"cpu 1 2 3 4", b"cpu0 1 2 3 4 5 6", b"intr 5 5 5 5 5"] {
             assert_eq!(parse_busy_us(bad), None, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn zram_is_worth_what_it_saves() {
-        let mem = Meminfo {
-            mem_total_kib: 300_000,
-            anon_kib: 200_000,
-            mem_available_kib: 50_000,
-            ..Meminfo::default()
-        };
-        let swaps = |stored_kib, used_kib| Swaps {
-            zram_free_kib: 1_000_000,
-            zram: Zram { stored_kib, used_kib },
-            ..Swaps::default()
-        };
-        // Nothing stored yet: 2 to 1, of what could be moved there.
-        assert_eq!(swaps(0, 0).effective_free_kib(&mem), 125_000);
-        assert_eq!(swaps(40_000, 10_000).effective_free_kib(&mem), 187_500);
-        // Incompressible: worth nothing, whatever SwapFree says.
-        assert_eq!(swaps(40_000, 41_000).effective_free_kib(&mem), 0);
-        let disk = Swaps { disk_free_kib: 7, ..swaps(40_000, 40_000) };
-        assert_eq!(disk.effective_free_kib(&mem), 7);
-    }
-
-    #[test]
-    fn swap_lines() {
-        assert_eq!(parse_swap_line(b"/dev/zram0 partition 1000 300 100"), Some((&b"/dev/zram0"[..], 700)));
-        assert_eq!(parse_swap_line(b"/swap\\040file file 10 30 -2"), Some((&b"/swap\\040file"[..], 0)));
-        assert_eq!(parse_swap_line(b"Filename Type Size Used Priority"), None);
-        assert_eq!(zram_name(b"/dev/zram12"), Some(&b"zram12"[..]));
-        assert_eq!(zram_name(b"/dev/sda2"), None);
-        assert_eq!(zram_name(b"/mnt/zram"), None);
-        assert_eq!(
-            parse_zram_mm_stat(b"  1048576 2048 524288 0 1 0 0\n"),
-            Some(Zram { stored_kib: 1024, used_kib: 512 })
-        );
-        assert_eq!(parse_zram_mm_stat(b"1 2"), None);
     }
 }

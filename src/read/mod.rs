@@ -1,11 +1,29 @@
-//! read
-/// kfile
+//! Readings: plain structs out of one kernel file each. A reading judges nothing
+//! and changes nothing but its own window.
+
+/// Small kernel files: open, read into the caller's buffer, walk the fields.
 pub mod kfile;
-/// memory
-pub mod memory;
-/// process
-pub mod process;
-/// psi
-pub mod psi;
-/// window
+
+/// How much counters grew over a sliding span of time.
 pub mod window;
+
+/// sysinfo(2), meminfo, vmstat.
+pub mod memory;
+
+/// What swap is really worth.
+pub mod swap;
+
+/// Pressure stall information.
+pub mod psi;
+
+/// The entries of /proc.
+pub mod listing;
+
+/// What the kernel says of one process.
+pub mod process;
+
+/// What a process writes, and where.
+pub mod writing;
+
+/// Ourselves and our parents.
+pub mod ancestry;

@@ -3,96 +3,17 @@
 //! them waits for the process's mmap lock, possibly for ever (moby#15204).
 
 use crate::read::kfile::{self, ReadError, open_dir};
-use crate::sys;
+use crate::read::listing::{list_processes, parse_pid};
 use crate::sys::line::{DIGITS, Joined, digits};
-pub use crate::sys::positive_pid;
-use core::ffi::CStr;
-use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::RawDir;
 pub use rustix::process::Pid;
 
-/// At the priority of a guard thousands of processes looked at in one go keep
-/// others from a processor for a tenth of a second and more: after so long, so
-/// long a pause, thought of every so many processes.
-const PAUSE_AFTER_US: u64 = 3000;
-const PAUSE_US: u64 = 1000;
-const PAUSE_CHECK: u32 = 16;
-
-/// Pids found by one getdents(2): 1 KiB holds about forty. All that is read of
-/// a process is read below this on the stack.
-const DIR_BUF_LEN: usize = 1024;
-
-/// Calls `found` with each process in `proc`, in the order the kernel lists
-/// them (ascending).
+/// Reads `PID/NAME` below `proc`, up to its last whole line where it does not
+/// fit into `buf`.
 ///
 /// # Errors
-/// Those of openat(2) and getdents64(2); processes before the error were told.
-pub fn list_processes(proc: BorrowedFd<'_>, found: &mut dyn FnMut(Pid)) -> Result<(), ReadError> {
-    let mut since_us = sys::monotonic_us();
-    let mut since = 0;
-    list_names(proc, &mut |name| {
-        let Some(pid) = parse_pid(name.to_bytes()) else { return };
-        found(pid);
-        since += 1;
-        if since >= PAUSE_CHECK {
-            since = 0;
-            if sys::monotonic_us().saturating_sub(since_us) >= PAUSE_AFTER_US {
-                sys::pause(PAUSE_US);
-                since_us = sys::monotonic_us();
-            }
-        }
-    })
-}
-
-/// Calls `found` with each name in the directory `dir`.
-///
-/// # Errors
-/// Those of openat(2) and getdents64(2); names before the error were told.
-pub fn list_names(dir: BorrowedFd<'_>, found: &mut dyn FnMut(&CStr)) -> Result<(), ReadError> {
-    let dir = open_dir(dir, c".")?;
-    let mut buf = [MaybeUninit::uninit(); DIR_BUF_LEN];
-    let mut entries = RawDir::new(dir, &mut buf);
-    while let Some(entry) = entries.next() {
-        found(entry?.file_name());
-    }
-    Ok(())
-}
-
-/// In a file that is being written, nobody is as near to its start for long:
-/// that is a pidfile, or a device or pipe with a name there, which have no
-/// position.
-const LEAST_WRITTEN: u64 = 4096;
-
-/// Parses `/proc/PID/fdinfo/FD` into the number of the mount the file is on, if
-/// it is open for writing and more than a little has been written.
-pub fn parse_written_mount(text: &[u8]) -> Option<u64> {
-    let [flags, mount, pos] = kfile::pick_numbers(text, &["flags", "mnt_id", "pos"]);
-    if pos? < LEAST_WRITTEN {
-        return None;
-    }
-    // Flags are octal; read as decimal the last digit is the same, and its
-    // lower two bits are O_ACCMODE, 0 for reading.
-    let last_digit = flags? % 10;
-    if last_digit & 3 == 0 { None } else { mount }
-}
-
-/// Is this line of `/proc/PID/mountinfo`, `ID parent major:minor root point
-/// options [tags] - type source options`, that of mount `id`, a tmpfs?
-pub fn is_tmpfs_mount(line: &[u8], id: u64) -> bool {
-    let mut fields = kfile::fields(line);
-    fields.next().and_then(kfile::parse_u64) == Some(id)
-        && fields.any(|field| field == b"-")
-        && matches!(fields.next(), Some(b"tmpfs" | b"rootfs"))
-}
-
-/// Parses a positive pid.
-pub fn parse_pid(text: &[u8]) -> Option<Pid> {
-    positive_pid(kfile::parse_i32(text)?)
-}
-
-/// Reads `PID/NAME` below `proc`.
-fn read_file<'b>(
+/// See [`ReadError`].
+pub fn read_file<'b>(
     proc: BorrowedFd<'_>,
     pid: Pid,
     name: &str,
@@ -186,7 +107,6 @@ impl Comm {
     }
 
     /// The name's bytes.
-    #[inline(never)]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
@@ -226,7 +146,7 @@ pub struct Stat {
     pub starttime: u64,
 }
 
-/// What processes started for one job have in common.
+/// What tells that processes were started for one job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobKey {
     /// The name.
@@ -238,20 +158,24 @@ pub struct JobKey {
 }
 
 impl JobKey {
-    /// One name, and one process group or one parent; but never the group or
-    /// the children of init, which all the machine can have in common.
+    /// Are these of one job: of one name, and of one process group or one parent?
+    /// The group and the children of process 1 are not one job, for everything on
+    /// a machine can have those in common.
     pub fn same_job(&self, other: &Self) -> bool {
         let shared = |mine: i32, theirs: i32| mine > 1 && mine == theirs;
         self.comm == other.comm && (shared(self.pgrp, other.pgrp) || shared(self.ppid, other.ppid))
     }
 }
 
+/// The `oom_score_adj` of what is never killed.
+pub const NEVER_KILL_ADJ: i16 = -1000;
+
 /// PF_KTHREAD, the same bit since Linux 2.6.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 impl Stat {
-    /// What it has in common with others.
-    pub fn job(&self) -> JobKey {
+    /// Its job key.
+    pub fn job_key(&self) -> JobKey {
         JobKey { comm: self.comm, ppid: self.ppid, pgrp: self.pgrp }
     }
 
@@ -291,10 +215,9 @@ pub fn parse_stat(text: &[u8]) -> Option<Stat> {
 ///
 /// # Errors
 /// See [`ReadError`]; [`ReadError::Missing`] where we are not in `proc` at all.
-#[inline(never)]
 pub fn read_own_pid(proc: BorrowedFd<'_>) -> Result<Pid, ReadError> {
     let mut buf = [0; 512];
-    let text = kfile::read_small(proc, c"self/stat", &mut buf)?;
+    let text = kfile::read_start(proc, c"self/stat", &mut buf)?;
     kfile::fields(text).next().and_then(parse_pid).ok_or(ReadError::Malformed)
 }
 
@@ -303,9 +226,11 @@ pub fn read_own_pid(proc: BorrowedFd<'_>) -> Result<Pid, ReadError> {
 /// # Errors
 /// See [`ReadError`].
 pub fn read_stat(proc: BorrowedFd<'_>, pid: Pid) -> Result<Stat, ReadError> {
-    // 52 numbers of up to 20 digits would need more; those wanted end before.
+    // The line may be longer, but the fields that are wanted end within 310
+    // bytes. It is not cut at a newline, for the name may hold one.
     let mut buf = [0; 384];
-    parse_stat(read_file(proc, pid, "/stat", &mut buf)?).ok_or(ReadError::Malformed)
+    let text = kfile::read_start(proc, path_of(pid, "/stat").as_cstr(), &mut buf)?;
+    if text.is_empty() { Err(ReadError::Missing) } else { parse_stat(text).ok_or(ReadError::Malformed) }
 }
 
 /// The lines of `/proc/PID/status` that tell what a process holds.
@@ -323,25 +248,40 @@ pub struct Status {
     pub cap_eff: u64,
 }
 
-/// What has been read of a `/proc/PID/status`.
+/// The lines of a `/proc/PID/status` that are wanted, as far as they have been
+/// read.
 #[derive(Default)]
 struct StatusLines {
-    numbers: [Option<u64>; 4],
+    uid: Option<u64>,
+    rss_anon: Option<u64>,
+    rss_shmem: Option<u64>,
+    vm_swap: Option<u64>,
     cap_eff: Option<u64>,
 }
 
 impl StatusLines {
     fn add(&mut self, line: &[u8]) {
-        kfile::pick_numbers_into(line, &["Uid", "RssAnon", "RssShmem", "VmSwap"], &mut self.numbers);
-        if let Some((b"CapEff", value)) = kfile::split_key(line) {
-            self.cap_eff = self.cap_eff.or(Some(parse_hex(value)));
-        }
+        let Some((key, value)) = kfile::split_key(line) else { return };
+        let (field, number) = match key {
+            b"Uid" => (&mut self.uid, kfile::parse_leading_u64(value)),
+            b"RssAnon" => (&mut self.rss_anon, kfile::parse_leading_u64(value)),
+            b"RssShmem" => (&mut self.rss_shmem, kfile::parse_leading_u64(value)),
+            b"VmSwap" => (&mut self.vm_swap, kfile::parse_leading_u64(value)),
+            b"CapEff" => (&mut self.cap_eff, Some(parse_hex(value))),
+            _ => return,
+        };
+        // Of a key that comes twice the first line counts.
+        *field = field.or(number);
     }
 
     fn status(&self) -> Option<Status> {
-        let [uid, anon_kib, shmem_kib, swap_kib] = self.numbers;
-        let uid = u32::try_from(uid?).ok()?;
-        Some(Status { uid, anon_kib, shmem_kib, swap_kib, cap_eff: self.cap_eff.unwrap_or(0) })
+        Some(Status {
+            uid: u32::try_from(self.uid?).ok()?,
+            anon_kib: self.rss_anon,
+            shmem_kib: self.rss_shmem,
+            swap_kib: self.vm_swap,
+            cap_eff: self.cap_eff.unwrap_or(0),
+        })
     }
 }
 
@@ -373,24 +313,6 @@ pub fn read_status(proc: BorrowedFd<'_>, pid: Pid) -> Result<Status, ReadError> 
     })?;
     // A process that dies between open and read leaves an empty file.
     if is_empty { Err(ReadError::Missing) } else { found.status().ok_or(ReadError::Malformed) }
-}
-
-/// Parses `/proc/PID/io` into the bytes written by write(2) and its kin that
-/// were not for a disk (`wchar` less `write_bytes`): to tmpfs, to pipes, to
-/// terminals.
-pub fn parse_undisked_bytes(text: &[u8]) -> Option<u64> {
-    let [wchar, write_bytes] = kfile::pick_numbers(text, &["wchar", "write_bytes"]);
-    Some(wchar?.saturating_sub(write_bytes.unwrap_or(0)))
-}
-
-/// Reads from `/proc/PID/io` (Linux 2.6.20, CONFIG_TASK_IO_ACCOUNTING) what
-/// [`parse_undisked_bytes`] tells.
-///
-/// # Errors
-/// See [`ReadError`]; [`ReadError::NotPermitted`] where we may not trace it.
-pub fn read_undisked_bytes(proc: BorrowedFd<'_>, pid: Pid) -> Result<u64, ReadError> {
-    let mut buf = [0; 256];
-    parse_undisked_bytes(read_file(proc, pid, "/io", &mut buf)?).ok_or(ReadError::Malformed)
 }
 
 /// Reads `/proc/PID/oom_score_adj` (Linux 2.6.36; `oom_adj` before), −1000

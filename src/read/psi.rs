@@ -4,13 +4,14 @@
 
 use crate::read::kfile::{self, ReadError};
 use crate::read::window::Window;
-use crate::sys;
+use crate::sys::file::open;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-const MEMORY_PRESSURE: &CStr = c"pressure/memory";
+/// The file, below /proc.
+pub const MEMORY_PRESSURE: &CStr = c"pressure/memory";
 
 /// A share of wall time in basis points (hundredths of a per cent), 0 to 10,000.
 pub type ShareBp = u32;
@@ -75,7 +76,7 @@ impl PressureFile {
     /// # Errors
     /// Those of openat(2): [`ReadError::Missing`] before 4.20 and with `psi=0`.
     pub fn open(proc: BorrowedFd<'_>) -> Result<Self, ReadError> {
-        Ok(Self(sys::open(proc, MEMORY_PRESSURE, OFlags::RDONLY)?))
+        Ok(Self(open(proc, MEMORY_PRESSURE, OFlags::RDONLY)?))
     }
 
     /// Reads the file from its start.
@@ -112,7 +113,7 @@ pub fn arm_trigger(proc: BorrowedFd<'_>) -> Result<Trigger, Errno> {
     let mut last = Errno::INVAL;
     for (window_ms, request) in attempts {
         // One trigger per open file: a second write would be EBUSY.
-        let armed = sys::open(proc, MEMORY_PRESSURE, OFlags::RDWR)
+        let armed = open(proc, MEMORY_PRESSURE, OFlags::RDWR)
             .and_then(|fd| rustix::io::write(fd.as_fd(), request).map(|_| fd));
         match armed {
             Ok(fd) => return Ok(Trigger { fd, window_ms }),

@@ -1,3 +1,5 @@
+//! How much counters grew over a sliding span of time.
+
 /// Samples a [`Window`] keeps: its span is covered in steps of a fifteenth,
 /// fine enough for a share in whole per cents.
 const SAMPLES: usize = 16;
@@ -40,8 +42,6 @@ impl Window {
 
     /// Takes a reading made at `now_us` and returns the growth over the span
     /// that ends there. Before the first reading nothing grew.
-    // Out of line: there are four of them, read a few times a second.
-    #[inline(never)]
     pub fn push(&mut self, now_us: u64, counters: [u64; 2]) -> Growth {
         let age_us = |sample: &Sample| now_us.saturating_sub(sample.at_us);
         // Keep one sample at least a whole span old, drop those before it.

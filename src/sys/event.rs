@@ -1,20 +1,12 @@
-//! The one place that waits.
-
-use crate::sys::{self, Notice};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// Now, in microseconds since boot.
-pub fn now_us() -> u64 {
-    sys::monotonic_us()
-}
 
 /// What can wake us.
 #[derive(Debug)]
 pub struct Sources<'a> {
-    /// See [`sys::open_signals`].
+    /// See [`open_signals`](super::signals::open_signals).
     pub signals: &'a OwnedFd,
-    /// See [`Trigger`](crate::read::psi::Trigger).
+    /// Polls POLLPRI when pressure rises.
     pub trigger: Option<BorrowedFd<'a>>,
     /// The victim's pidfd.
     pub victim: Option<BorrowedFd<'a>>,
@@ -55,9 +47,4 @@ pub fn wait(sources: &Sources<'_>, sleep_us: u64) -> Woken {
         trigger_gone: trigger.intersects(gone),
         trigger_fired: trigger.contains(PollFlags::PRI) && !trigger.intersects(gone),
     }
-}
-
-/// The next pending signal.
-pub fn take_notice(signals: &OwnedFd) -> Option<Notice> {
-    sys::take_signal(signals.as_fd())
 }

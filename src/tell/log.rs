@@ -2,8 +2,8 @@
 //! and never fails: a line that cannot be written is counted, and the count
 //! goes out with the next one.
 
-use crate::sys;
-pub use crate::sys::line::Line;
+use crate::sys::file::{open, stderr};
+use crate::sys::line::Line;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FileType, OFlags};
@@ -46,11 +46,10 @@ pub struct Log {
 
 impl Log {
     /// Opens `sink`; one that cannot be opened is replaced by standard error.
-    #[cold]
     pub fn open(sink: Sink) -> Self {
         let opened = match sink {
             Sink::Stderr => None,
-            Sink::Kmsg => sys::open(CWD, c"/dev/kmsg", OFlags::WRONLY).ok(),
+            Sink::Kmsg => open(CWD, c"/dev/kmsg", OFlags::WRONLY).ok(),
             Sink::Syslog => connect_syslog(),
         };
         let (sink, fd) = match opened {
@@ -112,7 +111,6 @@ impl Log {
     }
 
     /// Writes a warning that is a text and no more.
-    #[inline(never)]
     pub fn warn_of(&mut self, what: &str) {
         self.warn(|line| {
             line.text(what);
@@ -149,10 +147,10 @@ impl Log {
 /// would hold for everybody who shares it. Files never block, sockets cannot be
 /// opened.
 fn reopen_stderr() -> Option<OwnedFd> {
-    let mode = rustix::fs::fstat(sys::stderr()).ok()?.st_mode;
+    let mode = rustix::fs::fstat(stderr()).ok()?.st_mode;
     match FileType::from_raw_mode(mode) {
         FileType::CharacterDevice | FileType::Fifo => {
-            sys::open(CWD, c"/proc/self/fd/2", OFlags::WRONLY | OFlags::NOCTTY).ok()
+            open(CWD, c"/proc/self/fd/2", OFlags::WRONLY | OFlags::NOCTTY).ok()
         }
         _ => None,
     }
@@ -161,7 +159,7 @@ fn reopen_stderr() -> Option<OwnedFd> {
 /// Writes to standard error as we were given it, if poll(2) says that there is
 /// room.
 fn write_stderr(bytes: &[u8]) -> bool {
-    let stderr = sys::stderr();
+    let stderr = stderr();
     let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     let ready = poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0);

@@ -1,11 +1,13 @@
 //! Kills as numbers for others: a file in the Prometheus text format, written
 //! anew at start and after each kill, and the count on the pidfile
-//! ([`sys::lock_byte`]).
+//! ([`lock_byte`]).
 
 use crate::decide::verdict::{Rule, Urgency};
 use crate::read::process::Comm;
-use crate::sys;
+use crate::sys::file::openat;
 use crate::sys::line::Line;
+use crate::sys::lock::lock_byte;
+use crate::sys::time::realtime_s;
 use core::ffi::CStr;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, OFlags, rename, unlink};
@@ -35,7 +37,7 @@ impl<'a> Stats<'a> {
         Self {
             path,
             pidfile: None,
-            started_s: sys::realtime_s(),
+            started_s: realtime_s(),
             kills: [0; Rule::ALL.len() * 2],
             last_s: 0,
             last_comm: Comm::NONE,
@@ -46,7 +48,7 @@ impl<'a> Stats<'a> {
     /// Counts a kill.
     pub fn count(&mut self, rule: Rule, urgency: Urgency, comm: &Comm) {
         self.kills[rule as usize * 2 + urgency as usize] += 1;
-        self.last_s = sys::realtime_s();
+        self.last_s = realtime_s();
         self.last_comm = *comm;
     }
 
@@ -56,10 +58,9 @@ impl<'a> Stats<'a> {
     }
 
     /// Tells whoever asks. Why that failed, unless it did the time before too.
-    #[inline(never)]
     pub fn publish(&mut self) -> Option<Errno> {
         if let Some(pidfile) = self.pidfile {
-            sys::lock_byte(pidfile, self.total());
+            lock_byte(pidfile, self.total());
         }
         let failure = self.path.and_then(|path| self.replace(path).err());
         let is_known = core::mem::replace(&mut self.failed, failure.is_some());
@@ -74,7 +75,7 @@ impl<'a> Stats<'a> {
         // One left behind, or somebody's link to what is not ours.
         let _ = unlink(new);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mut out = Out { file: sys::openat(CWD, new, flags)?, line: Line::default(), done: Ok(()) };
+        let mut out = Out { file: openat(CWD, new, flags)?, line: Line::default(), done: Ok(()) };
         self.write(&mut out);
         let done = out.done.and_then(|()| rename(new, path));
         if done.is_err() {
@@ -131,7 +132,6 @@ struct Out {
 }
 
 impl Out {
-    #[inline(never)]
     fn flush(&mut self) {
         if self.done.is_ok() {
             self.done = match rustix::io::write(&self.file, self.line.as_bytes()) {

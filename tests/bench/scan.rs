@@ -1,10 +1,12 @@
 //! What it costs to look at every process once: bustd's survey beside a floor.
 
 use crate::clock::thread_cpu_ns;
-use bustd::choose::survey::{Scope, TABLE, survey};
-use bustd::decide::victim::{Policy, Ranking};
+use bustd::choose::survey::{SurveyContext, survey};
+use bustd::config::policy::Policy;
+use bustd::decide::victim::{Ranking, TABLE};
 use bustd::read::kfile::Tree;
-use bustd::{read::memory, sys};
+use bustd::read::memory;
+use bustd::sys::program;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, RawDir, openat};
 use std::ffi::CStr;
@@ -37,11 +39,11 @@ pub fn measure_pair(tree: &Tree, floor_first: bool) -> Pair {
 /// Looks at every process as the guard does to choose one.
 pub fn scan_survey(proc: BorrowedFd<'_>) -> usize {
     let mem = memory::read_meminfo(proc).expect("meminfo");
-    let scope = Scope {
+    let scope = SurveyContext {
         policy: Policy { prefer: None, avoid: None, unkillables: None, only_uid: None },
         total_kib: mem.mem_total_kib,
         swap_used_kib: mem.swap_total_kib - mem.swap_free_kib,
-        page_kib: sys::page_kib(),
+        page_kib: program::page_kib(),
         own: Some(rustix::process::getpid()),
         set_aside: &[None; 8],
         before: None,

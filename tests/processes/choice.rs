@@ -101,8 +101,8 @@ fn a_zombie_leader_is_chosen_and_waited_for_with_its_threads() {
         let _next = Eater::named("next").start(&journal);
         Guard::start(&journal, &[ASK, ONCE, &["--grace", "200"]]).finish();
         let before = journal.expect("\"victim\" with SIGTERM");
-        let stake_mib = number_before(&before[before.find("stake").unwrap()..], " MiB");
-        assert!((64..80).contains(&stake_mib), "{before:?}");
+        let freeable_mib = number_before(&before[before.find("frees").unwrap()..], " MiB");
+        assert!((64..80).contains(&freeable_mib), "{before:?}");
         // The thread outlives SIGTERM, and so does the victim.
         journal.expect("victim: SIGTERM");
         let after = journal.expect("\"victim\" died ");

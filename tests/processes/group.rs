@@ -3,8 +3,11 @@
 use crate::harness::{
     ASK, Eater, Guard, Journal, NOBODY, OnTerm, bustd, in_namespace, is_initial_user, skip,
 };
-use bustd::act::signal::{Companions, Group, Kill, Progress, SignalContext};
-use bustd::decide::victim::{Candidate, Policy, VACANT};
+use bustd::act::companions::{Companions, Group};
+use bustd::act::kill::{Kill, Outlook, Progress, Timeline};
+use bustd::act::signal::SignalContext;
+use bustd::config::policy::Policy;
+use bustd::decide::victim::{Candidate, VACANT};
 use bustd::read::kfile::Tree;
 use bustd::read::process::Pid;
 use rustix::fd::AsFd;
@@ -108,20 +111,23 @@ fn a_group_whose_number_is_used_again_is_another_group() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let tree = Tree::open_live().expect("/proc");
-        let context = SignalContext::new(tree.proc.as_fd(), true, Pid::INIT);
-        let policy = Policy { prefer: None, avoid: None, unkillables: None, only_uid: None };
+        let context = SignalContext::new(tree.proc.as_fd(), true, Pid::INIT, Policy::default());
         let mut leader = Eater::named("leader").group(0).start(&journal);
         let (id, stat) = (leader.identity(), leader.stat());
-        let victim = Candidate { id, job: stat.job(), ..VACANT };
+        let victim = Candidate { id, job: stat.job_key(), ..VACANT };
         let companions = Companions::Group(Group::find(&context, stat.pgrp));
-        let mut kill = Kill::begin(&context, victim, Some(companions), 1_000_000, 0, 0).expect("it lives");
-        assert_eq!(kill.step(&context, &policy, 0, false, false), Progress::Signalled(Signal::TERM));
+        let mut kill = Kill::begin(&context, victim, Some(companions), Timeline::new(1_000_000, 0, 0))
+            .expect("it lives");
+        assert_eq!(
+            kill.step(&context, Outlook { is_urgent: false, is_recovering: false }, 0),
+            Progress::Signalled(Signal::TERM)
+        );
         assert_eq!(leader.death(), Some(libc::SIGTERM));
         let Some(bystander) = Eater::named("bystander").group(0).start_as(id.pid, &journal) else {
             return;
         };
         assert_eq!(bystander.stat().pgrp, stat.pgrp);
-        let progress = kill.step(&context, &policy, 1, true, false);
+        let progress = kill.step(&context, Outlook { is_urgent: true, is_recovering: false }, 1);
         assert!(!matches!(progress, Progress::Signalled(_)), "{progress:?}");
         bystander.expect_unharmed(&mut journal);
     });

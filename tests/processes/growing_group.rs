@@ -5,12 +5,14 @@ use crate::harness::{
     Breeder, Eater, FakeMeminfo, Guard, Journal, NOBODY, PROGRAM, Plan, Writes, age, eventually,
     in_namespace, is_initial_user, living, skip,
 };
-use bustd::act::signal::{Companions, Kill, Members, Progress, SignalContext};
-use bustd::choose::survey::TABLE;
-use bustd::decide::victim::{Candidate, Policy, VACANT};
+use bustd::act::companions::{Companions, Members};
+use bustd::act::kill::{Kill, Outlook, Progress, Timeline};
+use bustd::act::signal::SignalContext;
+use bustd::config::policy::Policy;
+use bustd::decide::victim::{Candidate, TABLE, VACANT};
 use bustd::read::kfile::Tree;
 use bustd::read::process::Pid;
-use bustd::sys::boottime_ticks;
+use bustd::sys::time::boottime_ticks;
 use rustix::fd::AsFd;
 use rustix::process::Signal;
 use std::os::unix::process::CommandExt;
@@ -249,8 +251,6 @@ struct Doomed {
     first: Eater,
 }
 
-const POLICY: Policy<'_> = Policy { prefer: None, avoid: None, unkillables: None, only_uid: None };
-
 impl Doomed {
     fn new() -> Self {
         let journal = Journal::new();
@@ -260,12 +260,12 @@ impl Doomed {
     }
 
     fn context(&self) -> SignalContext<'_> {
-        SignalContext::new(self.tree.proc.as_fd(), true, Pid::INIT)
+        SignalContext::new(self.tree.proc.as_fd(), true, Pid::INIT, Policy::default())
     }
 
     fn begin(&self, members: Members) -> Kill {
         let victim = Candidate { id: self.first.identity(), job: members.job, ..VACANT };
-        Kill::begin(&self.context(), victim, Some(Companions::GrowingGroup(members)), 1_000_000, 0, 0)
+        Kill::begin(&self.context(), victim, Some(Companions::Job(members)), Timeline::new(1_000_000, 0, 0))
             .expect("it lives")
     }
 
@@ -278,16 +278,25 @@ impl Doomed {
 fn members_of_a_crowd_born_while_it_is_killed_die_too() {
     in_namespace(|| {
         let mut doomed = Doomed::new();
-        let job = doomed.first.stat().job();
+        let job = doomed.first.stat().job_key();
         let mut kill =
             doomed.begin(Members { job, grown: [None; TABLE], born_after: 0, born_before: u64::MAX });
         let context = doomed.context();
-        assert_eq!(kill.step(&context, &POLICY, 0, true, false), Progress::Signalled(Signal::KILL));
+        assert_eq!(
+            kill.step(&context, Outlook { is_urgent: true, is_recovering: false }, 0),
+            Progress::Signalled(Signal::KILL)
+        );
         let mut newborn = doomed.start_newborn();
-        assert_eq!(kill.step(&context, &POLICY, 1, true, false), Progress::Waiting);
+        assert_eq!(
+            kill.step(&context, Outlook { is_urgent: true, is_recovering: false }, 1),
+            Progress::Waiting
+        );
         assert_eq!(newborn.death(), Some(libc::SIGKILL));
         assert_eq!(doomed.first.death(), Some(libc::SIGKILL));
-        assert_eq!(kill.step(&doomed.context(), &POLICY, 2, true, false), Progress::Dead);
+        assert_eq!(
+            kill.step(&doomed.context(), Outlook { is_urgent: true, is_recovering: false }, 2),
+            Progress::Dead
+        );
     });
 }
 
@@ -295,16 +304,22 @@ fn members_of_a_crowd_born_while_it_is_killed_die_too() {
 fn those_started_in_place_of_a_swarms_dead_live() {
     in_namespace(|| {
         let mut doomed = Doomed::new();
-        let job = doomed.first.stat().job();
+        let job = doomed.first.stat().job_key();
         let begun_ticks = boottime_ticks();
         let members = Members { job, grown: [None; TABLE], born_after: 0, born_before: begun_ticks };
         let mut kill = doomed.begin(members);
         let context = doomed.context();
-        assert_eq!(kill.step(&context, &POLICY, 0, false, false), Progress::Signalled(Signal::TERM));
+        assert_eq!(
+            kill.step(&context, Outlook { is_urgent: false, is_recovering: false }, 0),
+            Progress::Signalled(Signal::TERM)
+        );
         assert_eq!(doomed.first.death(), Some(libc::SIGTERM));
         eventually("another clock tick", || boottime_ticks() > begun_ticks);
         let newborn = doomed.start_newborn();
-        assert_eq!(kill.step(&doomed.context(), &POLICY, 1, true, false), Progress::Dead);
+        assert_eq!(
+            kill.step(&doomed.context(), Outlook { is_urgent: true, is_recovering: false }, 1),
+            Progress::Dead
+        );
         newborn.expect_unharmed(&mut doomed.journal);
     });
 }

@@ -5,7 +5,8 @@ use crate::harness::{
     number_before, script,
 };
 use bustd::read::kfile::Tree;
-use bustd::read::process::{Stat, list_processes, read_stat};
+use bustd::read::listing::list_processes;
+use bustd::read::process::{Stat, read_stat};
 use rustix::fd::AsFd;
 use std::collections::HashMap;
 use std::ffi::c_long;
@@ -31,8 +32,8 @@ fn a_hook_is_told_of_the_victim_and_gets_back_what_the_guard_changed() {
 
         let report = fs::read_to_string(REPORT).expect("the hook ran");
         let told: HashMap<&str, &str> = report.lines().filter_map(|line| line.split_once('=')).collect();
-        let freeable_kib = number_before(told["BUSTD_STAKE_KIB"], "\")");
-        assert_eq!(freeable_kib / 1024, number_before(&line[line.find("stake").unwrap()..], " MiB"));
+        let freeable_kib = number_before(told["BUSTD_FREEABLE_KIB"], "\")");
+        assert_eq!(freeable_kib / 1024, number_before(&line[line.find("frees").unwrap()..], " MiB"));
         for (key, value) in [
             ("BUSTD_PID", format!("{:?}", Some(victim.pid().to_string()))),
             ("BUSTD_UID", "Some(\"0\")".to_owned()),

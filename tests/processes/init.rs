@@ -5,7 +5,8 @@ use crate::harness::{
     script, unshare,
 };
 use bustd::read::kfile::Tree;
-use bustd::read::process::{Pid, list_processes, read_stat};
+use bustd::read::listing::list_processes;
+use bustd::read::process::{Pid, read_stat};
 use rustix::fd::AsFd;
 use rustix::process::{Signal, kill_process};
 use std::env;

@@ -28,12 +28,12 @@ fn sigterm_ends_the_victim_and_is_told_before_and_after() {
 
         assert_eq!(victim.death(), Some(libc::SIGTERM));
         next.expect_unharmed(&mut journal);
-        for part in [" available, limit ", ": uid 0, stake ", ", score ", ", oom_score_adj 0; next: pid "] {
+        for part in [" available, limit ", ": uid 0, frees ", ", score ", ", oom_score_adj 0; next: pid "] {
             assert!(before.contains(part), "{part:?} in {before:?}");
         }
         assert!(before.contains(&format!("next: pid {} \"next\" score ", next.pid())), "{before:?}");
-        let stake_mib = number_before(&before[before.find("stake").unwrap()..], " MiB");
-        assert!((64..80).contains(&stake_mib), "{before:?}");
+        let freeable_mib = number_before(&before[before.find("frees").unwrap()..], " MiB");
+        assert!((64..80).contains(&freeable_mib), "{before:?}");
         assert!(after.contains(" ms after SIGTERM; available ") && after.contains(" -> "), "{after:?}");
     });
 }

@@ -2,6 +2,7 @@
 
 use crate::harness::{Eater, Journal, Leader, NOBODY, OnTerm, in_namespace, is_initial_user, skip};
 use bustd::act::signal::{Refusal, SignalContext, Target, may_kill_group, signal_process};
+use bustd::config::policy::Policy;
 use bustd::read::kfile::Tree;
 use bustd::read::process::{Identity, Pid, read_stat};
 use rustix::fd::AsFd;
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 /// How a guard would reach processes that ran as `own`, with pidfds and without.
 fn each_reach(tree: &Tree, own: Pid, check: impl Fn(&SignalContext<'_>)) {
     for pidfd in [true, false] {
-        check(&SignalContext::new(tree.proc.as_fd(), pidfd, own));
+        check(&SignalContext::new(tree.proc.as_fd(), pidfd, own, Policy::default()));
     }
 }
 
@@ -125,7 +126,7 @@ fn the_guard_and_its_ancestors_are_refused() {
         let parent = Eater::named("parent").start(&journal);
         // As if the guard were a child of process 1, and that one its own.
         each_reach(&live(), parent.pid(), |context| {
-            assert_eq!(ask(context, parent.identity()), Err(Refusal::Ancestry));
+            assert_eq!(ask(context, parent.identity()), Err(Refusal::Ancestor));
         });
         parent.expect_unharmed(&mut journal);
     });

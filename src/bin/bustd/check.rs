@@ -2,12 +2,12 @@
 
 use crate::cli::Options;
 use crate::print;
+use bustd::config::limits::{Amount, Pair};
 use bustd::config::pattern::{Globs, glob_matches};
-use bustd::decide::verdict::{Amount, Pair};
-use bustd::monitor::Settings;
-use bustd::read::kfile::Tree;
+use bustd::read::kfile::{ReadError, Tree};
+use bustd::read::listing::list_processes;
 use bustd::read::memory::read_meminfo;
-use bustd::read::process::{self, Comm, Pid};
+use bustd::read::process::{self, Comm};
 use bustd::sys::line::Line;
 use core::ffi::c_int;
 use rustix::fd::AsFd;
@@ -17,14 +17,12 @@ const ROW_LEN: usize = 66;
 
 /// Tells on standard output whom each pattern matches, and what looks wrong.
 /// That the command line can be read at all has been checked by then.
-#[cold]
-#[inline(never)]
 pub fn show(options: &Options, tree: &Tree) -> c_int {
-    let Settings { policy, limits, .. } = &options.settings;
-    let mut status = put_globs("--prefer ", &policy.prefer, tree)
-        | put_globs("--avoid ", &policy.avoid, tree)
-        | put_globs("--unkillables ", &policy.unkillables, tree);
-    if let Some(Pair { term: Amount::Kib(term_kib), .. }) = limits.mem
+    let policy = &options.config.policy;
+    let mut status = put_globs("--prefer", &policy.prefer, tree)
+        | put_globs("--avoid", &policy.avoid, tree)
+        | put_globs("--unkillables", &policy.unkillables, tree);
+    if let Some(Pair { term: Amount::Kib(term_kib), .. }) = options.config.limits.mem
         && read_meminfo(tree.proc.as_fd()).is_ok_and(|mem| term_kib > mem.total_kib())
     {
         status |= print(b"--mem: warning: above all memory\n");
@@ -33,15 +31,16 @@ pub fn show(options: &Options, tree: &Tree) -> c_int {
 }
 
 /// Tells of each pattern of a list; the exit status.
-#[inline(never)]
-#[cold]
 fn put_globs(option: &str, globs: &Option<Globs<'_>>, tree: &Tree) -> c_int {
     let mut status = 0;
     if let Some(globs) = globs {
         for glob in globs.items() {
-            let row = &mut Line::default();
-            row.text(option).quoted(glob).text(": ");
-            push_matches(row, glob, tree);
+            let mut row = Line::default();
+            row.text(option).text(" ").quoted(glob).text(": ");
+            if let Err(error) = push_matches(&mut row, glob, tree) {
+                row.text("cannot look at the processes: ").text(error.reason());
+                status |= crate::EXIT_FAILURE;
+            }
             row.end_line();
             status |= print(row.as_bytes());
         }
@@ -50,11 +49,10 @@ fn put_globs(option: &str, globs: &Option<Globs<'_>>, tree: &Tree) -> c_int {
 }
 
 /// Whom `glob` matches, kernel threads and ourselves left out.
-#[cold]
-fn push_matches(row: &mut Line, glob: &[u8], tree: &Tree) {
-    let (mut matched, mut shown, mut others) = (0_u64, 0, 0);
+fn push_matches(row: &mut Line, glob: &[u8], tree: &Tree) -> Result<(), ReadError> {
+    let (mut matched, mut shown, mut others) = (0_u64, 0_u64, 0_u64);
     let own = tree.live.then(rustix::process::getpid);
-    let _ = process::list_processes(tree.proc.as_fd(), &mut |pid| {
+    list_processes(tree.proc.as_fd(), &mut |pid| {
         let Ok(stat) = process::read_stat(tree.proc.as_fd(), pid) else { return };
         if stat.is_kernel_thread() || own == Some(pid) {
             return;
@@ -65,17 +63,15 @@ fn push_matches(row: &mut Line, glob: &[u8], tree: &Tree) {
         }
         matched += 1;
         let mut entry = Line::default();
-        entry
-            .text(if matched > 1 { ", " } else { "" })
-            .number(raw(pid))
-            .text(" ")
-            .escaped(stat.comm.as_bytes());
+        let pid = pid.as_raw_pid().unsigned_abs();
+        entry.text(if matched > 1 { ", " } else { "" }).number(pid.into());
+        entry.text(" ").escaped(stat.comm.as_bytes());
         // Once there is no room, none is shown: they stand in order.
         if shown + 1 == matched && row.as_bytes().len() + entry.as_bytes().len() <= ROW_LEN {
             row.bytes(entry.as_bytes());
             shown += 1;
         }
-    });
+    })?;
     if matched > shown {
         row.text(" and ").number(matched - shown).text(" more");
     }
@@ -89,8 +85,5 @@ fn push_matches(row: &mut Line, glob: &[u8], tree: &Tree) {
     } else {
         ""
     });
-}
-
-fn raw(pid: Pid) -> u64 {
-    pid.as_raw_pid().unsigned_abs().into()
+    Ok(())
 }

@@ -2,13 +2,13 @@
 //! value, and ends the program.
 
 use crate::{EXIT_USAGE, complaint, fail_with};
+use bustd::config::Config;
+use bustd::config::limits::{Amount, Pair};
 use bustd::config::pattern::{GlobError, Globs};
-use bustd::decide::verdict::{Amount, DEFAULT_PSI_BP, DEFAULT_SWAP, Limits, Pair};
-use bustd::decide::victim::Policy;
-use bustd::monitor::Settings;
 use bustd::read::kfile::{fields, parse_hundredths, parse_u64};
-use bustd::read::process::{Pid, parse_pid};
-use bustd::sys::{self, Arguments};
+use bustd::read::listing::parse_pid;
+use bustd::read::process::Pid;
+use bustd::sys::arguments::{Arguments, c_suffix};
 use bustd::tell::log::Sink;
 use bustd::tell::stats::MAX_PATH;
 use core::ffi::CStr;
@@ -65,7 +65,7 @@ pub enum Command {
 /// How to run.
 pub struct Options {
     /// What the loop needs.
-    pub settings: Settings<'static>,
+    pub config: Config<'static>,
     /// Stay in the foreground.
     pub no_daemon: bool,
     /// Where lines go, if it was said.
@@ -81,18 +81,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            settings: Settings {
-                limits: Limits { mem: None, swap: DEFAULT_SWAP, psi_bp: DEFAULT_PSI_BP },
-                policy: Policy { prefer: None, avoid: None, unkillables: None, only_uid: None },
-                grace_us: 1_000_000,
-                kill_pgroup: false,
-                dry_run: false,
-                once: false,
-                verbose: false,
-                before_kill: None,
-                on_kill: None,
-                stats: None,
-            },
+            config: Config::default(),
             no_daemon: false,
             sink: None,
             pidfile: None,
@@ -216,7 +205,7 @@ impl Reader {
     fn next(&mut self) -> Option<Arg> {
         loop {
             if let Some(&letter) = self.letters.to_bytes().first() {
-                self.letters = sys::c_suffix(self.letters, 1);
+                self.letters = c_suffix(self.letters, 1);
                 return Some(Arg::Letter(letter));
             }
             let arg = self.args.next()?;
@@ -225,10 +214,10 @@ impl Reader {
                 b"--" => self.only_values = true,
                 [b'-', b'-', name @ ..] => {
                     let len = name.iter().position(|&byte| byte == b'=');
-                    self.attached = len.map(|len| sys::c_suffix(arg, b"--=".len() + len));
+                    self.attached = len.map(|len| c_suffix(arg, b"--=".len() + len));
                     return Some(Arg::Name(&name[..len.unwrap_or(name.len())]));
                 }
-                [b'-', _, ..] => self.letters = sys::c_suffix(arg, 1),
+                [b'-', _, ..] => self.letters = c_suffix(arg, 1),
                 _ => return Some(Arg::Value(arg)),
             }
         }
@@ -238,7 +227,7 @@ impl Reader {
     #[cold]
     fn after_equals(&self) -> Option<&'static CStr> {
         match self.letters.to_bytes() {
-            [b'=', ..] => Some(sys::c_suffix(self.letters, 1)),
+            [b'=', ..] => Some(c_suffix(self.letters, 1)),
             _ => self.attached,
         }
     }
@@ -286,7 +275,7 @@ const UNKNOWN: &str = ": unknown option";
 #[cold]
 pub fn parse(args: Arguments, options: &mut Options) -> Command {
     let mut reader = Reader { args, letters: c"", attached: None, only_values: false };
-    let Options { settings, no_daemon, sink, pidfile, root, json } = options;
+    let Options { config, no_daemon, sink, pidfile, root, json } = options;
     let mut given = 0_u32;
     let mut command = Command::Guard;
     while let Some((option, name)) = reader.next_option() {
@@ -296,11 +285,11 @@ pub fn parse(args: Arguments, options: &mut Options) -> Command {
         }
         given |= bit;
         match option {
-            Opt::KillPgroup => settings.kill_pgroup = true,
-            Opt::DryRun => settings.dry_run = true,
-            Opt::Once => settings.once = true,
+            Opt::KillPgroup => config.kill_pgroup = true,
+            Opt::DryRun => config.dry_run = true,
+            Opt::Once => config.once = true,
             Opt::NoDaemon => *no_daemon = true,
-            Opt::Verbose => settings.verbose = true,
+            Opt::Verbose => config.verbose = true,
             // The rest of the line is not read.
             Opt::Version => return Command::Version,
             Opt::Help => return Command::Help,
@@ -327,19 +316,19 @@ pub fn parse(args: Arguments, options: &mut Options) -> Command {
                 let Some(text) = reader.value() else { refuse(name, None, "needs a value") };
                 let value = text.to_bytes();
                 let taken = match option {
-                    Opt::Mem => parse_pair(value, Zero::Refused).map(|pair| settings.limits.mem = Some(pair)),
-                    Opt::Swap => parse_pair(value, Zero::Allowed).map(|pair| settings.limits.swap = pair),
-                    Opt::Psi => parse_psi(value).map(|psi_bp| settings.limits.psi_bp = psi_bp),
-                    Opt::Grace => parse_grace_ms(value).map(|ms| settings.grace_us = ms * 1000),
+                    Opt::Mem => parse_pair(value, Zero::Refused).map(|pair| config.limits.mem = Some(pair)),
+                    Opt::Swap => parse_pair(value, Zero::Allowed).map(|pair| config.limits.swap = pair),
+                    Opt::Psi => parse_psi(value).map(|psi_bp| config.limits.psi_bp = psi_bp),
+                    Opt::Grace => parse_grace_ms(value).map(|ms| config.grace_us = ms * 1000),
                     Opt::Log => parse_sink(value).map(|chosen| *sink = Some(chosen)),
-                    Opt::Prefer => parse_globs(value, &mut settings.policy.prefer),
-                    Opt::Avoid => parse_globs(value, &mut settings.policy.avoid),
-                    Opt::Unkillables => parse_globs(value, &mut settings.policy.unkillables),
-                    Opt::BeforeKill => parse_program(text, &mut settings.before_kill),
-                    Opt::OnKill => parse_program(text, &mut settings.on_kill),
+                    Opt::Prefer => parse_globs(value, &mut config.policy.prefer),
+                    Opt::Avoid => parse_globs(value, &mut config.policy.avoid),
+                    Opt::Unkillables => parse_globs(value, &mut config.policy.unkillables),
+                    Opt::BeforeKill => parse_program(text, &mut config.before_kill),
+                    Opt::OnKill => parse_program(text, &mut config.on_kill),
                     Opt::Pidfile => parse_path(text, Relative::Refused, pidfile),
                     Opt::Stats if value.len() > MAX_PATH => Err("the path is too long"),
-                    Opt::Stats => parse_replaced(text, &mut settings.stats),
+                    Opt::Stats => parse_replaced(text, &mut config.stats),
                     _ => parse_path(text, Relative::Allowed, root),
                 };
                 if let Err(what) = taken {
@@ -348,7 +337,7 @@ pub fn parse(args: Arguments, options: &mut Options) -> Command {
             }
         }
     }
-    if *sink == Some(Sink::Stderr) && !*no_daemon && !settings.once && root.is_none() && !crate::is_init() {
+    if *sink == Some(Sink::Stderr) && !*no_daemon && !config.once && root.is_none() && !crate::is_init() {
         refuse(b"log", Some(c"stderr"), "a daemon has none, add --no-daemon");
     }
     if *json && !matches!(command, Command::Status) {

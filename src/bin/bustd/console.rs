@@ -1,145 +1,197 @@
 //! Tables for people, and the same facts as one JSON object for programs.
-//!
-//! A table's columns are named by their JSON keys, a blank between them; the
-//! end of a name tells what stands in the column, and people see the name
-//! without it:
-//!
-//! | ending       | what                               |
-//! |--------------|------------------------------------|
-//! | `_kib` `_bp` | a size, hundredths of a per cent   |
-//! | `?`          | yes or no                          |
-//! | `$`          | text, cut where it is too wide     |
-//! | `~`          | text, up to the end of the line    |
-//! | others       | a number                           |
-//!
-//! A table that ends with `~` is a list: its rows have no names.
 
 use crate::print;
-use bustd::read::kfile::{self, Pieces};
-use bustd::sys;
 use bustd::sys::line::Line;
+use bustd::sys::{child::Environment, file::stdout};
 use core::ffi::c_int;
 
-/// A number nobody knows.
-pub const UNKNOWN: i64 = i64::MIN;
-
-/// Where the first column after the name of the row begins.
+/// Where the first column after a row's name begins.
 const NAME_WIDTH: usize = 6;
 
-/// Text wider than this is cut: a process name that is no text is escaped.
-const TEXT_WIDTH: usize = 15;
+/// Names wider than this are cut: a process name that is no text is escaped.
+const COMM_WIDTH: usize = 15;
 
-/// What is told, cell by cell.
+/// What stands in a column.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// A number.
+    Count,
+    /// A size in KiB: `512 KiB`, `31 MiB`.
+    Size,
+    /// A share in hundredths of a per cent: `12.5%`.
+    Share,
+    /// Yes or no.
+    Flag,
+    /// A name, cut where it is too wide.
+    Name,
+    /// Text up to the end of the line.
+    Rest,
+}
+
+impl Kind {
+    /// The widest that values of this kind are as a rule.
+    const fn width(self) -> usize {
+        match self {
+            Self::Size => "10239 KiB".len(),
+            Self::Count | Self::Share => "100.5%".len(),
+            Self::Flag => "yes".len(),
+            Self::Name | Self::Rest => COMM_WIDTH,
+        }
+    }
+
+    const fn is_text(self) -> bool {
+        matches!(self, Self::Name | Self::Rest)
+    }
+}
+
+/// A column: what people see over it, what programs call it, and what is in it.
+#[derive(Clone, Copy)]
+pub struct Column {
+    heading: &'static str,
+    key: &'static str,
+    kind: Kind,
+}
+
+/// A column of a table.
+pub const fn column(heading: &'static str, key: &'static str, kind: Kind) -> Column {
+    Column { heading, key, kind }
+}
+
+/// A table: a row a line, or an object a row.
 pub struct Table {
-    is_json: bool,
+    /// Stands over the rows' names; for a list, whose rows have none, it is what
+    /// programs call the list.
+    pub title: &'static str,
+    /// Whether rows have no names.
+    pub is_list: bool,
+    /// The columns.
+    pub columns: &'static [Column],
+}
+
+/// What stands in one place.
+#[derive(Clone, Copy)]
+pub enum Value<'v> {
+    /// Not known, or not there.
+    Unknown,
+    /// A number, size or share, by the column's kind.
+    Number(i64),
+    /// Yes or no.
+    Flag(bool),
+    /// Bytes that need not be text.
+    Text(&'v [u8]),
+}
+
+impl From<u64> for Value<'_> {
+    fn from(number: u64) -> Self {
+        Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<u32> for Value<'_> {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl<'v, V: Into<Value<'v>>> From<Option<V>> for Value<'v> {
+    fn from(value: Option<V>) -> Self {
+        value.map_or(Self::Unknown, Into::into)
+    }
+}
+
+/// How tables are shown.
+#[derive(Clone, Copy, PartialEq)]
+enum Style {
+    Json,
+    Plain,
     /// With bold headings.
-    is_bold: bool,
-    /// The table's, and those of the row that are still to come.
-    columns: &'static [u8],
-    left: Pieces<'static>,
-    /// Where the next column begins.
-    at: usize,
+    Bold,
+}
+
+/// Standard output, table by table.
+pub struct Console {
+    style: Style,
     /// What JSON has before the next row.
     before_row: &'static str,
-    line: Line,
+    is_list_open: bool,
+    has_table: bool,
     status: c_int,
 }
 
-impl Table {
-    /// Nothing yet.
-    #[cold]
-    pub fn new(is_json: bool) -> Self {
-        Self {
-            is_json,
-            is_bold: !is_json && sys::wants_colour(),
-            columns: b"",
-            left: kfile::fields(b""),
-            at: 0,
-            before_row: "{",
-            line: Line::default(),
-            status: 0,
-        }
+impl Console {
+    /// Nothing shown yet.
+    pub fn new(is_json: bool, environment: Environment) -> Self {
+        let style = match is_json {
+            true => Style::Json,
+            false if wants_bold(environment) => Style::Bold,
+            false => Style::Plain,
+        };
+        Self { style, before_row: "{", is_list_open: false, has_table: false, status: 0 }
     }
 
-    /// Begins a table. `title` stands over its rows' names; a list, whose rows
-    /// have none, is `title` to programs alone.
-    #[inline(never)]
-    #[cold]
-    pub fn begin_table(&mut self, title: &str, columns: &'static str) {
-        let is_first = core::mem::replace(&mut self.columns, columns.as_bytes()).is_empty();
-        let is_list = kind_of(self.columns) == b'~';
-        if self.is_json {
-            if is_list {
-                self.line.text(self.before_row).quoted(title.as_bytes()).text(":[");
+    /// Begins a table.
+    pub fn begin(&mut self, table: &Table) {
+        if self.style == Style::Json {
+            if table.is_list {
+                let mut line = Line::default();
+                line.text(self.before_row).quoted(table.title.as_bytes()).text(":[");
+                self.print(&line);
                 self.before_row = "";
+                self.is_list_open = true;
             }
             return;
         }
-        self.status |= print(if is_first { b"" } else { b"\n" });
-        self.begin_row(if is_list { "" } else { title });
-        while let Some(column) = self.left.next() {
-            self.put(column, heading(column));
+        let mut line = Line::default();
+        line.text(if self.has_table { "\n" } else { "" });
+        if self.style == Style::Bold {
+            line.text("\x1b[1m");
         }
-        if self.is_bold {
-            self.status |= print(b"\x1b[1m");
-            self.line.text("\x1b[m");
+        self.print(&line);
+        self.has_table = true;
+        let mut row = Row::new(if table.is_list { "" } else { table.title });
+        for column in table.columns {
+            row.put(column, column.heading.as_bytes());
         }
-        self.end_row();
+        if self.style == Style::Bold {
+            row.line.text("\x1b[m");
+        }
+        row.line.end_line();
+        self.print(&row.line);
     }
 
-    /// Begins a row.
-    #[inline(never)]
-    #[cold]
-    pub fn begin_row(&mut self, name: &str) {
-        self.left = kfile::fields(self.columns);
-        self.at = if name.is_empty() { 0 } else { NAME_WIDTH };
-        if self.is_json {
-            self.line.text(self.before_row);
+    /// Shows a row, a value for each of the table's columns.
+    pub fn row(&mut self, table: &Table, name: &str, values: &[Value<'_>]) {
+        debug_assert_eq!(values.len(), table.columns.len());
+        let cells = table.columns.iter().zip(values);
+        if self.style == Style::Json {
+            let mut line = Line::default();
+            line.text(self.before_row);
             self.before_row = ",\n";
-            if self.at > 0 {
-                self.line.quoted(name.as_bytes()).text(":");
+            if !table.is_list {
+                line.quoted(name.as_bytes()).text(":");
             }
-            self.line.text("{");
-        } else {
-            self.line.text(name);
+            for (at, (column, value)) in cells.enumerate() {
+                line.text(if at == 0 { "{" } else { "," }).quoted(column.key.as_bytes()).text(":");
+                push_json(&mut line, value);
+            }
+            line.text("}");
+            return self.print(&line);
         }
+        let mut row = Row::new(name);
+        for (column, value) in cells {
+            let mut cell = Line::default();
+            push_plain(&mut cell, column.kind, value);
+            row.put(column, cell.as_bytes());
+        }
+        row.line.end_line();
+        self.print(&row.line);
     }
 
-    /// Fills the next column with a number.
-    #[inline(never)]
-    #[cold]
-    pub fn number(&mut self, number: i64) {
-        let column = self.left.next().unwrap_or_default();
-        let cell = &mut Line::default();
-        let size = number.unsigned_abs();
-        match kind_of(column) {
-            _ if number == UNKNOWN => cell.text(if self.is_json { "null" } else { "-" }),
-            b'?' if self.is_json => cell.text(if size == 0 { "false" } else { "true" }),
-            b'?' => cell.text(if size == 0 { "no" } else { "yes" }),
-            b'p' if !self.is_json => cell.percent(size),
-            b'b' if !self.is_json => cell.text(if number < 0 { "-" } else { "" }).size(size),
-            _ => cell.signed(number),
-        };
-        self.put(column, cell.as_bytes());
-    }
-
-    /// Fills the next column with bytes that need not be text.
-    #[inline(never)]
-    #[cold]
-    pub fn text(&mut self, text: &[u8]) {
-        let column = self.left.next().unwrap_or_default();
-        let cell = &mut Line::default();
-        let (quote, prefix) = if self.is_json { ("\"", "\\u00") } else { ("", "\\x") };
-        cell.text(quote).escaped_as(text, prefix).text(quote);
-        self.put(column, cell.as_bytes());
-    }
-
-    /// Fills two columns: a limit, and how far away from it we are.
-    #[inline(never)]
-    #[cold]
-    pub fn limit(&mut self, now: u64, limit: u64) {
-        self.number(limit as i64);
-        self.number(now.saturating_sub(limit) as i64);
+    /// Shows a text, to people only.
+    pub fn note(&mut self, text: &str) {
+        if self.style != Style::Json {
+            self.status |= print(text.as_bytes());
+        }
     }
 
     /// Has the program end with `status`, unless that is 0.
@@ -147,75 +199,85 @@ impl Table {
         self.status |= status;
     }
 
-    /// Ends a row.
-    #[inline(never)]
-    #[cold]
-    pub fn end_row(&mut self) {
-        if self.is_json {
-            self.line.text("}");
-        } else {
-            self.line.end_line();
-        }
-        self.status |= print(self.line.as_bytes());
-        self.line.clear();
-    }
-
     /// Ends the object; the exit status.
-    #[cold]
-    pub fn finish(&mut self) -> c_int {
-        if self.is_json {
-            self.status |= print(self.line.text("]}\n").as_bytes());
+    pub fn finish(mut self) -> c_int {
+        if self.style == Style::Json {
+            let mut line = Line::default();
+            line.text(if self.is_list_open { "]}\n" } else { "}\n" });
+            self.print(&line);
         }
         self.status
     }
 
-    #[inline(never)]
-    #[cold]
-    fn put(&mut self, column: &[u8], cell: &[u8]) {
-        let (line, kind) = (&mut self.line, kind_of(column));
-        let is_text = matches!(kind, b'$' | b'~');
-        if self.is_json {
-            if line.as_bytes().last() != Some(&b'{') {
-                line.text(",");
-            }
-            let mark = usize::from(is_text || kind == b'?');
-            line.quoted(&column[..column.len() - mark]).text(":").bytes(cell);
-            return;
-        }
-        let cell = if kind == b'$' && cell.len() > TEXT_WIDTH { cut(cell) } else { cell };
-        let least = if kind == b'b' { 9 } else { 6 };
-        let width = if is_text { TEXT_WIDTH + 2 } else { column.len().max(least) + 1 };
-        let start = if is_text { self.at + 2 } else { (self.at + width).saturating_sub(cell.len()) };
+    fn print(&mut self, line: &Line) {
+        self.status |= print(line.as_bytes());
+    }
+}
+
+/// A line of a table that is being put together.
+struct Row {
+    line: Line,
+    /// Where the next column begins.
+    at: usize,
+}
+
+impl Row {
+    fn new(name: &str) -> Self {
+        let mut line = Line::default();
+        line.text(name);
+        Self { line, at: if name.is_empty() { 0 } else { NAME_WIDTH } }
+    }
+
+    fn put(&mut self, column: &Column, cell: &[u8]) {
+        let kind = column.kind;
+        let cell = if kind == Kind::Name && cell.len() > COMM_WIDTH { cut(cell) } else { cell };
+        let width = column.heading.len().max(kind.width()) + if kind.is_text() { 2 } else { 1 };
+        // Text stands at the left, numbers at the right.
+        let start = if kind.is_text() { self.at + 2 } else { (self.at + width).saturating_sub(cell.len()) };
         if self.at > 0 {
             // However wide what stands before.
-            line.text(" ");
+            self.line.text(" ");
         }
-        while line.as_bytes().len() < start {
-            line.text(" ");
+        while self.line.as_bytes().len() < start {
+            self.line.text(" ");
         }
-        line.bytes(cell);
+        self.line.bytes(cell);
         self.at += width;
     }
+}
+
+fn push_json(line: &mut Line, value: &Value<'_>) {
+    match *value {
+        Value::Unknown => line.text("null"),
+        Value::Number(number) => line.signed(number),
+        Value::Flag(flag) => line.text(if flag { "true" } else { "false" }),
+        // A byte becomes the character of that number.
+        Value::Text(text) => line.text("\"").escaped_as(text, "\\u00").text("\""),
+    };
+}
+
+fn push_plain(cell: &mut Line, kind: Kind, value: &Value<'_>) {
+    match *value {
+        Value::Unknown => cell.text("-"),
+        Value::Number(number) => match kind {
+            Kind::Size => cell.text(if number < 0 { "-" } else { "" }).size(number.unsigned_abs()),
+            Kind::Share => cell.percent(number.unsigned_abs()),
+            _ => cell.signed(number),
+        },
+        Value::Flag(flag) => cell.text(if flag { "yes" } else { "no" }),
+        Value::Text(text) => cell.escaped(text),
+    };
 }
 
 /// As much of an escaped text as there is room for, and no half of an escape.
 fn cut(cell: &[u8]) -> &[u8] {
     const ESCAPE: usize = b"\\xff".len();
-    let last = cell[..TEXT_WIDTH].iter().rposition(|&byte| byte == b'\\');
-    &cell[..last.filter(|at| at + ESCAPE > TEXT_WIDTH).unwrap_or(TEXT_WIDTH)]
+    let last = cell[..COMM_WIDTH].iter().rposition(|&byte| byte == b'\\');
+    &cell[..last.filter(|at| at + ESCAPE > COMM_WIDTH).unwrap_or(COMM_WIDTH)]
 }
 
-fn kind_of(column: &[u8]) -> u8 {
-    column.last().copied().unwrap_or(0)
-}
-
-/// The column's name less what tells of its kind.
-fn heading(column: &[u8]) -> &[u8] {
-    let ending = match kind_of(column) {
-        b'b' => b"_kib".len(),
-        b'p' => b"_bp".len(),
-        b'?' | b'$' | b'~' => 1,
-        _ => 0,
-    };
-    &column[..column.len() - ending]
+/// Are headings to be bold: on a terminal, for somebody who did not set NO_COLOR
+/// (no-color.org)?
+fn wants_bold(environment: Environment) -> bool {
+    rustix::termios::isatty(stdout()) && environment.value("NO_COLOR").is_none_or(<[u8]>::is_empty)
 }

@@ -1,8 +1,11 @@
 //! Becoming a daemon, and being the only one.
 
 use bustd::read::kfile::parse_leading_u64;
+use bustd::sys::child::{self, Forked, exit_now};
+use bustd::sys::file::{open, openat};
 use bustd::sys::line::Line;
-use bustd::sys::{self, ByteLock, Forked};
+use bustd::sys::lock::{ByteLock, find_locked_byte};
+use bustd::sys::signals::block_hangup;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags, fstat, statat};
@@ -39,7 +42,6 @@ impl Pidfile {
     ///
     /// # Errors
     /// See [`PidfileError`].
-    #[cold]
     pub fn create(path: &'static CStr) -> Result<Self, PidfileError> {
         loop {
             let file = open_or_create(path)?;
@@ -58,7 +60,6 @@ impl Pidfile {
     }
 
     /// Is what we locked still what the path names?
-    #[cold]
     fn is_still_named(&self) -> Result<bool, Errno> {
         let ours = fstat(&self.file)?;
         match statat(CWD, self.path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -68,7 +69,6 @@ impl Pidfile {
         }
     }
 
-    #[cold]
     fn write_own_pid(&self) -> Result<(), Errno> {
         let mut text = Line::default();
         text.signed(rustix::process::getpid().as_raw_pid().into()).text("\n");
@@ -77,7 +77,7 @@ impl Pidfile {
         Ok(())
     }
 
-    /// The file, for [`sys::lock_byte`].
+    /// The file, for [`lock_byte`](bustd::sys::lock::lock_byte).
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -93,17 +93,16 @@ impl Pidfile {
 /// The guard that holds `path`, its pid and its kills, without so much as
 /// trying to lock it: one that starts just now must not be told that it is
 /// held.
-#[cold]
 pub fn find_holder(path: &CStr) -> Option<ByteLock> {
-    let file = sys::open(CWD, path, OFlags::RDONLY | OFlags::NOFOLLOW).ok()?;
-    sys::find_locked_byte(file.as_fd())
+    let file = open(CWD, path, OFlags::RDONLY | OFlags::NOFOLLOW).ok()?;
+    find_locked_byte(file.as_fd())
 }
 
 fn open_or_create(path: &CStr) -> Result<OwnedFd, Errno> {
     // O_NOFOLLOW: never write where somebody's link points.
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    match sys::openat(CWD, path, flags | OFlags::CREATE | OFlags::EXCL) {
-        Err(Errno::EXIST) => sys::openat(CWD, path, flags),
+    match openat(CWD, path, flags | OFlags::CREATE | OFlags::EXCL) {
+        Err(Errno::EXIST) => openat(CWD, path, flags),
         created => created,
     }
 }
@@ -129,23 +128,26 @@ impl Parent {
 ///
 /// # Errors
 /// Those of pipe(2) and fork(2).
-#[cold]
-pub fn fork_and_leave() -> Result<Parent, Errno> {
+///
+/// # Safety
+/// That of [`child::fork`].
+#[allow(unsafe_code)]
+pub unsafe fn fork_and_leave() -> Result<Parent, Errno> {
     let (ours, childs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    match sys::fork()? {
+    // SAFETY: the caller's promise.
+    match unsafe { child::fork() }? {
         Forked::Child => {
             rustix::process::setsid()?;
-            sys::block_hangup();
+            block_hangup();
             Ok(Parent(childs))
         }
         Forked::Parent(child) => {
             drop(childs);
-            sys::exit_now(await_child(&ours, child))
+            exit_now(await_child(&ours, child))
         }
     }
 }
 
-#[cold]
 fn await_child(pipe: &OwnedFd, child: Pid) -> i32 {
     let mut byte = [0];
     let read = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut byte));
@@ -158,10 +160,9 @@ fn await_child(pipe: &OwnedFd, child: Pid) -> i32 {
 }
 
 /// Leaves the directory and the streams we were started with.
-#[cold]
 pub fn detach() {
     let _ = rustix::process::chdir(c"/");
-    if let Ok(null) = sys::open(CWD, c"/dev/null", OFlags::RDWR) {
+    if let Ok(null) = open(CWD, c"/dev/null", OFlags::RDWR) {
         let _ = rustix::stdio::dup2_stdin(&null);
         let _ = rustix::stdio::dup2_stdout(&null);
         let _ = rustix::stdio::dup2_stderr(&null);

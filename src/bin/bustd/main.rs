@@ -17,8 +17,12 @@ use bustd::act::capability::Capabilities;
 use bustd::monitor::Monitor;
 use bustd::read::kfile::{ReadError, Tree};
 use bustd::read::process::read_own_pid;
-use bustd::sys;
+use bustd::sys::arguments::{Arguments, NoHeap};
+use bustd::sys::child::{self, Environment};
+use bustd::sys::file::{self, Closed};
 use bustd::sys::line::Line;
+use bustd::sys::program::StartupCode;
+use bustd::sys::signals::open_signals;
 use bustd::tell::log::{Log, Sink};
 use cli::{Command, Options};
 use core::ffi::{CStr, c_char, c_int};
@@ -27,7 +31,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::process::getpid;
 
 #[global_allocator]
-static NO_HEAP: sys::NoHeap = sys::NoHeap;
+static NO_HEAP: NoHeap = NoHeap;
 
 /// Exit status for a bad command line.
 const EXIT_USAGE: i32 = 2;
@@ -37,25 +41,33 @@ const EXIT_FAILURE: i32 = 1;
 /// Where the C library enters.
 ///
 /// # Safety
-/// `argv` holds `argc` NUL-terminated strings, as main(3) is given them.
+/// `argv` and `environ` hold NUL-terminated strings, as main(3) is given them.
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
-#[cold]
-pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
-    let closed = sys::fill_standard_streams();
+pub unsafe extern "C" fn main(
+    argc: c_int,
+    argv: *const *const c_char,
+    environ: *const *const c_char,
+) -> c_int {
+    let closed = file::fill_standard_streams();
     // SAFETY: as main(3) is given them, and they stay as long as the process.
-    let mut args = unsafe { sys::Arguments::new(argc, argv) };
+    let mut args = unsafe { Arguments::new(argc, argv) };
+    // SAFETY: the same.
+    let environment = unsafe { Environment::new(environ) };
     // The first is the program's name.
     args.next();
     let mut options = Options::default();
     let command = cli::parse(args, &mut options);
     match command {
-        Command::Guard => guard(&options, closed),
+        Command::Guard => guard(&options, closed, environment),
         Command::Help => print(cli::HELP.as_bytes()),
         Command::Version => print(concat!("bustd ", env!("CARGO_PKG_VERSION"), "\n").as_bytes()),
-        Command::Status => status::show(&options, &open_tree(&options)),
+        Command::Status => status::show(&options, &open_tree(&options), environment),
         Command::Check => check::show(&options, &open_tree(&options)),
-        Command::Oom(pids) => oom::show(pids, &open_tree(&options)),
+        Command::Oom(pids) => {
+            let pids = pids.filter_map(|pid| cli::parse_pid_or_self(pid.to_bytes()));
+            oom::show(pids, &open_tree(&options), environment)
+        }
     }
 }
 
@@ -65,7 +77,6 @@ pub fn is_init() -> bool {
 }
 
 /// Opens what everything is read from, or ends the program.
-#[cold]
 fn open_tree(options: &Options) -> Tree {
     let root = options.root;
     let tree = root.map_or_else(Tree::open_live, Tree::open_captured).unwrap_or_else(|error| {
@@ -80,50 +91,46 @@ fn open_tree(options: &Options) -> Tree {
     tree
 }
 
-// Out of line, so that no other command has its stack.
-#[inline(never)]
-#[cold]
-fn guard(options: &Options, closed: sys::Closed) -> c_int {
-    let Options { settings, no_daemon, sink, pidfile, .. } = options;
+#[allow(unsafe_code)]
+fn guard(options: &Options, closed: Closed, environment: Environment) -> c_int {
+    let Options { config, no_daemon, sink, pidfile, .. } = options;
     let tree = open_tree(options);
-    let daemon = tree.live && !no_daemon && !settings.once && !is_init();
-    let parent = daemon
-        .then(|| daemon::fork_and_leave().unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot become a daemon")));
+    let startup = StartupCode::default();
+    let daemon = tree.live && !no_daemon && !config.once && !is_init();
+    let parent = daemon.then(|| {
+        // SAFETY: this program has one thread, and its `abort` signals nobody else.
+        let forked = unsafe { daemon::fork_and_leave() };
+        forked.unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot become a daemon"))
+    });
     let pidfile = take_pidfile(*pidfile, daemon);
-    let signals =
-        sys::open_signals().unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot receive signals (signalfd)"));
+    let signals = open_signals().unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot receive signals (signalfd)"));
     let mut log = open_log(*sink, daemon || is_init() || closed.stderr);
-    let capabilities = acquire(&tree);
-    let mut monitor = Monitor::new(&tree, *settings, capabilities, &signals, &mut log);
+    let capabilities = match tree.live {
+        true => Capabilities::acquire(&tree, environment, &startup),
+        false => Capabilities::of_captured(),
+    };
+    let mut monitor = Monitor::new(&tree, *config, capabilities, &signals, &mut log);
     monitor.begin_stats(pidfile.as_ref().map(Pidfile::as_fd));
-    if tree.live && !settings.once {
-        monitor.announce();
+    if tree.live
+        && !config.once
+        && let Err(error) = monitor.announce()
+    {
+        let mut line = complaint();
+        fail_with(EXIT_FAILURE, line.text("cannot read /proc/meminfo: ").text(error.reason()))
     }
     if let Some(parent) = parent {
         monitor.let_go_of_stderr();
         daemon::detach();
         parent.release();
     }
-    monitor.run();
+    monitor.run(&startup);
     if let Some(pidfile) = pidfile {
         pidfile.remove();
     }
     0
 }
 
-/// What a guard over this tree would have.
-#[inline(never)]
-#[cold]
-fn acquire(tree: &Tree) -> Capabilities {
-    match tree.live {
-        true => Capabilities::acquire(tree),
-        false => Capabilities::of_captured(tree),
-    }
-}
-
 /// Takes the pidfile that was asked for, or root's daemon's own if it can be.
-#[inline(never)]
-#[cold]
 fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
     let default = || (daemon && rustix::process::geteuid().is_root()).then_some(DEFAULT_PIDFILE);
     let path = asked.or_else(default)?;
@@ -148,8 +155,6 @@ fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
 }
 
 /// Opens the sink that was asked for; else the first that somebody can read.
-#[inline(never)]
-#[cold]
 fn open_log(asked: Option<Sink>, stderr_unread: bool) -> Log {
     match asked {
         Some(sink) => Log::open(sink),
@@ -163,8 +168,6 @@ fn open_log(asked: Option<Sink>, stderr_unread: bool) -> Log {
 
 /// Prints to standard output and returns the exit status.
 #[allow(unsafe_code)]
-#[inline(never)]
-#[cold]
 fn print(text: &[u8]) -> c_int {
     // SAFETY: standard output was filled at entry and is never closed.
     let stdout = unsafe { BorrowedFd::borrow_raw(1) };
@@ -175,13 +178,11 @@ fn print(text: &[u8]) -> c_int {
 }
 
 /// Says why on standard error and exits.
-#[cold]
 fn fail(status: i32, why: &str) -> ! {
     fail_with(status, complaint().text(why))
 }
 
 /// A line for [`fail_with`], begun.
-#[cold]
 fn complaint() -> Line {
     let mut line = Line::default();
     line.text("bustd: ");
@@ -189,9 +190,8 @@ fn complaint() -> Line {
 }
 
 /// The same as [`fail`] with a longer story.
-#[cold]
 fn fail_with(status: i32, line: &mut Line) -> ! {
     line.end_line();
-    let _ = rustix::io::write(sys::stderr(), line.as_bytes());
-    sys::exit_now(status)
+    let _ = rustix::io::write(file::stderr(), line.as_bytes());
+    child::exit_now(status)
 }

@@ -1,50 +1,62 @@
 //! `--oom`: what the kernel's own killer knows of single processes.
 
 use crate::EXIT_FAILURE;
-use crate::cli::parse_pid_or_self;
-use crate::console::{Table, UNKNOWN};
+use crate::console::{Console, Kind, Table, Value, column};
 use bustd::read::kfile::{ReadError, Tree};
 use bustd::read::memory::read_overcommit;
-use bustd::read::process::{self, Status};
-use bustd::sys::Arguments;
+use bustd::read::process::{self, Pid, Status};
+use bustd::sys::child::Environment;
 use core::ffi::c_int;
 use rustix::fd::AsFd;
 
+const STATES: Table = Table {
+    title: "processes",
+    is_list: true,
+    columns: &[
+        column("overcommit", "overcommit", Kind::Name),
+        column("pid", "pid", Kind::Count),
+        column("comm", "comm", Kind::Name),
+        column("oom_score", "oom_score", Kind::Count),
+        column("oom_score_adj", "oom_score_adj", Kind::Count),
+        column("freeable", "freeable_kib", Kind::Size),
+    ],
+};
+
 /// Tells it on standard output, a row for each of `pids`.
-#[cold]
-#[inline(never)]
-pub fn show(pids: Arguments, tree: &Tree) -> c_int {
-    let table = &mut Table::new(false);
-    table.begin_table("", "overcommit$ pid comm$ oom_score oom_score_adj freeable_kib");
+pub fn show(pids: impl Iterator<Item = Pid>, tree: &Tree, environment: Environment) -> c_int {
+    let mut console = Console::new(false, environment);
+    console.begin(&STATES);
     let proc = tree.proc.as_fd();
     let overcommit = read_overcommit(proc).map_or("-", |mode| mode.name());
-    for pid in pids.filter_map(|pid| parse_pid_or_self(pid.to_bytes())) {
-        let score = process::read_oom_score(proc, pid).map_or(UNKNOWN, i64::from);
-        let adj = process::read_oom_score_adj(proc, pid).map_or(UNKNOWN, i64::from);
-        let freeable_kib = process::read_status(proc, pid).map_or(UNKNOWN, |status| freeable_kib(&status));
-        table.begin_row("");
-        table.text(overcommit.as_bytes());
-        table.number(pid.as_raw_pid().into());
+    for pid in pids {
+        let score = process::read_oom_score(proc, pid).ok();
+        let adj = process::read_oom_score_adj(proc, pid).ok();
+        let freeable_kib = process::read_status(proc, pid).ok().and_then(|status| freeable_kib(&status));
         // Read last, so that one which has vanished meanwhile is told to have.
-        match process::read_stat(proc, pid) {
-            Ok(stat) => table.text(stat.comm.as_bytes()),
-            Err(error) => {
-                let is_gone = error == ReadError::Missing;
-                table.text(if is_gone { "no such process" } else { error.reason() }.as_bytes());
-                table.end_with(EXIT_FAILURE);
-            }
+        let stat = process::read_stat(proc, pid);
+        if stat.is_err() {
+            console.end_with(EXIT_FAILURE);
         }
-        table.number(score);
-        table.number(adj);
-        table.number(freeable_kib);
-        table.end_row();
+        let comm = match &stat {
+            Ok(stat) => stat.comm.as_bytes(),
+            Err(ReadError::Missing) => b"no such process",
+            Err(error) => error.reason().as_bytes(),
+        };
+        let values = [
+            Value::Text(overcommit.as_bytes()),
+            Value::Number(pid.as_raw_pid().into()),
+            Value::Text(comm),
+            score.into(),
+            adj.map_or(Value::Unknown, |adj| Value::Number(adj.into())),
+            freeable_kib.into(),
+        ];
+        console.row(&STATES, "", &values);
     }
-    table.finish()
+    console.finish()
 }
 
 /// What its death would give back, shared memory left out; not known of kernel
 /// threads, and before Linux 4.5.
-fn freeable_kib(status: &Status) -> i64 {
-    let swap_kib = status.swap_kib.unwrap_or(0);
-    status.anon_kib.map_or(UNKNOWN, |anon_kib| anon_kib.saturating_add(swap_kib) as i64)
+fn freeable_kib(status: &Status) -> Option<u64> {
+    Some(status.anon_kib?.saturating_add(status.swap_kib.unwrap_or(0)))
 }

@@ -1,20 +1,25 @@
 //! `--status`: what a guard would see, how it would run, and whom it would
-//! choose first.
+//! choose first. A question: it changes nothing.
 
 use crate::cli::Options;
-use crate::console::{Table, UNKNOWN};
+use crate::console::{Column, Console, Kind, Table, Value, column};
 use crate::daemon::{DEFAULT_PIDFILE, find_holder};
-use crate::{EXIT_FAILURE, acquire, fail, print};
-use bustd::act::capability::Capabilities;
-use bustd::decide::verdict::{Levels, Readings, nearest_rule};
-use bustd::decide::victim::{ADJ_CAP, Candidate, Policy, Preference};
-use bustd::monitor::{Monitor, Sight};
+use crate::{EXIT_FAILURE, fail};
+use bustd::act::capability::Prospects;
+use bustd::choose::observer::{Observer, StallSource};
+use bustd::choose::selector::Selector;
+use bustd::config::policy::{Policy, Preference};
+use bustd::decide::levels::Levels;
+use bustd::decide::snapshot::Snapshot;
+use bustd::decide::verdict::nearest_rule;
+use bustd::decide::victim::{ADJ_CAP, Candidate};
 use bustd::read::kfile::Tree;
 use bustd::read::psi::{Pressure, PressureLine, ShareBp, Stall};
+use bustd::sys::child::Environment;
 use bustd::sys::line::Line;
-use bustd::tell::log::{Log, Sink};
+use bustd::sys::time::{now_us, pause};
 use core::ffi::{CStr, c_int};
-use core::mem::ManuallyDrop;
+use rustix::process::getpid;
 
 /// How long pressure is watched for; the averages are the kernel's.
 const WINDOW_US: u64 = 500_000;
@@ -22,169 +27,238 @@ const WINDOW_US: u64 = 500_000;
 /// How many candidates are shown.
 const SHOWN: usize = 10;
 
-/// What the names of the columns so far do not tell.
-const LEGEND: &[u8] = b"\
-SIGTERM at term, SIGKILL at kill, where memory and swap both are down to it;
-to_*: how far to there. A stall counts while ram's avail is at most below.
+const MEMORY: Table = Table {
+    title: "memory",
+    is_list: false,
+    columns: &[
+        column("total", "total_kib", Kind::Size),
+        column("free", "free_kib", Kind::Size),
+        column("avail", "avail_kib", Kind::Size),
+        column("term", "term_kib", Kind::Size),
+        column("to_term", "to_term_kib", Kind::Size),
+        column("kill", "kill_kib", Kind::Size),
+        column("to_kill", "to_kill_kib", Kind::Size),
+    ],
+};
+
+const PRESSURE: Table = Table {
+    title: "psi",
+    is_list: false,
+    columns: &[
+        column("avg10", "avg10_bp", Kind::Share),
+        column("avg60", "avg60_bp", Kind::Share),
+        column("avg300", "avg300_bp", Kind::Share),
+        column("500ms", "500ms_bp", Kind::Share),
+        column("limit", "limit_bp", Kind::Share),
+        column("to_limit", "to_limit_bp", Kind::Share),
+        column("below", "below_kib", Kind::Size),
+    ],
+};
+
+const PLAN: Table = Table {
+    title: "plan",
+    is_list: false,
+    columns: &[
+        column("nearest_rule", "nearest_rule", Kind::Name),
+        column("trigger_ms", "trigger_ms", Kind::Count),
+        column("can_lock", "can_lock", Kind::Flag),
+        column("can_kill", "can_kill", Kind::Flag),
+        column("can_free", "can_free", Kind::Flag),
+        column("daemon", "daemon", Kind::Count),
+        column("kills", "kills", Kind::Count),
+    ],
+};
+
+const CANDIDATE_COLUMNS: &[Column] = &[
+    column("pid", "pid", Kind::Count),
+    column("uid", "uid", Kind::Count),
+    column("freeable", "freeable_kib", Kind::Size),
+    column("score", "score_kib", Kind::Size),
+    column("adj", "adj", Kind::Count),
+    column("comm", "comm", Kind::Name),
+    column("why", "why", Kind::Rest),
+];
+
+const CANDIDATES: Table = Table { title: "candidates", is_list: true, columns: CANDIDATE_COLUMNS };
+
+/// What the names of the columns do not tell.
+const LEGEND: &str = "\
+SIGTERM at term, SIGKILL at kill, where memory and swap are both down to it;
+to_*: how far from there. A stall counts while available memory is below.
 ";
 
 /// Tells it all on standard output.
-#[cold]
-#[inline(never)]
-pub fn show(options: &Options, tree: &Tree) -> c_int {
-    // It waits for no signal: any descriptor will do. Nothing is given back,
-    // for we end.
-    let mut log = Log::open(Sink::Stderr);
-    let monitor = Monitor::new(tree, options.settings, acquire(tree), &tree.proc, &mut log);
-    let mut monitor = ManuallyDrop::new(monitor);
-    let Some(Sight { readings, levels }) = &mut monitor.examine(if tree.live { WINDOW_US } else { 0 }) else {
+pub fn show(options: &Options, tree: &Tree, environment: Environment) -> c_int {
+    let config = &options.config;
+    let mut policy = config.policy;
+    let prospects = if tree.live { Prospects::probe(tree) } else { Prospects::default() };
+    policy.only_uid = prospects.only_uid;
+    let mut observer = Observer::new(tree, StallSource::Windows);
+    let Some(mut snapshot) = look_twice(&mut observer, tree.live) else {
         fail(EXIT_FAILURE, "cannot read /proc/meminfo");
     };
-    let table = &mut Table::new(options.json);
-    put_memory(table, readings, levels);
-    put_pressure(table, readings, levels, monitor.capabilities(), tree.live);
-    if !options.json {
-        table.end_with(print(LEGEND));
+    let levels = Levels::of(&config.limits, &snapshot.mem, snapshot.loss.shmem_kib);
+    let mut selector = Selector::new(tree, policy, getpid(), observer.page_kib());
+    if let Err(error) = selector.survey(&snapshot, now_us()) {
+        let mut line = crate::complaint();
+        crate::fail_with(EXIT_FAILURE, line.text("cannot look at the processes: ").text(error.reason()));
     }
-    table.begin_table("plan", "nearest_rule$ trigger_ms can_lock? can_kill? can_free? daemon kills");
-    table.begin_row("guard");
-    table.text(nearest_rule(readings, levels).name().as_bytes());
-    put_guard(table, monitor.capabilities(), options.pidfile.or(tree.live.then_some(DEFAULT_PIDFILE)));
-    put_candidates(table, monitor.candidates(), &options.settings.policy);
-    table.finish()
+
+    let mut console = Console::new(options.json, environment);
+    put_memory(&mut console, &snapshot, &levels);
+    put_pressure(&mut console, &mut snapshot, &levels, observer.read_pressure(), tree.live);
+    console.note(LEGEND);
+    let pidfile = options.pidfile.or(tree.live.then_some(DEFAULT_PIDFILE));
+    put_plan(&mut console, nearest_rule(&snapshot, &levels).name(), &prospects, pidfile);
+    put_candidates(&mut console, selector.candidates(), &policy);
+    console.finish()
 }
 
-#[inline(never)]
-#[cold]
-fn put_memory(table: &mut Table, readings: &Readings, levels: &Levels) {
-    let columns = "total_kib free_kib avail_kib term_kib to_term_kib kill_kib to_kill_kib";
-    let Readings { mem, swap_free_kib, .. } = readings;
-    table.begin_table("memory", columns);
-    table.begin_row("ram");
-    table.number(mem.mem_total_kib as i64);
-    table.number(mem.mem_free_kib as i64);
-    table.number(mem.mem_available_kib as i64);
-    table.limit(mem.mem_available_kib, levels.mem_term_kib);
-    table.limit(mem.mem_available_kib, levels.mem_kill_kib);
-    table.end_row();
-    table.begin_row("swap");
-    table.number(mem.swap_total_kib as i64);
-    table.number(mem.swap_free_kib as i64);
-    table.number(*swap_free_kib as i64);
-    table.limit(*swap_free_kib, levels.swap_term_kib);
-    table.limit(*swap_free_kib, levels.swap_kill_kib);
-    table.end_row();
+/// Looks twice, so that there is a window of pressure, as a guard would see it
+/// that has just started.
+fn look_twice(observer: &mut Observer<'_>, is_live: bool) -> Option<Snapshot> {
+    let _ = observer.read(now_us());
+    if is_live {
+        pause(WINDOW_US);
+    }
+    observer.read(now_us()).ok()
 }
 
-/// Tells of pressure, and leaves in `readings` what a guard that had watched
-/// for ten seconds would know.
-#[inline(never)]
-#[cold]
+fn put_memory(console: &mut Console, snapshot: &Snapshot, levels: &Levels) {
+    let Snapshot { mem, swap_free_kib, .. } = snapshot;
+    let left = |now_kib: u64, limit_kib: u64| now_kib.saturating_sub(limit_kib);
+    let ram = [
+        mem.mem_total_kib,
+        mem.mem_free_kib,
+        mem.mem_available_kib,
+        levels.mem_term_kib,
+        left(mem.mem_available_kib, levels.mem_term_kib),
+        levels.mem_kill_kib,
+        left(mem.mem_available_kib, levels.mem_kill_kib),
+    ];
+    let swap = [
+        mem.swap_total_kib,
+        mem.swap_free_kib,
+        *swap_free_kib,
+        levels.swap_term_kib,
+        left(*swap_free_kib, levels.swap_term_kib),
+        levels.swap_kill_kib,
+        left(*swap_free_kib, levels.swap_kill_kib),
+    ];
+    console.begin(&MEMORY);
+    console.row(&MEMORY, "ram", &ram.map(Value::from));
+    console.row(&MEMORY, "swap", &swap.map(Value::from));
+}
+
+/// Tells of pressure, and leaves in `snapshot` what a guard that had watched for
+/// ten seconds would know.
 fn put_pressure(
-    table: &mut Table,
-    readings: &mut Readings,
+    console: &mut Console,
+    snapshot: &mut Snapshot,
     levels: &Levels,
-    capabilities: &Capabilities,
+    pressure: Option<Pressure>,
     is_live: bool,
 ) {
-    table.begin_table("psi", "avg10_bp avg60_bp avg300_bp 500ms_bp limit_bp to_limit_bp below_kib");
-    let own = readings.recent_stall.filter(|_| is_live);
-    let read = capabilities.pressure.as_ref().ok().and_then(|file| file.read().ok());
-    let Pressure { some, full } = &read.unwrap_or_default();
-    readings.stall = read.map(|_| Stall { some_bp: some.avg10_bp, full_bp: full.avg10_bp });
-    readings.recent_stall = own.or(readings.stall);
-    let [own_some, own_full] = match own {
-        Some(own) => [own.some_bp.into(), own.full_bp.into()],
-        None => [UNKNOWN; 2],
+    let own = snapshot.recent_stall.filter(|_| is_live);
+    let average = pressure.map(|read| Stall { some_bp: read.some.avg10_bp, full_bp: read.full.avg10_bp });
+    snapshot.stall = average;
+    snapshot.recent_stall = own.or(average);
+    let now = snapshot.recent_stall.map_or(0, |stall| stall.full_bp);
+    let some = StallRow {
+        line: pressure.map(|read| read.some),
+        own_bp: own.map(|own| own.some_bp),
+        now_bp: average.map_or(0, |stall| stall.some_bp),
+        below_kib: levels.confirm_kib,
     };
-    let is_known = read.is_some();
-    let now_bp = readings.recent_stall.unwrap_or_default().full_bp;
-    put_stall(table, "some", is_known, some, own_some, some.avg10_bp, levels.psi_bp, levels.confirm_kib);
-    put_stall(table, "full", is_known, full, own_full, now_bp, levels.psi_bp, levels.mem_kill_kib);
+    let full = StallRow {
+        line: pressure.map(|read| read.full),
+        own_bp: own.map(|own| own.full_bp),
+        now_bp: now,
+        below_kib: levels.mem_kill_kib,
+    };
+    console.begin(&PRESSURE);
+    console.row(&PRESSURE, "some", &some.values(levels.psi_bp));
+    console.row(&PRESSURE, "full", &full.values(levels.psi_bp));
 }
 
-#[allow(clippy::too_many_arguments)]
-#[inline(never)]
-#[cold]
-fn put_stall(
-    table: &mut Table,
-    name: &str,
-    is_known: bool,
-    line: &PressureLine,
-    own_bp: i64,
+/// One kind of stall.
+struct StallRow {
+    line: Option<PressureLine>,
+    /// Over our own window.
+    own_bp: Option<ShareBp>,
+    /// What is held against the limit.
     now_bp: ShareBp,
-    limit_bp: ShareBp,
     below_kib: u64,
-) {
-    table.begin_row(name);
-    for average_bp in [line.avg10_bp, line.avg60_bp, line.avg300_bp] {
-        table.number(if is_known { average_bp.into() } else { UNKNOWN });
+}
+
+impl StallRow {
+    fn values(&self, limit_bp: ShareBp) -> [Value<'static>; 7] {
+        [
+            self.line.map(|line| line.avg10_bp).into(),
+            self.line.map(|line| line.avg60_bp).into(),
+            self.line.map(|line| line.avg300_bp).into(),
+            self.own_bp.into(),
+            limit_bp.into(),
+            limit_bp.saturating_sub(self.now_bp).into(),
+            self.below_kib.into(),
+        ]
     }
-    table.number(own_bp);
-    table.number(limit_bp.into());
-    table.number(limit_bp.saturating_sub(now_bp).into());
-    table.number(below_kib as i64);
-    table.end_row();
 }
 
 /// What a guard would have, and the one that is running.
-#[inline(never)]
-#[cold]
-fn put_guard(table: &mut Table, capabilities: &Capabilities, pidfile: Option<&CStr>) {
-    table.number(match &capabilities.trigger {
-        Ok(trigger) => trigger.window_ms.into(),
-        Err(_) => UNKNOWN,
-    });
-    table.number(capabilities.lock.is_ok().into());
-    table.number(capabilities.only_uid.is_none().into());
-    table.number(capabilities.release.into());
-    if let Some(holder) = pidfile.and_then(find_holder) {
-        table.number(holder.pid.into());
-        table.number(holder.at as i64);
-    } else {
-        table.number(UNKNOWN);
-        table.number(UNKNOWN);
-    }
-    table.end_row();
+fn put_plan(console: &mut Console, nearest_rule: &str, prospects: &Prospects, pidfile: Option<&CStr>) {
+    let holder = pidfile.and_then(find_holder);
+    let values = [
+        Value::Text(nearest_rule.as_bytes()),
+        prospects.trigger_ms.into(),
+        Value::Flag(prospects.can_lock),
+        Value::Flag(prospects.only_uid.is_none()),
+        Value::Flag(prospects.can_release),
+        holder.map_or(Value::Unknown, |holder| Value::Number(holder.pid.into())),
+        holder.map(|holder| holder.at).into(),
+    ];
+    console.begin(&PLAN);
+    console.row(&PLAN, "guard", &values);
 }
 
-#[inline(never)]
-#[cold]
-fn put_candidates(table: &mut Table, candidates: &[Candidate], policy: &Policy<'_>) {
-    table.begin_table("candidates", "pid uid freeable_kib score_kib adj comm$ why~");
+fn put_candidates(console: &mut Console, candidates: &[Candidate], policy: &Policy<'_>) {
+    console.begin(&CANDIDATES);
     for (place, candidate) in candidates.iter().take(SHOWN).enumerate() {
-        table.begin_row("");
-        table.number(candidate.id.pid.as_raw_pid().into());
-        table.number(candidate.uid.into());
-        table.number(candidate.freeable_kib as i64);
-        table.number(candidate.score_kib);
-        table.number(candidate.oom_score_adj.into());
-        table.text(candidate.job.comm.as_bytes());
-        let why = &mut Line::default();
-        push_why(why, candidate, policy.preference(&candidate.job.comm), candidates.get(place + 1));
-        table.text(why.as_bytes());
-        table.end_row();
+        let mut why = Line::default();
+        let preference = policy.preference(&candidate.job.comm);
+        push_why(&mut why, candidate, preference, candidates.get(place + 1));
+        let values = [
+            Value::Number(candidate.id.pid.as_raw_pid().into()),
+            candidate.uid.into(),
+            candidate.freeable_kib.into(),
+            Value::Number(candidate.score_kib),
+            Value::Number(candidate.oom_score_adj.into()),
+            Value::Text(candidate.job.comm.as_bytes()),
+            Value::Text(why.as_bytes()),
+        ];
+        console.row(&CANDIDATES, "", &values);
     }
 }
 
-/// How the score follows from the stake, and what puts it before the next one
-/// of the same score.
-#[cold]
+/// How the score follows from freeable memory, and what puts it before the next
+/// one of the same score.
 fn push_why(why: &mut Line, candidate: &Candidate, preference: Preference, next: Option<&Candidate>) {
     let adj = candidate.oom_score_adj;
-    why.text("stake").text(match preference {
+    why.text("freeable").text(match preference {
         Preference::Preferred => " x4",
         Preference::Avoided => " /4",
         Preference::Ordinary | Preference::Unkillable => "",
     });
     if adj != 0 {
-        let of_ram = adj < 0;
-        why.text(if of_ram { " -" } else { " +" });
-        why.percent(u64::from(adj.min(ADJ_CAP).unsigned_abs()) * 10).text(if of_ram { " RAM" } else { "" });
+        let is_of_ram = adj < 0;
+        why.text(if is_of_ram { " -" } else { " +" });
+        why.percent(u64::from(adj.min(ADJ_CAP).unsigned_abs()) * 10);
+        why.text(if is_of_ram { " RAM" } else { "" });
     }
-    if next.is_some_and(|next| {
+    let is_equal = |next: &Candidate| {
         (next.score_kib, next.freeable_kib) == (candidate.score_kib, candidate.freeable_kib)
-    }) {
+    };
+    if next.is_some_and(is_equal) {
         why.text(", younger");
     }
 }

@@ -5,7 +5,8 @@ use super::namespace::{SCRATCH, mount, skip};
 use super::roles::Role;
 use super::wait::{exit_of, pid_of};
 use bustd::read::kfile::Tree;
-use bustd::read::process::{Identity, Stat, list_processes, read_stat};
+use bustd::read::listing::list_processes;
+use bustd::read::process::{Identity, Stat, read_stat};
 use rustix::fd::AsFd;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -98,7 +99,7 @@ fn first_line(child: &mut Child) -> String {
 }
 
 impl Eater {
-    /// More than the smallest stake worth a kill on any machine.
+    /// More than the least freeable memory worth a kill on any machine.
     pub fn named(name: &str) -> Plan {
         Plan {
             name: name.to_owned(),

@@ -1,0 +1,275 @@
+//! An active kill: which signal is due when, and the processes it goes to.
+
+use super::companions::Companions;
+use super::signal::{Refusal, SignalContext, Target, signal_process};
+use crate::decide::victim::Candidate;
+use rustix::fd::BorrowedFd;
+use rustix::process::Signal;
+
+/// A hook may hold a kill no longer than this.
+pub const HOOK_HOLD_US: u64 = 200_000;
+
+/// After SIGKILL a process that can die is gone in far less, even with gigabytes
+/// to free; one that cannot is waiting for a device.
+pub const STUCK_AFTER_US: u64 = 2_000_000;
+
+/// How long a victim may take whose memory is visibly coming back.
+pub const SLOW_AFTER_US: u64 = 10_000_000;
+
+/// How far a kill is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing sent: a hook has until then.
+    Held { until_us: u64 },
+    /// SIGTERM sent; SIGKILL follows then.
+    Asked { until_us: u64 },
+    /// SIGKILL sent; given up then.
+    Forced { until_us: u64 },
+}
+
+/// What memory tells an active kill.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// Memory is below the KILL limit: there is no time to ask.
+    pub is_urgent: bool,
+    /// The victim's memory is coming back.
+    pub is_recovering: bool,
+}
+
+/// What is due now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Send(Signal),
+    /// Companions that were born while the others were being signalled.
+    SweepCompanions,
+    GiveUp,
+}
+
+/// When which signal is due. Pure.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeline {
+    stage: Stage,
+    grace_us: u64,
+    /// When the first signal went out.
+    pub signalled_us: Option<u64>,
+    /// Whether SIGTERM was sent.
+    pub is_asked: bool,
+    /// When SIGKILL went out.
+    pub forced_us: Option<u64>,
+}
+
+impl Timeline {
+    /// Nothing is sent before `hold_us` have passed or [`Self::release_hold`].
+    pub const fn new(grace_us: u64, hold_us: u64, now_us: u64) -> Self {
+        let stage = Stage::Held { until_us: now_us + hold_us };
+        Self { stage, grace_us, signalled_us: None, is_asked: false, forced_us: None }
+    }
+
+    /// The hook has ended: no reason to wait.
+    fn release_hold(&mut self) {
+        if let Stage::Held { until_us } = &mut self.stage {
+            *until_us = 0;
+        }
+    }
+
+    /// When the next step is due at the latest.
+    fn deadline_us(&self) -> u64 {
+        match self.stage {
+            Stage::Held { until_us } | Stage::Asked { until_us } | Stage::Forced { until_us } => until_us,
+        }
+    }
+
+    fn due(&self, outlook: Outlook, now_us: u64) -> Due {
+        let is_overdue = now_us >= self.deadline_us();
+        match self.stage {
+            Stage::Held { .. } if !is_overdue => Due::Nothing,
+            Stage::Held { .. } if outlook.is_urgent || self.grace_us == 0 => Due::Send(Signal::KILL),
+            Stage::Held { .. } => Due::Send(Signal::TERM),
+            Stage::Asked { .. } if is_overdue || outlook.is_urgent => Due::Send(Signal::KILL),
+            Stage::Asked { .. } => Due::Nothing,
+            Stage::Forced { until_us } if is_overdue => {
+                let since_us = now_us.saturating_sub(until_us - STUCK_AFTER_US);
+                if outlook.is_recovering && since_us < SLOW_AFTER_US { Due::Nothing } else { Due::GiveUp }
+            }
+            Stage::Forced { .. } => Due::SweepCompanions,
+        }
+    }
+
+    fn note_sent(&mut self, signal: Signal, now_us: u64) {
+        self.signalled_us = self.signalled_us.or(Some(now_us));
+        if signal == Signal::KILL {
+            self.forced_us = self.forced_us.or(Some(now_us));
+            self.stage = Stage::Forced { until_us: now_us + STUCK_AFTER_US };
+        } else {
+            self.is_asked = true;
+            self.stage = Stage::Asked { until_us: now_us + self.grace_us };
+        }
+    }
+}
+
+/// What became of a kill in one step.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing yet.
+    Waiting,
+    /// A signal has just been sent.
+    Signalled(Signal),
+    /// The victim is gone, and its companions.
+    Dead,
+    /// It took SIGKILL and does not die: uninterruptible.
+    Stuck,
+    /// It could not be signalled.
+    Refused(Refusal),
+}
+
+/// A kill in progress, stepped by the loop.
+#[derive(Debug)]
+pub struct Kill {
+    /// Who dies.
+    pub victim: Candidate,
+    target: Target,
+    companions: Option<Companions>,
+    /// The victim itself could not be signalled, but companions were.
+    is_victim_spared: bool,
+    /// When which signal is due, and was sent.
+    pub timeline: Timeline,
+}
+
+impl Kill {
+    /// Takes hold of the victim. Nothing is sent before [`Self::step`].
+    ///
+    /// # Errors
+    /// See [`Target::open`].
+    pub fn begin(
+        context: &SignalContext<'_>,
+        victim: Candidate,
+        companions: Option<Companions>,
+        timeline: Timeline,
+    ) -> Result<Self, Refusal> {
+        let target = Target::open(context, victim.id)?;
+        Ok(Self { victim, target, companions, is_victim_spared: false, timeline })
+    }
+
+    /// The hook has ended: no reason to wait.
+    pub fn release_hold(&mut self) {
+        self.timeline.release_hold();
+    }
+
+    /// When the next step is due at the latest.
+    pub fn deadline_us(&self) -> u64 {
+        self.timeline.deadline_us()
+    }
+
+    /// Polls readable when the victim is gone; `None` without pidfds.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.target.pidfd()
+    }
+
+    /// Does the victim die alone? Otherwise its end is not the end.
+    pub fn is_of_one(&self) -> bool {
+        self.companions.is_none()
+    }
+
+    /// Does what is due.
+    pub fn step(&mut self, context: &SignalContext<'_>, outlook: Outlook, now_us: u64) -> Progress {
+        if self.is_done(context) {
+            return Progress::Dead;
+        }
+        match self.timeline.due(outlook, now_us) {
+            Due::Nothing => Progress::Waiting,
+            Due::Send(signal) => self.send(context, signal, now_us),
+            Due::GiveUp => Progress::Stuck,
+            Due::SweepCompanions => {
+                self.signal_companions(context, Signal::KILL);
+                Progress::Waiting
+            }
+        }
+    }
+
+    fn send(&mut self, context: &SignalContext<'_>, signal: Signal, now_us: u64) -> Progress {
+        let sent = signal_process(context, &self.target, signal);
+        let companions_signalled = self.signal_companions(context, signal);
+        match sent {
+            Ok(()) => {}
+            // The companions may live on.
+            Err(Refusal::Gone) if self.companions.is_some() => {}
+            Err(Refusal::Gone) => return Progress::Dead,
+            Err(_) if companions_signalled > 0 => self.is_victim_spared = true,
+            Err(refusal) => return Progress::Refused(refusal),
+        }
+        self.timeline.note_sent(signal, now_us);
+        Progress::Signalled(signal)
+    }
+
+    /// How many companions were signalled.
+    fn signal_companions(&self, context: &SignalContext<'_>, signal: Signal) -> u32 {
+        let first = self.victim.id.pid;
+        self.companions.as_ref().map_or(0, |companions| companions.signal(context, signal, first))
+    }
+
+    /// Is there nobody left to wait for?
+    fn is_done(&self, context: &SignalContext<'_>) -> bool {
+        let has_signalled = self.timeline.signalled_us.is_some();
+        let is_left = |companions: &Companions| has_signalled && companions.is_left(context);
+        (self.is_victim_spared || self.target.is_gone(context))
+            && !self.companions.as_ref().is_some_and(is_left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALM: Outlook = Outlook { is_urgent: false, is_recovering: false };
+    const URGENT: Outlook = Outlook { is_urgent: true, is_recovering: false };
+    const RECOVERING: Outlook = Outlook { is_urgent: false, is_recovering: true };
+    const GRACE_US: u64 = 1_000_000;
+
+    fn after(signals: &[(Signal, u64)]) -> Timeline {
+        let mut timeline = Timeline::new(GRACE_US, 0, 0);
+        for &(signal, now_us) in signals {
+            timeline.note_sent(signal, now_us);
+        }
+        timeline
+    }
+
+    #[test]
+    fn sigterm_comes_first_and_sigkill_after_the_grace() {
+        let timeline = Timeline::new(GRACE_US, 0, 5);
+        assert_eq!(timeline.due(CALM, 5), Due::Send(Signal::TERM));
+        let asked = after(&[(Signal::TERM, 5)]);
+        assert_eq!(asked.due(CALM, 5 + GRACE_US - 1), Due::Nothing);
+        assert_eq!(asked.due(CALM, 5 + GRACE_US), Due::Send(Signal::KILL));
+        assert_eq!((asked.signalled_us, asked.is_asked, asked.forced_us), (Some(5), true, None));
+    }
+
+    #[test]
+    fn below_the_kill_limit_there_is_no_time_to_ask() {
+        assert_eq!(Timeline::new(GRACE_US, 0, 5).due(URGENT, 5), Due::Send(Signal::KILL));
+        assert_eq!(after(&[(Signal::TERM, 5)]).due(URGENT, 6), Due::Send(Signal::KILL));
+        // Nor without a grace.
+        assert_eq!(Timeline::new(0, 0, 5).due(CALM, 5), Due::Send(Signal::KILL));
+    }
+
+    #[test]
+    fn a_hook_holds_the_kill_until_it_ends_or_its_time_is_up() {
+        let mut timeline = Timeline::new(GRACE_US, HOOK_HOLD_US, 0);
+        // However urgent: the hook was promised its time.
+        assert_eq!(timeline.due(URGENT, HOOK_HOLD_US - 1), Due::Nothing);
+        assert_eq!(timeline.due(CALM, HOOK_HOLD_US), Due::Send(Signal::TERM));
+        timeline.release_hold();
+        assert_eq!(timeline.due(CALM, 1), Due::Send(Signal::TERM));
+    }
+
+    #[test]
+    fn a_victim_that_does_not_die_is_given_up_unless_memory_comes_back() {
+        let forced = after(&[(Signal::TERM, 0), (Signal::KILL, 7)]);
+        assert_eq!(forced.due(CALM, 8), Due::SweepCompanions);
+        assert_eq!(forced.due(CALM, 7 + STUCK_AFTER_US), Due::GiveUp);
+        assert_eq!(forced.due(RECOVERING, 7 + STUCK_AFTER_US), Due::Nothing);
+        assert_eq!(forced.due(RECOVERING, 7 + SLOW_AFTER_US), Due::GiveUp);
+        assert_eq!((forced.signalled_us, forced.forced_us), (Some(0), Some(7)));
+    }
+}

@@ -1,0 +1,233 @@
+//! Memory and pressure, read into a snapshot. Judges nothing and changes nothing
+//! but its own windows and baselines.
+
+use crate::decide::baseline::Baseline;
+use crate::decide::levels::Levels;
+use crate::decide::pacing::Headroom;
+use crate::decide::snapshot::{Loss, Snapshot, Thrash};
+use crate::decide::verdict::FLOOR_SPAN_US;
+use crate::read::kfile::{ReadError, Tree};
+use crate::read::memory::{self, Meminfo, MeminfoFile, SysinfoReading};
+use crate::read::psi::{Pressure, PressureFile, Stall, StallWindow};
+use crate::read::swap;
+use crate::read::window::Window;
+use crate::sys::program;
+use rustix::fd::{AsFd, BorrowedFd};
+
+const SECOND: u64 = 1_000_000;
+
+/// The window of the pressure and thrash rules, the one that avg10 is named for.
+const STALL_SPAN_US: u64 = 10 * SECOND;
+
+/// The share of processor time that still counts as idle: ourselves and a few
+/// timers.
+const IDLE_BUSY_PCT: u64 = 3;
+const IDLE_SPAN_US: u64 = SECOND;
+
+/// Captured trees are taken to come from a machine with pages of this size.
+const CAPTURED_PAGE_KIB: u64 = 4;
+
+/// Where the shares of time stalled come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StallSource {
+    /// Our own windows over the counters.
+    Windows,
+    /// The kernel's average over 10 s, for who looks only once.
+    KernelAverage,
+}
+
+/// What must hold for the fast path, as of the last look at meminfo.
+#[derive(Clone, Copy, Debug)]
+struct FastPath {
+    /// While more than this is free, nothing else need be read.
+    free_kib: u64,
+    mem_term_kib: u64,
+    totals: Totals,
+}
+
+/// Sizes that say whether sysinfo(2) and meminfo tell of the same machine, and
+/// whether it is still the same size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Totals {
+    mem_kib: u64,
+    swap_kib: u64,
+}
+
+impl From<SysinfoReading> for Totals {
+    fn from(sysinfo: SysinfoReading) -> Self {
+        Self { mem_kib: sysinfo.total_kib, swap_kib: sysinfo.swap_total_kib }
+    }
+}
+
+/// What is read of memory, and the windows and baselines that grow from it.
+#[derive(Debug)]
+pub struct Observer<'a> {
+    tree: &'a Tree,
+    page_kib: u64,
+    source: StallSource,
+    meminfo: MeminfoFile,
+    pressure: Result<PressureFile, ReadError>,
+    stall: StallWindow,
+    recent_stall: StallWindow,
+    thrash: Window,
+    busy: Window,
+    fast_path: Option<FastPath>,
+    /// The levels of what is taken of memory and swap, and of that by tmpfs.
+    baselines: Option<Baselines>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Baselines {
+    taken: Baseline,
+    shmem: Baseline,
+}
+
+impl<'a> Observer<'a> {
+    /// An observer of `tree` that has seen nothing yet.
+    pub fn new(tree: &'a Tree, source: StallSource) -> Self {
+        let pressure = PressureFile::open(tree.proc.as_fd());
+        Self {
+            tree,
+            page_kib: if tree.live { program::page_kib() } else { CAPTURED_PAGE_KIB },
+            source,
+            meminfo: MeminfoFile::default(),
+            // With PSI compiled in but off, the file opens and cannot be read.
+            pressure: pressure.and_then(|file| file.read().map(|_| file)),
+            stall: StallWindow::new(STALL_SPAN_US),
+            recent_stall: StallWindow::new(FLOOR_SPAN_US),
+            thrash: Window::new(STALL_SPAN_US),
+            busy: Window::new(IDLE_SPAN_US),
+            fast_path: None,
+            baselines: None,
+        }
+    }
+
+    /// KiB in a page of the machine that is observed.
+    pub fn page_kib(&self) -> u64 {
+        self.page_kib
+    }
+
+    /// Is there pressure information (PSI)?
+    pub fn has_pressure(&self) -> bool {
+        self.pressure.is_ok()
+    }
+
+    fn proc(&self) -> BorrowedFd<'a> {
+        self.tree.proc.as_fd()
+    }
+
+    /// The fast path: is free memory alone so plentiful that nothing past
+    /// sysinfo(2) need be read? Then the headroom that is certain.
+    pub fn read_fast_path(&self) -> Option<Headroom> {
+        let fast_path = self.fast_path.as_ref().filter(|_| self.tree.live)?;
+        let now = memory::read_sysinfo();
+        let holds = fast_path.totals == Totals::from(now) && now.free_kib > fast_path.free_kib;
+        holds.then(|| Headroom { mem_kib: now.free_kib.saturating_sub(fast_path.mem_term_kib), swap_kib: 0 })
+    }
+
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// `/proc/meminfo` cannot be read; what else cannot be is left out.
+    pub fn read(&mut self, now_us: u64) -> Result<Snapshot, ReadError> {
+        let mem = self.meminfo.read(self.proc())?;
+        let mut snapshot =
+            Snapshot { mem, swap_free_kib: self.read_swap_free_kib(&mem), ..Snapshot::default() };
+        if let Some(pressure) = self.read_pressure() {
+            self.note_pressure(&pressure, &mut snapshot, now_us);
+        } else {
+            snapshot.thrash = self.read_thrash(&mem, now_us);
+        }
+        snapshot.loss = self.note_taken(&mem, now_us);
+        Ok(snapshot)
+    }
+
+    /// What the pressure file says now.
+    pub fn read_pressure(&self) -> Option<Pressure> {
+        self.pressure.as_ref().ok().and_then(|file| file.read().ok())
+    }
+
+    fn note_pressure(&mut self, pressure: &Pressure, snapshot: &mut Snapshot, now_us: u64) {
+        let stall = self.stall.push(now_us, pressure);
+        let recent_stall = self.recent_stall.push(now_us, pressure);
+        let average = Stall { some_bp: pressure.some.avg10_bp, full_bp: pressure.full.avg10_bp };
+        (snapshot.stall, snapshot.recent_stall) = match self.source {
+            StallSource::Windows => (Some(stall), Some(recent_stall)),
+            StallSource::KernelAverage => (Some(average), Some(average)),
+        };
+    }
+
+    fn read_thrash(&mut self, mem: &Meminfo, now_us: u64) -> Option<Thrash> {
+        let vmstat = memory::read_vmstat(self.proc()).ok()?;
+        let growth = self.thrash.push(now_us, [vmstat.refault_pages, vmstat.allocstalls]);
+        let [refault_pages, allocstalls] = growth.counters;
+        let refault_kib = refault_pages.saturating_mul(self.page_kib);
+        Some(Thrash { refault_pct: refault_kib.saturating_mul(100) / mem.file_lru_kib.max(1), allocstalls })
+    }
+
+    fn note_taken(&mut self, mem: &Meminfo, now_us: u64) -> Loss {
+        let baselines = match self.baselines {
+            Some(Baselines { taken, shmem }) => Baselines {
+                taken: taken.after(mem.taken_kib(), now_us),
+                shmem: shmem.after(mem.shmem_kib, now_us),
+            },
+            None => Baselines {
+                taken: Baseline::new(mem.taken_kib(), now_us),
+                shmem: Baseline::new(mem.shmem_kib, now_us),
+            },
+        };
+        self.baselines = Some(baselines);
+        Loss {
+            total_kib: baselines.taken.growth_kib(mem.taken_kib()),
+            shmem_kib: baselines.shmem.growth_kib(mem.shmem_kib),
+        }
+    }
+
+    fn read_swap_free_kib(&self, mem: &Meminfo) -> u64 {
+        if mem.swap_total_kib == 0 {
+            return 0;
+        }
+        match swap::read_swaps(self.tree) {
+            // In a container /proc/swaps may be the host's, or empty.
+            Ok(swaps) if swaps.areas > 0 => swaps.effective_free_kib(mem).min(mem.swap_free_kib),
+            _ => mem.swap_free_kib,
+        }
+    }
+
+    /// Arms the fast path for the memory that `snapshot` tells of. Not where
+    /// sysinfo(2) tells of another machine than meminfo, the host's below lxcfs
+    /// for one.
+    pub fn arm_fast_path(&mut self, snapshot: &Snapshot, levels: &Levels) {
+        let told = Totals { mem_kib: snapshot.mem.mem_total_kib, swap_kib: snapshot.mem.swap_total_kib };
+        let totals = Totals::from(memory::read_sysinfo());
+        self.fast_path = (told == totals).then_some(FastPath {
+            free_kib: levels.fast_path_kib,
+            mem_term_kib: levels.mem_term_kib,
+            totals,
+        });
+    }
+
+    /// Did the processors do next to nothing during the last second?
+    pub fn is_idle(&mut self, now_us: u64) -> bool {
+        let Ok(busy_us) = memory::read_busy_us(self.proc()) else {
+            return false;
+        };
+        let growth = self.busy.push(now_us, [busy_us, now_us]);
+        // The second counter is the time itself: how much of the span was seen.
+        let [busy_us, seen_us] = growth.counters;
+        seen_us >= IDLE_SPAN_US && busy_us < growth.elapsed_us / 100 * IDLE_BUSY_PCT
+    }
+
+    /// What stalled before a kill says nothing about the memory that is free now.
+    pub fn restart_windows(&mut self) {
+        self.stall.restart();
+        self.recent_stall.restart();
+        self.thrash.restart();
+    }
+
+    /// After a kill: what is gone now has been answered for, and what is read
+    /// next is the baseline.
+    pub fn restart_baselines(&mut self) {
+        self.baselines = None;
+    }
+}

@@ -1,0 +1,293 @@
+//! Who is to die, or why nobody is.
+
+use super::spawn_burst::survey_spawn_burst;
+use super::survey::{SurveyContext, survey};
+use super::writers::Writers;
+use crate::config::policy::Policy;
+use crate::decide::attribution::{Attribution, Culprit, attribute};
+use crate::decide::levels::Levels;
+use crate::decide::snapshot::Snapshot;
+use crate::decide::verdict::{Rule, Urgency};
+use crate::decide::victim::{Candidate, Ranking, TABLE, min_freeable_kib};
+use crate::read::kfile::{ReadError, Tree};
+use crate::read::process::{Identity, Pid};
+use crate::sys::time::{boottime_ticks, now_us as read_clock};
+use rustix::fd::{AsFd, BorrowedFd};
+
+const MS: u64 = 1000;
+const SECOND: u64 = 1_000_000;
+
+/// Victims that would not die, remembered so that another is chosen.
+const SET_ASIDE: usize = 32;
+
+/// Below so many times the TERM limit growth is noted as often as memory gets
+/// less.
+const NOTE_TERMS: u64 = 3;
+/// Wait 50 times as long as the last survey took before noting growth again
+/// (about 2 % of one CPU), and no less than this.
+const NOTE_REST: u64 = 50;
+const NOTE_MIN_US: u64 = 100 * MS;
+/// Above that it is noted this often, so that there is something to compare with.
+const NOTE_IDLE_US: u64 = 30 * SECOND;
+
+/// A survey this young will do where there is no time for another.
+const FRESH_US: u64 = 2 * SECOND;
+
+/// Processes younger than this belong to a spawn burst or a growing group that
+/// is at work now.
+const YOUNG_TICKS: u64 = 60 * 100;
+
+/// Why nobody dies although a rule says that somebody should.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoVictim {
+    /// Nobody is worth it.
+    NoCandidate {
+        /// How many processes there are.
+        processes: u32,
+    },
+    /// Memory has not become less since the last kill.
+    Steady,
+    /// Memory went to tmpfs, and nobody is writing there.
+    NoWriter {
+        /// How much.
+        shmem_growth_kib: u64,
+    },
+    /// It is not known yet who writes.
+    TooSoon,
+    /// The processes could not be read, and nobody is known from before.
+    Unreadable(ReadError),
+}
+
+/// The last survey that succeeded.
+#[derive(Clone, Copy, Debug)]
+struct LastSurvey {
+    at_us: u64,
+    taken_kib: u64,
+    processes: u32,
+}
+
+/// What is the same in every survey.
+#[derive(Clone, Copy, Debug)]
+struct Terms<'a> {
+    proc: BorrowedFd<'a>,
+    policy: Policy<'a>,
+    /// Ourselves; `None` over a captured tree.
+    own: Option<Pid>,
+    page_kib: u64,
+}
+
+impl<'a> Terms<'a> {
+    fn context<'s>(
+        &self,
+        snapshot: &Snapshot,
+        set_aside: &'s [Option<Identity>],
+        before: Option<&'s Ranking<TABLE>>,
+        now_us: u64,
+    ) -> SurveyContext<'s>
+    where
+        'a: 's,
+    {
+        SurveyContext {
+            policy: self.policy,
+            total_kib: snapshot.mem.total_kib(),
+            swap_used_kib: snapshot.mem.swap_used_kib(),
+            page_kib: self.page_kib,
+            own: self.own,
+            set_aside,
+            before,
+            shmem_growth_kib: snapshot.loss.shmem_kib,
+            now_us,
+        }
+    }
+}
+
+/// Knows who is how large and who grew.
+#[derive(Debug)]
+pub struct Selector<'a> {
+    terms: Terms<'a>,
+    /// The largest processes, as of the last survey.
+    table: Ranking<TABLE>,
+    /// Where the next survey is made, so that one that fails leaves the table.
+    spare: Ranking<TABLE>,
+    last: Option<LastSurvey>,
+    /// When growth may be noted again.
+    note_due_us: u64,
+    writers: Writers,
+    set_aside: [Option<Identity>; SET_ASIDE],
+    /// Somebody was killed, and memory has been low ever since.
+    has_killed: bool,
+}
+
+impl<'a> Selector<'a> {
+    /// A selector that knows nobody yet.
+    pub fn new(tree: &'a Tree, policy: Policy<'a>, own: Pid, page_kib: u64) -> Self {
+        let own = tree.live.then_some(own);
+        Self {
+            terms: Terms { proc: tree.proc.as_fd(), policy, own, page_kib },
+            table: Ranking::default(),
+            spare: Ranking::default(),
+            last: None,
+            note_due_us: 0,
+            writers: Writers::default(),
+            set_aside: [None; SET_ASIDE],
+            has_killed: false,
+        }
+    }
+
+    /// The largest processes as of the last survey, best victim first.
+    pub fn candidates(&self) -> &[Candidate] {
+        self.table.all()
+    }
+
+    /// Who would be next after `culprit` and all that dies with it.
+    pub fn next_after(&self, culprit: &Culprit) -> Option<&Candidate> {
+        let dies = |held: &Candidate| {
+            held.id == culprit.victim.id || culprit.members > 1 && held.job.same_job(&culprit.victim.job)
+        };
+        self.table.all().iter().find(|held| !dies(held))
+    }
+
+    /// Has it been so long since the last survey that growth must be noted, even
+    /// with plenty of memory?
+    pub fn is_note_due(&self, now_us: u64) -> bool {
+        self.last.is_none_or(|last| now_us >= last.at_us + NOTE_IDLE_US) && now_us >= self.note_due_us
+    }
+
+    /// Notes who is how large, so that it can be told who grew: now and then
+    /// while there is plenty, and as memory gets less.
+    pub fn note_growth(&mut self, snapshot: &Snapshot, levels: &Levels, now_us: u64) {
+        let mem = &snapshot.mem;
+        let is_near = mem.mem_available_kib <= levels.mem_term_kib.saturating_mul(NOTE_TERMS);
+        let has_got_less = self.last.is_some_and(|last| {
+            mem.taken_kib() > last.taken_kib.saturating_add(min_freeable_kib(mem.total_kib()))
+        });
+        let is_due = is_near && has_got_less && now_us >= self.note_due_us || self.is_note_due(now_us);
+        if is_due {
+            // One that fails leaves what is known, and is tried again.
+            let _ = self.survey(snapshot, now_us);
+        }
+    }
+
+    /// Brings the table up to date; returns how many processes there are.
+    ///
+    /// # Errors
+    /// See [`survey`]; the table stays as it was.
+    pub fn survey(&mut self, snapshot: &Snapshot, now_us: u64) -> Result<u32, ReadError> {
+        let before = self.last.map(|_| &self.table);
+        let context = self.terms.context(snapshot, &self.set_aside, before, now_us);
+        self.spare.clear();
+        let surveyed = survey(self.terms.proc, &context, &mut self.spare);
+        if let Ok(processes) = surveyed {
+            core::mem::swap(&mut self.table, &mut self.spare);
+            let taken_kib = snapshot.mem.taken_kib();
+            self.last = Some(LastSurvey { at_us: now_us, taken_kib, processes });
+        }
+        if snapshot.loss.shmem_kib > snapshot.loss.total_kib / 2 {
+            self.look_for_writers(snapshot, now_us);
+        }
+        let end_us = read_clock();
+        let rest_us = end_us.saturating_sub(now_us).saturating_mul(NOTE_REST).max(NOTE_MIN_US);
+        self.note_due_us = end_us + rest_us;
+        surveyed
+    }
+
+    fn look_for_writers(&mut self, snapshot: &Snapshot, now_us: u64) {
+        // Whoever filled it has written as much.
+        self.writers.survey(self.terms.proc, snapshot.loss.shmem_kib / 4, now_us);
+    }
+
+    /// Looks at everybody once more before a victim is chosen. Not for the floor
+    /// rule where it is known who grew: then everything stalls, a survey too.
+    ///
+    /// # Errors
+    /// See [`survey`].
+    pub fn survey_for(&mut self, rule: Rule, snapshot: &Snapshot, now_us: u64) -> Result<(), ReadError> {
+        let is_fresh = self.last.is_some_and(|last| now_us < last.at_us + FRESH_US);
+        let is_known = is_fresh && self.table.all().iter().any(|held| held.growth_kib > 0);
+        if rule == Rule::Floor && is_known { Ok(()) } else { self.survey(snapshot, now_us).map(|_| ()) }
+    }
+
+    /// Who is to die, or why nobody is.
+    ///
+    /// # Errors
+    /// See [`NoVictim`].
+    pub fn select_victim(
+        &mut self,
+        rule: Rule,
+        urgency: Urgency,
+        snapshot: &Snapshot,
+        now_us: u64,
+    ) -> Result<Culprit, NoVictim> {
+        let least_kib = min_freeable_kib(snapshot.mem.total_kib());
+        // Exhaustion alone is a state; it takes a reason to kill once more.
+        let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term;
+        let is_anybody_known = !self.table.all().is_empty();
+        if is_anybody_known && may_wait && self.has_killed && snapshot.loss.total_kib < least_kib {
+            return Err(NoVictim::Steady);
+        }
+        let found = match attribute(self.table.all(), &snapshot.loss, least_kib) {
+            Attribution::Known(culprit) => return Ok(culprit),
+            Attribution::Nobody => None,
+            Attribution::SpawnBurst { unexplained_kib } => {
+                let context = self.terms.context(snapshot, &self.set_aside, None, now_us);
+                // Where it cannot be looked for, the ranking has to do.
+                survey_spawn_burst(self.terms.proc, &context, young_since(), unexplained_kib).unwrap_or(None)
+            }
+            Attribution::Writer => self.select_writer(may_wait, snapshot, now_us)?,
+        };
+        let first = || self.table.all().first().map(|first| Culprit::one(*first));
+        let processes = self.last.map_or(0, |last| last.processes);
+        found.or_else(first).ok_or(NoVictim::NoCandidate { processes })
+    }
+
+    fn select_writer(
+        &mut self,
+        may_wait: bool,
+        snapshot: &Snapshot,
+        now_us: u64,
+    ) -> Result<Option<Culprit>, NoVictim> {
+        let context = self.terms.context(snapshot, &self.set_aside, None, now_us);
+        let writer = self.writers.select(self.terms.proc, &context);
+        if writer.is_none() && self.writers.are_stale(now_us) {
+            // Whoever writes now may not have been there, or not have written
+            // enough, at the last look.
+            self.look_for_writers(snapshot, now_us);
+            return Err(NoVictim::TooSoon);
+        }
+        if writer.is_none() && may_wait {
+            return Err(NoVictim::NoWriter { shmem_growth_kib: snapshot.loss.shmem_kib });
+        }
+        Ok(writer)
+    }
+
+    /// Which of the table's processes grew, for whom the culprit's job dies with.
+    pub fn grown(&self) -> [Option<Identity>; TABLE] {
+        let mut grown = [None; TABLE];
+        for (place, held) in grown.iter_mut().zip(self.table.all()) {
+            *place = Some(held.id).filter(|_| held.growth_kib > 0);
+        }
+        grown
+    }
+
+    /// Chooses this one no more.
+    pub fn set_aside(&mut self, id: Identity) {
+        self.set_aside.rotate_right(1);
+        self.set_aside[0] = Some(id);
+    }
+
+    /// Somebody was killed: exhaustion alone is no reason for another kill.
+    pub fn settle(&mut self) {
+        self.has_killed = true;
+    }
+
+    /// Memory is no longer low.
+    pub fn leave_low(&mut self) {
+        self.has_killed = false;
+    }
+}
+
+/// What started since then is young, in clock ticks since boot.
+pub fn young_since() -> u64 {
+    boottime_ticks().saturating_sub(YOUNG_TICKS)
+}

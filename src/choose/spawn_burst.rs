@@ -1,0 +1,78 @@
+//! Spawn bursts: many small, young processes of one job that took memory
+//! together.
+
+use super::survey::{SurveyContext, Surveyor};
+use crate::decide::attribution::Culprit;
+use crate::decide::baseline::Baseline;
+use crate::decide::victim::min_freeable_kib;
+use crate::read::kfile::ReadError;
+use crate::read::listing::list_processes;
+use crate::read::process::{self, JobKey, Pid};
+use rustix::fd::BorrowedFd;
+
+/// Jobs that are told apart while their young processes are counted.
+const JOBS: usize = 8;
+/// A spawn burst has at least this many members: no make -j of ordinary size does.
+pub const SPAWN_BURST_MIN: u32 = 48;
+
+/// One job and how many young processes it has.
+struct Counted {
+    /// One that may be killed, looked for once there are enough.
+    pid: Option<Pid>,
+    job: JobKey,
+    members: u32,
+}
+
+/// Finds a spawn burst: many processes of one job born since `born_after`, each
+/// too small for the ranking, that together can have taken `unexplained_kib`.
+/// Reads one file of every process: they are many, and everybody waits.
+///
+/// # Errors
+/// `/proc` cannot be listed.
+pub fn survey_spawn_burst(
+    proc: BorrowedFd<'_>,
+    context: &SurveyContext<'_>,
+    born_after: u64,
+    unexplained_kib: u64,
+) -> Result<Option<Culprit>, ReadError> {
+    let surveyor = Surveyor::new(proc, context);
+    let read_killable = |pid| surveyor.read_killable(pid, &|_, _| true);
+    let mut jobs: [Option<Counted>; JOBS] = [const { None }; JOBS];
+    list_processes(proc, &mut |pid| {
+        if pid == Pid::INIT || context.own == Some(pid) {
+            return;
+        }
+        let Ok(stat) = process::read_stat(proc, pid) else { return };
+        if stat.starttime < born_after || stat.is_kernel_thread() || stat.is_gone() {
+            return;
+        }
+        let job = stat.job_key();
+        if let Some(counted) = jobs.iter_mut().flatten().find(|counted| counted.job.same_job(&job)) {
+            counted.members += 1;
+            if counted.members >= SPAWN_BURST_MIN && counted.pid.is_none() {
+                counted.pid = read_killable(pid).map(|_| pid);
+            }
+        } else if let Some(rarest) = jobs.iter_mut().min_by_key(|place| members(place)) {
+            // The rarest makes room: a spawn burst is not the rarest for long.
+            *rarest = Some(Counted { pid: None, job, members: 1 });
+        }
+    })?;
+    let Some(Counted { pid: Some(pid), members, .. }) =
+        jobs.into_iter().flatten().max_by_key(|job| job.members)
+    else {
+        return Ok(None);
+    };
+    // Where more is missing than so many small ones can have, most of it is
+    // somebody else's, a driver's say.
+    let most_kib = u64::from(members).saturating_mul(min_freeable_kib(context.total_kib));
+    if most_kib < unexplained_kib / 2 {
+        return Ok(None);
+    }
+    let Some(killable) = read_killable(pid) else { return Ok(None) };
+    let first = surveyor.candidate(pid, &killable, unexplained_kib, Baseline::default(), unexplained_kib);
+    Ok(Some(Culprit { members, is_spawn_burst: true, ..Culprit::one(first) }))
+}
+
+fn members(place: &Option<Counted>) -> u32 {
+    place.as_ref().map_or(0, |counted| counted.members)
+}

@@ -1,0 +1,128 @@
+//! How long to sleep. Pure.
+
+use crate::decide::levels::Levels;
+use crate::decide::snapshot::Snapshot;
+use crate::decide::verdict::FLOOR_SPAN_US;
+
+const MS: u64 = 1000;
+const SECOND: u64 = 1_000_000;
+
+/// The fastest plausible leaks, in KiB per ms: 6 GiB/s for RAM is what several
+/// processes touching fresh pages reach, 0.8 GiB/s for swap what zram does.
+const RAM_FILL_KIB_PER_MS: u64 = 6 * 1024 * 1024 / 1000;
+const SWAP_FILL_KIB_PER_MS: u64 = 8 * 1024 * 1024 / 10_000;
+
+/// Shortest sleep: a leak of 1 GiB/s takes 20 MiB in it.
+pub const MIN_SLEEP_US: u64 = 20 * MS;
+/// Longest sleep while memory is low: a quarter of the floor's window.
+pub const LOW_SLEEP_US: u64 = FLOOR_SPAN_US / 4;
+/// Longest sleep without a trigger, and the sleep of an idle machine.
+pub const IDLE_SLEEP_US: u64 = SECOND;
+/// Longest sleep with a trigger to wake us.
+pub const TRIGGER_SLEEP_US: u64 = 10 * SECOND;
+
+/// Longest rest between two rounds through a victim's companions.
+const ROUND_REST_US: u64 = 200 * MS;
+
+/// How much may still be taken before the TERM limits are reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Headroom {
+    /// Of memory.
+    pub mem_kib: u64,
+    /// Of swap.
+    pub swap_kib: u64,
+}
+
+impl Headroom {
+    /// The headroom of a snapshot above the TERM limits.
+    pub fn of(snapshot: &Snapshot, levels: &Levels) -> Self {
+        Self {
+            mem_kib: snapshot.mem.mem_available_kib.saturating_sub(levels.mem_term_kib),
+            swap_kib: snapshot.swap_free_kib.saturating_sub(levels.swap_term_kib),
+        }
+    }
+
+    /// How long it lasts against the fastest leak.
+    pub fn fill_time_us(self) -> u64 {
+        let ram_ms = self.mem_kib / RAM_FILL_KIB_PER_MS;
+        let swap_ms = self.swap_kib / SWAP_FILL_KIB_PER_MS;
+        ram_ms.saturating_add(swap_ms).saturating_mul(MS)
+    }
+}
+
+/// Sleep while memory is plenty: as long as the headroom lasts against the
+/// fastest leak, up to what the trigger allows.
+pub fn healthy_sleep_us(headroom: Headroom, has_trigger: bool) -> u64 {
+    let longest_us = if has_trigger { TRIGGER_SLEEP_US } else { IDLE_SLEEP_US };
+    headroom.fill_time_us().clamp(MIN_SLEEP_US, longest_us)
+}
+
+/// Sleep while memory is low but no rule holds.
+pub fn low_sleep_us(headroom: Headroom) -> u64 {
+    headroom.fill_time_us().clamp(MIN_SLEEP_US, LOW_SLEEP_US)
+}
+
+/// Sleep between two steps of an active kill: until its deadline, but no longer
+/// than [`MIN_SLEEP_US`]. A round through companions that took `round_us` is
+/// followed by a rest of twice that, so that others get to run.
+pub fn kill_sleep_us(left_us: u64, round_us: u64) -> u64 {
+    let rest_us = (round_us * 2).min(ROUND_REST_US);
+    // Past its deadline the victim is waited for because memory is coming back.
+    let sleep_us = if left_us == 0 { MIN_SLEEP_US } else { left_us.min(MIN_SLEEP_US) };
+    sleep_us.max(rest_us)
+}
+
+/// May the sleep of `sleep_us` become a second where the processors do next to
+/// nothing? Where the headroom is small, memory would otherwise be looked at
+/// many times a second for no reason.
+pub fn is_worth_asking_if_idle(sleep_us: u64) -> bool {
+    sleep_us < IDLE_SLEEP_US
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::memory::Meminfo;
+
+    const GIB: u64 = 1 << 20;
+
+    fn headroom(mem_kib: u64, swap_kib: u64) -> Headroom {
+        Headroom { mem_kib, swap_kib }
+    }
+
+    #[test]
+    fn headroom_is_what_is_left_above_the_term_limits() {
+        let mem = Meminfo { mem_available_kib: 500, ..Meminfo::default() };
+        let snapshot = Snapshot { mem, swap_free_kib: 70, ..Snapshot::default() };
+        let levels = Levels { mem_term_kib: 400, swap_term_kib: 100, ..Levels::default() };
+        assert_eq!(Headroom::of(&snapshot, &levels), headroom(100, 0));
+    }
+
+    #[test]
+    fn a_healthy_machine_sleeps_as_long_as_the_fastest_leak_takes() {
+        assert_eq!(healthy_sleep_us(headroom(0, 0), true), MIN_SLEEP_US);
+        let third_of_a_second = healthy_sleep_us(headroom(2 * GIB, 0), true);
+        assert!((330 * MS..340 * MS).contains(&third_of_a_second), "{third_of_a_second}");
+        // Swap takes longer to fill.
+        assert!(headroom(0, GIB).fill_time_us() > 7 * headroom(GIB, 0).fill_time_us());
+        assert_eq!(healthy_sleep_us(headroom(1024 * GIB, 0), true), TRIGGER_SLEEP_US);
+        assert_eq!(healthy_sleep_us(headroom(1024 * GIB, 0), false), IDLE_SLEEP_US);
+        assert_eq!(healthy_sleep_us(headroom(u64::MAX, u64::MAX), true), TRIGGER_SLEEP_US);
+    }
+
+    #[test]
+    fn low_memory_is_looked_at_within_a_quarter_of_the_floors_window() {
+        assert_eq!(low_sleep_us(headroom(64 * GIB, 0)), LOW_SLEEP_US);
+        assert_eq!(low_sleep_us(headroom(1, 0)), MIN_SLEEP_US);
+        assert!(is_worth_asking_if_idle(LOW_SLEEP_US) && !is_worth_asking_if_idle(IDLE_SLEEP_US));
+    }
+
+    #[test]
+    fn an_active_kill_is_stepped_often_but_others_get_to_run() {
+        assert_eq!(kill_sleep_us(5 * MS, 0), 5 * MS);
+        assert_eq!(kill_sleep_us(SECOND, 0), MIN_SLEEP_US);
+        assert_eq!(kill_sleep_us(0, 0), MIN_SLEEP_US);
+        assert_eq!(kill_sleep_us(SECOND, 30 * MS), 60 * MS);
+        assert_eq!(kill_sleep_us(SECOND, 5 * SECOND), ROUND_REST_US);
+    }
+}

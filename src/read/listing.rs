@@ -1,0 +1,62 @@
+//! The entries of `/proc` and of directories below it.
+
+use crate::read::kfile::{self, ReadError, open_dir};
+use crate::sys::positive_pid;
+use crate::sys::time::{now_us, pause};
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
+use rustix::fd::BorrowedFd;
+use rustix::fs::RawDir;
+use rustix::process::Pid;
+
+/// At the priority of a guard, thousands of processes looked at in one go keep
+/// others from a processor for a tenth of a second and more. So a scan pauses
+/// for this long each time it has run for [`PAUSE_AFTER_US`]; the clock is read
+/// every [`PAUSE_CHECK`] processes.
+const PAUSE_US: u64 = 1000;
+const PAUSE_AFTER_US: u64 = 3000;
+const PAUSE_CHECK: u32 = 16;
+
+/// Room for the entries of one getdents(2): about forty.
+const DIR_BUF_LEN: usize = 1024;
+
+/// Calls `found` with each process in `proc`, in the order the kernel lists
+/// them (ascending).
+///
+/// # Errors
+/// Those of openat(2) and getdents64(2); processes before the error were told.
+pub fn list_processes(proc: BorrowedFd<'_>, found: &mut dyn FnMut(Pid)) -> Result<(), ReadError> {
+    let mut since_us = now_us();
+    let mut since = 0;
+    list_names(proc, &mut |name| {
+        let Some(pid) = parse_pid(name.to_bytes()) else { return };
+        found(pid);
+        since += 1;
+        if since >= PAUSE_CHECK {
+            since = 0;
+            if now_us().saturating_sub(since_us) >= PAUSE_AFTER_US {
+                pause(PAUSE_US);
+                since_us = now_us();
+            }
+        }
+    })
+}
+
+/// Calls `found` with each name in the directory `dir`.
+///
+/// # Errors
+/// Those of openat(2) and getdents64(2); names before the error were told.
+pub fn list_names(dir: BorrowedFd<'_>, found: &mut dyn FnMut(&CStr)) -> Result<(), ReadError> {
+    let dir = open_dir(dir, c".")?;
+    let mut buf = [MaybeUninit::uninit(); DIR_BUF_LEN];
+    let mut entries = RawDir::new(dir, &mut buf);
+    while let Some(entry) = entries.next() {
+        found(entry?.file_name());
+    }
+    Ok(())
+}
+
+/// Parses a positive pid.
+pub fn parse_pid(text: &[u8]) -> Option<Pid> {
+    positive_pid(kfile::parse_i32(text)?)
+}
