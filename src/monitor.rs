@@ -250,7 +250,7 @@ impl<'a> Monitor<'a> {
                 Some(until_us) => (until_us - now_us).min(pacing::LOW_SLEEP_US),
                 None => {
                     self.said.is_low = true;
-                    self.act(rule, snapshot, now_us)
+                    self.act(rule, urgency, judged, now_us)
                 }
             },
         }
@@ -283,8 +283,11 @@ impl<'a> Monitor<'a> {
 
     /// Chooses a victim and begins its kill, unless memory has come back in
     /// the time that took.
-    fn act(&mut self, rule: Rule, snapshot: &Snapshot, now_us: u64) -> u64 {
-        let surveyed = self.selector.survey_for(rule, snapshot, now_us);
+    fn act(&mut self, rule: Rule, urgency: Urgency, judged: &Judged, now_us: u64) -> u64 {
+        let Judged { snapshot, levels, .. } = judged;
+        // Nothing can become more urgent than what is.
+        let stop_kib = (urgency < Urgency::Kill).then_some(levels.mem_kill_kib);
+        let surveyed = self.selector.survey_for(rule, stop_kib, snapshot, now_us);
         // Choosing took time: is there still a reason?
         let now_us = read_clock();
         let Ok(judged) = self.look(now_us) else { return MIN_SLEEP_US };
@@ -349,6 +352,7 @@ impl<'a> Monitor<'a> {
         let now = judged.map(|judged| (&judged.snapshot, judged.verdict));
         match self.executor.step(now, now_us) {
             Some(Event::GoesOn { left_us, round_us }) => return pacing::kill_sleep_us(left_us, round_us),
+            Some(Event::Busy) => return 0,
             Some(Event::Died(death)) => self.finish(&death, now_us),
             Some(Event::Stuck(victim)) => {
                 self.selector.set_aside(victim.id);

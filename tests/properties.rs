@@ -3,7 +3,8 @@
 
 mod tree;
 
-use bustd::choose::survey::{SurveyContext, survey};
+use bustd::choose::survey::{SurveyContext, Surveyed, survey};
+use bustd::choose::vigil::Vigil;
 use bustd::config::limits::{Amount, Limits, Pair};
 use bustd::config::pattern::Globs;
 use bustd::config::policy::{Policy, Preference};
@@ -314,7 +315,10 @@ proptest! {
         let dirs = open(&tree);
         let mut read = Vec::new();
         let mut buf = [0; ROOM];
-        kfile::read_lines(dirs.proc.as_fd(), c"file", &mut buf, &mut |line| read.push(line.to_vec())).unwrap();
+        kfile::read_lines(dirs.proc.as_fd(), c"file", &mut buf, &mut |line| {
+            read.push(line.to_vec());
+            std::ops::ControlFlow::Continue(())
+        }).unwrap();
         let mut expected: Vec<_> = text.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
         // Nothing follows the last newline.
         expected.pop_if(|last| last.is_empty());
@@ -551,8 +555,7 @@ fn oom_score_adj() -> impl Strategy<Value = i16> {
 fn candidate(pid: i32) -> impl Strategy<Value = Candidate> {
     (0_u64..3, 0_u64..3, -2_i64..3).prop_map(move |(starttime, freeable_kib, score_kib)| Candidate {
         id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime },
-        job: JobKey { comm: Comm::NONE, ppid: 1, pgrp: pid },
-        uid: 0,
+        job: JobKey { uid: 0, comm: Comm::NONE, ppid: 1, pgrp: pid },
         oom_score_adj: 0,
         freeable_kib,
         baseline: Baseline::default(),
@@ -632,8 +635,7 @@ fn candidates(processes: &[Process], policy: &Policy<'_>) -> Vec<Candidate> {
             process.flags != 0 || process.oom_score_adj == -1000 || preference == Preference::Unkillable;
         (!never && freeable_kib >= min_freeable_kib(TOTAL_KIB)).then(|| Candidate {
             id: Identity { pid: Pid::from_raw(process.pid as i32).unwrap(), starttime: process.starttime },
-            job: JobKey { comm, ppid: 1, pgrp: process.pid as i32 },
-            uid: 1000,
+            job: JobKey { uid: 1000, comm, ppid: 1, pgrp: process.pid as i32 },
             oom_score_adj: process.oom_score_adj,
             freeable_kib,
             baseline: Baseline::new(freeable_kib, NOW_US),
@@ -696,6 +698,7 @@ proptest! {
                 set_aside: &[],
                 before: None,
                 shmem_growth_kib: 0,
+                vigil: &Vigil::new(dirs.proc.as_fd()),
                 now_us: NOW_US,
             };
             let mut ranking = Ranking::<2>::default();
@@ -703,7 +706,7 @@ proptest! {
             let mut expected = candidates(&processes, &policy);
             rank(&mut expected);
             expected.truncate(2);
-            prop_assert_eq!(listed as usize, processes.len());
+            prop_assert_eq!(listed, Surveyed::All { processes: processes.len() as u32 });
             prop_assert_eq!(ranking.all().to_vec(), expected);
         }
     }
@@ -717,6 +720,7 @@ proptest! {
         [shmem_growth_kib, passed_us] in prop::array::uniform2(number()),
     ) {
         let swap_used_kib = after.iter().map(|process| process.swap_kib).sum();
+        let here = rustix::fs::open(c"/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
         let scope = SurveyContext {
             policy: policy(lists),
             total_kib: TOTAL_KIB,
@@ -726,6 +730,7 @@ proptest! {
             set_aside: &[],
             before: None,
             shmem_growth_kib,
+            vigil: &Vigil::new(here.as_fd()),
             now_us: 0,
         };
         let survey_of = |processes: &[Process], scope: &SurveyContext<'_>| {
@@ -733,8 +738,11 @@ proptest! {
             processes.iter().for_each(|process| tree.add(process));
             let dirs = open(&tree);
             let (mut few, mut many) = (Ranking::<2>::default(), Ranking::<TABLE>::default());
-            survey(dirs.proc.as_fd(), scope, &mut few).unwrap();
-            survey(dirs.proc.as_fd(), scope, &mut many).unwrap();
+            for surveyed in
+                [survey(dirs.proc.as_fd(), scope, &mut few), survey(dirs.proc.as_fd(), scope, &mut many)]
+            {
+                assert_eq!(surveyed, Ok(Surveyed::All { processes: processes.len() as u32 }));
+            }
             (few.all().to_vec(), many)
         };
         let (_, table) = survey_of(&before, &scope);

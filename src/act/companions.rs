@@ -4,9 +4,10 @@ use super::signal::{SignalContext, Target, signal_process};
 use crate::config::policy::Preference;
 use crate::decide::victim::TABLE;
 use crate::read::kfile::ReadError;
-use crate::read::listing::list_processes;
+use crate::read::listing::{Listed, list_processes};
 use crate::read::process::{self, Identity, JobKey, Pid, Stat};
 use crate::sys::{positive_pid, time};
+use core::ops::ControlFlow;
 use rustix::process::Signal;
 
 /// How long each member of a group is waited for before the next is signalled,
@@ -17,6 +18,9 @@ const PAUSE_US: u64 = 500;
 /// The same past the first [`TABLE`] members, which only a spawn burst has: they
 /// have less to give back, and all of them must be reached.
 const SMALL_MEMBER_WAIT_US: u64 = 2000;
+
+/// Memory is looked at again after this much of a round.
+const PART_US: u64 = 20_000;
 
 /// Who dies with the victim.
 // There is no heap to put the larger one on.
@@ -35,13 +39,15 @@ pub enum Companions {
 #[derive(Clone, Copy, Debug)]
 pub struct Group {
     pgrp: i32,
+    /// The victim's user.
+    uid: u32,
     leader_starttime: Option<u64>,
 }
 
 impl Group {
-    /// The group `pgrp` as it is now.
-    pub fn find(context: &SignalContext<'_>, pgrp: i32) -> Self {
-        Self { pgrp, leader_starttime: starttime_of(context, pgrp) }
+    /// The group `pgrp` of a victim of `uid` as it is now.
+    pub fn find(context: &SignalContext<'_>, pgrp: i32, uid: u32) -> Self {
+        Self { pgrp, uid, leader_starttime: starttime_of(context, pgrp) }
     }
 
     fn is_another_now(&self, context: &SignalContext<'_>) -> bool {
@@ -65,70 +71,106 @@ pub struct Members {
     pub born_before: u64,
 }
 
+/// A round through all processes for the members among them. It is made in parts,
+/// so that memory is looked at in between: users decide how many there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Round {
+    /// What each member is sent; `None` only counts them.
+    signal: Option<Signal>,
+    /// How far it is: everybody up to this pid has been looked at.
+    after: i32,
+    /// Members found alive that could be signalled.
+    pub living: u32,
+    /// Members that were signalled.
+    pub signalled: u32,
+}
+
+impl Round {
+    /// A round from the start.
+    pub fn new(signal: Option<Signal>) -> Self {
+        Self { signal, ..Self::default() }
+    }
+}
+
 impl Companions {
-    fn has(&self, pid: Pid, stat: &Stat) -> bool {
+    /// Is the process one of them? Reads who owns it only where all else agrees.
+    fn has(&self, context: &SignalContext<'_>, pid: Pid, stat: &Stat) -> bool {
+        let is_owned_by =
+            |uid: u32| process::read_status(context.proc, pid).is_ok_and(|status| status.uid == uid);
         match self {
-            Self::Group(group) => stat.pgrp == group.pgrp,
+            // A user's group may hold another user's processes, by setpgid(2) within
+            // a session: only root's victim takes those along.
+            Self::Group(group) => stat.pgrp == group.pgrp && (group.uid == 0 || is_owned_by(group.uid)),
             Self::Job(members) => {
                 let id = Identity { pid, starttime: stat.starttime };
-                members.job.same_job(&stat.job_key())
+                let uid = members.job.uid;
+                members.job.same_job(&stat.job_key(uid))
                     && ((members.born_after..=members.born_before).contains(&stat.starttime)
                         || members.grown.contains(&Some(id)))
+                    && is_owned_by(uid)
             }
         }
     }
 
-    /// Calls `member` with every process of it that still lives.
-    fn for_each_member(
+    fn is_living_member(&self, context: &SignalContext<'_>, pid: Pid) -> Option<Stat> {
+        let stat = process::read_stat(context.proc, pid).ok()?;
+        let is_member = !stat.is_gone()
+            && self.has(context, pid, &stat)
+            && context.policy.preference(&stat.comm) != Preference::Unkillable;
+        is_member.then_some(stat)
+    }
+
+    /// Goes on with a round, until it is over or its time is up. Members are sent
+    /// the round's signal, but for `victim`, who has been: asked twice, a program
+    /// may end without what it wanted to save. Each is verified on its own, unlike
+    /// with kill(2) on a group, and one that cannot be signalled does not keep the
+    /// others alive.
+    ///
+    /// # Errors
+    /// `/proc` cannot be listed; the round can be gone on with.
+    pub fn advance(
         &self,
         context: &SignalContext<'_>,
-        member: &mut dyn FnMut(Pid, &Stat),
-    ) -> Result<(), ReadError> {
+        round: &mut Round,
+        victim: Pid,
+    ) -> Result<Listed, ReadError> {
         if let Self::Group(group) = self
             && group.is_another_now(context)
         {
-            return Ok(());
+            return Ok(Listed::All);
         }
+        let until_us = time::now_us() + PART_US;
         list_processes(context.proc, &mut |pid| {
-            if let Ok(stat) = process::read_stat(context.proc, pid)
-                && self.has(pid, &stat)
-                && !stat.is_gone()
-                && context.policy.preference(&stat.comm) != Preference::Unkillable
-            {
-                member(pid, &stat);
+            if pid.as_raw_pid() <= round.after {
+                return ControlFlow::Continue(());
             }
+            round.after = pid.as_raw_pid();
+            if pid != victim
+                && let Some(stat) = self.is_living_member(context, pid)
+            {
+                let id = Identity { pid, starttime: stat.starttime };
+                round.living += u32::from(!context.is_spared(pid));
+                if let Some(signal) = round.signal
+                    && signal_member(context, id, signal, round.signalled)
+                {
+                    round.signalled += 1;
+                }
+            }
+            if time::now_us() >= until_us { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
     }
+}
 
-    /// Signals every member but `first`, who has been: asked twice, a program may
-    /// end without what it wanted to save. Each is verified on its own, unlike
-    /// with kill(2) on a group, and one that cannot be signalled does not keep
-    /// the others alive. Returns how many were signalled.
-    pub fn signal(&self, context: &SignalContext<'_>, signal: Signal, first: Pid) -> u32 {
-        let mut signalled = 0;
-        // Whoever could not be listed is found in the next round.
-        let _ = self.for_each_member(context, &mut |pid, stat| {
-            let id = Identity { pid, starttime: stat.starttime };
-            if pid != first
-                && let Ok(member) = Target::open(context, id)
-                && signal_process(context, &member, signal).is_ok()
-            {
-                let is_small = signalled >= TABLE as u32;
-                member.is_gone_within(context, if is_small { SMALL_MEMBER_WAIT_US } else { MEMBER_WAIT_US });
-                signalled += 1;
-            }
-            time::pause(PAUSE_US);
-        });
-        signalled
+/// Signals one member and waits for its end a little; false if it was refused.
+fn signal_member(context: &SignalContext<'_>, id: Identity, signal: Signal, before: u32) -> bool {
+    let Ok(member) = Target::open(context, id) else { return false };
+    let is_signalled = signal_process(context, &member, signal).is_ok();
+    if is_signalled {
+        let is_small = before >= TABLE as u32;
+        member.is_gone_within(context, if is_small { SMALL_MEMBER_WAIT_US } else { MEMBER_WAIT_US });
     }
-
-    /// Is any member alive that could be signalled? Where /proc cannot be listed
-    /// there may be.
-    pub fn is_left(&self, context: &SignalContext<'_>) -> bool {
-        let mut is_left = false;
-        let listed = self.for_each_member(context, &mut |pid, _| is_left |= !context.is_spared(pid));
-        is_left || listed.is_err()
-    }
+    time::pause(PAUSE_US);
+    is_signalled
 }
 
 fn starttime_of(context: &SignalContext<'_>, raw_pid: i32) -> Option<u64> {

@@ -88,6 +88,8 @@ pub enum Event {
         /// How long this step took.
         round_us: u64,
     },
+    /// It goes on at once: memory is to be looked at in between, and no more.
+    Busy,
     /// It is over.
     Died(Death),
     /// The victim took SIGKILL and does not die.
@@ -212,7 +214,7 @@ impl<'a> Executor<'a> {
             let group = victim.job.pgrp;
             let may_kill = may_kill_group(&context, group);
             begun.spared_group = (!may_kill).then_some(group);
-            may_kill.then(|| Companions::Group(Group::find(&context, group)))
+            may_kill.then(|| Companions::Group(Group::find(&context, group, victim.job.uid)))
         } else {
             None
         };
@@ -242,10 +244,13 @@ impl<'a> Executor<'a> {
         let victim = active.kill.victim;
         let event = match progress {
             Progress::Waiting => {
+                let event = goes_on(active, now_us);
                 self.release_if_slow(now_us);
-                return self.active.as_ref().map(|active| goes_on(active, now_us));
+                return Some(event);
             }
+            Progress::Signalled(_) if !active.kill.is_of_one() => return Some(Event::Busy),
             Progress::Signalled(_) => return Some(goes_on(active, now_us)),
+            Progress::Busy => return Some(Event::Busy),
             Progress::Dead => Event::Died(Death {
                 victim,
                 members: active.members,
@@ -321,9 +326,9 @@ fn goes_on(active: &ActiveKill, began_us: u64) -> Event {
 }
 
 fn members_of(culprit: &Culprit, grown: [Option<Identity>; TABLE]) -> Members {
-    let (born_after, born_before) =
-        if culprit.is_spawn_burst { (0, u64::MAX) } else { (young_since(), time::boottime_ticks()) };
-    Members { job: culprit.victim.job, grown, born_after, born_before }
+    // Whoever is old did not take part. A spawn burst goes on while it is killed.
+    let born_before = if culprit.is_spawn_burst { u64::MAX } else { time::boottime_ticks() };
+    Members { job: culprit.victim.job, grown, born_after: young_since(), born_before }
 }
 
 #[cfg(test)]

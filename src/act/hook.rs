@@ -70,7 +70,7 @@ impl Children {
         let place = self.free_place()?;
         let victim_pid = victim.id.pid.as_raw_pid().unsigned_abs();
         let pid = Joined::with_number("BUSTD_PID=", victim_pid.into());
-        let uid = Joined::with_number("BUSTD_UID=", victim.uid.into());
+        let uid = Joined::with_number("BUSTD_UID=", victim.job.uid.into());
         let freeable = Joined::with_number("BUSTD_FREEABLE_KIB=", victim.freeable_kib);
         let rule = Joined::new([b"BUSTD_RULE=", rule.name().as_bytes()]);
         let mut comm = Line::default();

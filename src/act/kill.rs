@@ -1,8 +1,9 @@
 //! An active kill: which signal is due when, and the processes it goes to.
 
-use super::companions::Companions;
+use super::companions::{Companions, Round};
 use super::signal::{Refusal, SignalContext, Target, signal_process};
 use crate::decide::victim::Candidate;
+use crate::read::listing::Listed;
 use rustix::fd::BorrowedFd;
 use rustix::process::Signal;
 
@@ -114,8 +115,10 @@ impl Timeline {
 pub enum Progress {
     /// Nothing yet.
     Waiting,
-    /// A signal has just been sent.
+    /// A signal has just been sent to the victim.
     Signalled(Signal),
+    /// A round through the companions is to be gone on with at once.
+    Busy,
     /// The victim is gone, and its companions.
     Dead,
     /// It took SIGKILL and does not die: uninterruptible.
@@ -131,8 +134,10 @@ pub struct Kill {
     pub victim: Candidate,
     target: Target,
     companions: Option<Companions>,
-    /// The victim itself could not be signalled, but companions were.
-    is_victim_spared: bool,
+    /// The round through the companions that is under way.
+    round: Option<Round>,
+    /// Why the victim itself could not be signalled.
+    refusal: Option<Refusal>,
     /// When which signal is due, and was sent.
     pub timeline: Timeline,
 }
@@ -149,7 +154,7 @@ impl Kill {
         timeline: Timeline,
     ) -> Result<Self, Refusal> {
         let target = Target::open(context, victim.id)?;
-        Ok(Self { victim, target, companions, is_victim_spared: false, timeline })
+        Ok(Self { victim, target, companions, round: None, refusal: None, timeline })
     }
 
     /// The hook has ended: no reason to wait.
@@ -174,47 +179,67 @@ impl Kill {
 
     /// Does what is due.
     pub fn step(&mut self, context: &SignalContext<'_>, outlook: Outlook, now_us: u64) -> Progress {
-        if self.is_done(context) {
+        let has_signalled = self.timeline.signalled_us.is_some();
+        if self.is_victim_done(context) && !(has_signalled && self.companions.is_some()) {
             return Progress::Dead;
         }
-        match self.timeline.due(outlook, now_us) {
-            Due::Nothing => Progress::Waiting,
+        let due = self.timeline.due(outlook, now_us);
+        // Nobody may be left who could be sent anything.
+        if has_signalled && matches!(due, Due::Send(_)) && self.is_victim_done(context) {
+            self.round = None;
+            if let Progress::Dead = self.go_round(context, None) {
+                return Progress::Dead;
+            }
+        }
+        match due {
             Due::Send(signal) => self.send(context, signal, now_us),
             Due::GiveUp => Progress::Stuck,
-            Due::SweepCompanions => {
-                self.signal_companions(context, Signal::KILL);
-                Progress::Waiting
+            // Whoever was born while the others were being signalled is killed in
+            // the next round; while they were only asked, they are counted.
+            Due::Nothing | Due::SweepCompanions if has_signalled => {
+                let signal = self.timeline.forced_us.map(|_| Signal::KILL);
+                self.go_round(context, signal)
             }
+            Due::Nothing | Due::SweepCompanions => Progress::Waiting,
         }
     }
 
     fn send(&mut self, context: &SignalContext<'_>, signal: Signal, now_us: u64) -> Progress {
-        let sent = signal_process(context, &self.target, signal);
-        let companions_signalled = self.signal_companions(context, signal);
-        match sent {
-            Ok(()) => {}
+        self.refusal = match signal_process(context, &self.target, signal) {
+            Ok(()) => None,
+            Err(Refusal::Gone) if self.companions.is_none() => return Progress::Dead,
             // The companions may live on.
-            Err(Refusal::Gone) if self.companions.is_some() => {}
-            Err(Refusal::Gone) => return Progress::Dead,
-            Err(_) if companions_signalled > 0 => self.is_victim_spared = true,
-            Err(refusal) => return Progress::Refused(refusal),
-        }
+            Err(Refusal::Gone) => None,
+            Err(refusal) if self.companions.is_none() => return Progress::Refused(refusal),
+            Err(refusal) => Some(refusal),
+        };
         self.timeline.note_sent(signal, now_us);
+        self.round = self.companions.is_some().then(|| Round::new(Some(signal)));
         Progress::Signalled(signal)
     }
 
-    /// How many companions were signalled.
-    fn signal_companions(&self, context: &SignalContext<'_>, signal: Signal) -> u32 {
-        let first = self.victim.id.pid;
-        self.companions.as_ref().map_or(0, |companions| companions.signal(context, signal, first))
+    /// Goes on with the round through the companions, or begins one.
+    fn go_round(&mut self, context: &SignalContext<'_>, signal: Option<Signal>) -> Progress {
+        let Some(companions) = &self.companions else { return Progress::Waiting };
+        let mut round = self.round.take().unwrap_or(Round::new(signal));
+        match companions.advance(context, &mut round, self.victim.id.pid) {
+            Ok(Listed::All) => {}
+            Ok(Listed::Stopped) | Err(_) => {
+                self.round = Some(round);
+                return Progress::Busy;
+            }
+        }
+        match self.refusal {
+            // Nobody at all could be signalled.
+            Some(refusal) if round.signalled == 0 && round.living == 0 => Progress::Refused(refusal),
+            _ if round.living == 0 && self.is_victim_done(context) => Progress::Dead,
+            _ => Progress::Waiting,
+        }
     }
 
-    /// Is there nobody left to wait for?
-    fn is_done(&self, context: &SignalContext<'_>) -> bool {
-        let has_signalled = self.timeline.signalled_us.is_some();
-        let is_left = |companions: &Companions| has_signalled && companions.is_left(context);
-        (self.is_victim_spared || self.target.is_gone(context))
-            && !self.companions.as_ref().is_some_and(is_left)
+    /// Need the victim itself not be waited for any more?
+    fn is_victim_done(&self, context: &SignalContext<'_>) -> bool {
+        self.refusal.is_some() || self.target.is_gone(context)
     }
 }
 

@@ -4,6 +4,9 @@
 /// Memory and pressure, read into a snapshot.
 pub mod observer;
 
+/// Memory looked at again meanwhile.
+pub mod vigil;
+
 /// From /proc to a ranking.
 pub mod survey;
 

@@ -1,7 +1,8 @@
 //! Who is to die, or why nobody is.
 
 use super::spawn_burst::survey_spawn_burst;
-use super::survey::{SurveyContext, survey};
+use super::survey::{SurveyContext, Surveyed, survey};
+use super::vigil::Vigil;
 use super::writers::Writers;
 use crate::config::policy::Policy;
 use crate::decide::attribution::{Attribution, Culprit, attribute};
@@ -83,6 +84,7 @@ impl<'a> Terms<'a> {
         snapshot: &Snapshot,
         set_aside: &'s [Option<Identity>],
         before: Option<&'s Ranking<TABLE>>,
+        vigil: &'s Vigil<'a>,
         now_us: u64,
     ) -> SurveyContext<'s>
     where
@@ -97,6 +99,7 @@ impl<'a> Terms<'a> {
             set_aside,
             before,
             shmem_growth_kib: snapshot.loss.shmem_kib,
+            vigil,
             now_us,
         }
     }
@@ -106,6 +109,7 @@ impl<'a> Terms<'a> {
 #[derive(Debug)]
 pub struct Selector<'a> {
     terms: Terms<'a>,
+    vigil: Vigil<'a>,
     /// The largest processes, as of the last survey.
     table: Ranking<TABLE>,
     /// Where the next survey is made, so that one that fails leaves the table.
@@ -125,6 +129,7 @@ impl<'a> Selector<'a> {
         let own = tree.live.then_some(own);
         Self {
             terms: Terms { proc: tree.proc.as_fd(), policy, own, page_kib },
+            vigil: Vigil::new(tree.proc.as_fd()),
             table: Ranking::default(),
             spare: Ranking::default(),
             last: None,
@@ -164,24 +169,32 @@ impl<'a> Selector<'a> {
         });
         let is_due = is_near && has_got_less && now_us >= self.note_due_us || self.is_note_due(now_us);
         if is_due {
+            self.vigil.begin(Some(levels.mem_kill_kib));
             // One that fails leaves what is known, and is tried again.
             let _ = self.survey(snapshot, now_us);
         }
     }
 
-    /// Brings the table up to date; returns how many processes there are.
+    /// Brings the table up to date.
     ///
     /// # Errors
     /// See [`survey`]; the table stays as it was.
-    pub fn survey(&mut self, snapshot: &Snapshot, now_us: u64) -> Result<u32, ReadError> {
+    pub fn survey(&mut self, snapshot: &Snapshot, now_us: u64) -> Result<Surveyed, ReadError> {
         let before = self.last.map(|_| &self.table);
-        let context = self.terms.context(snapshot, &self.set_aside, before, now_us);
+        let context = self.terms.context(snapshot, &self.set_aside, before, &self.vigil, now_us);
         self.spare.clear();
         let surveyed = survey(self.terms.proc, &context, &mut self.spare);
-        if let Ok(processes) = surveyed {
-            core::mem::swap(&mut self.table, &mut self.spare);
-            let taken_kib = snapshot.mem.taken_kib();
-            self.last = Some(LastSurvey { at_us: now_us, taken_kib, processes });
+        match surveyed {
+            Ok(Surveyed::All { processes }) => {
+                core::mem::swap(&mut self.table, &mut self.spare);
+                let taken_kib = snapshot.mem.taken_kib();
+                self.last = Some(LastSurvey { at_us: now_us, taken_kib, processes });
+            }
+            // Better some than nobody.
+            Ok(Surveyed::Interrupted) if self.last.is_none() => {
+                core::mem::swap(&mut self.table, &mut self.spare);
+            }
+            Ok(Surveyed::Interrupted) | Err(_) => {}
         }
         if snapshot.loss.shmem_kib > snapshot.loss.total_kib / 2 {
             self.look_for_writers(snapshot, now_us);
@@ -193,16 +206,26 @@ impl<'a> Selector<'a> {
     }
 
     fn look_for_writers(&mut self, snapshot: &Snapshot, now_us: u64) {
+        let context = self.terms.context(snapshot, &self.set_aside, None, &self.vigil, now_us);
         // Whoever filled it has written as much.
-        self.writers.survey(self.terms.proc, snapshot.loss.shmem_kib / 4, now_us);
+        let least_kib = snapshot.loss.shmem_kib / 4;
+        self.writers.look(self.terms.proc, &context, snapshot.mem.shmem_kib, least_kib);
     }
 
-    /// Looks at everybody once more before a victim is chosen. Not for the floor
-    /// rule where it is known who grew: then everything stalls, a survey too.
+    /// Looks at everybody once more before a victim is chosen; not when available
+    /// memory falls to `stop_kib` meanwhile. Nor for the floor rule where it is
+    /// known who grew: then everything stalls, a survey too.
     ///
     /// # Errors
     /// See [`survey`].
-    pub fn survey_for(&mut self, rule: Rule, snapshot: &Snapshot, now_us: u64) -> Result<(), ReadError> {
+    pub fn survey_for(
+        &mut self,
+        rule: Rule,
+        stop_kib: Option<u64>,
+        snapshot: &Snapshot,
+        now_us: u64,
+    ) -> Result<(), ReadError> {
+        self.vigil.begin(stop_kib);
         let is_fresh = self.last.is_some_and(|last| now_us < last.at_us + FRESH_US);
         let is_known = is_fresh && self.table.all().iter().any(|held| held.growth_kib > 0);
         if rule == Rule::Floor && is_known { Ok(()) } else { self.survey(snapshot, now_us).map(|_| ()) }
@@ -230,7 +253,7 @@ impl<'a> Selector<'a> {
             Attribution::Known(culprit) => return Ok(culprit),
             Attribution::Nobody => None,
             Attribution::SpawnBurst { unexplained_kib } => {
-                let context = self.terms.context(snapshot, &self.set_aside, None, now_us);
+                let context = self.terms.context(snapshot, &self.set_aside, None, &self.vigil, now_us);
                 // Where it cannot be looked for, the ranking has to do.
                 survey_spawn_burst(self.terms.proc, &context, young_since(), unexplained_kib).unwrap_or(None)
             }
@@ -247,9 +270,9 @@ impl<'a> Selector<'a> {
         snapshot: &Snapshot,
         now_us: u64,
     ) -> Result<Option<Culprit>, NoVictim> {
-        let context = self.terms.context(snapshot, &self.set_aside, None, now_us);
+        let context = self.terms.context(snapshot, &self.set_aside, None, &self.vigil, now_us);
         let writer = self.writers.select(self.terms.proc, &context);
-        if writer.is_none() && self.writers.are_stale(now_us) {
+        if writer.is_none() && self.writers.need_another_look(now_us) {
             // Whoever writes now may not have been there, or not have written
             // enough, at the last look.
             self.look_for_writers(snapshot, now_us);
@@ -278,6 +301,7 @@ impl<'a> Selector<'a> {
 
     /// Somebody was killed: exhaustion alone is no reason for another kill.
     pub fn settle(&mut self) {
+        self.writers.forget_suspect();
         self.has_killed = true;
     }
 

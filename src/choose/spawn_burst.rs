@@ -1,13 +1,14 @@
 //! Spawn bursts: many small, young processes of one job that took memory
 //! together.
 
-use super::survey::{SurveyContext, Surveyor};
+use super::survey::{Killable, SurveyContext, Surveyor};
 use crate::decide::attribution::Culprit;
-use crate::decide::baseline::Baseline;
-use crate::decide::victim::min_freeable_kib;
+use crate::decide::baseline::{Baseline, weighted_kib};
+use crate::decide::victim::{Candidate, min_freeable_kib, score_kib};
 use crate::read::kfile::ReadError;
 use crate::read::listing::list_processes;
 use crate::read::process::{self, JobKey, Pid};
+use core::ops::ControlFlow;
 use rustix::fd::BorrowedFd;
 
 /// Jobs that are told apart while their young processes are counted.
@@ -38,15 +39,22 @@ pub fn survey_spawn_burst(
     let surveyor = Surveyor::new(proc, context);
     let read_killable = |pid| surveyor.read_killable(pid, &|_, _| true);
     let mut jobs: [Option<Counted>; JOBS] = [const { None }; JOBS];
-    list_processes(proc, &mut |pid| {
+    // Of a list that is cut short, what was counted counts.
+    let _ = list_processes(proc, &mut |pid| {
+        if context.vigil.is_urgent() {
+            return ControlFlow::Break(());
+        }
+        let next = ControlFlow::Continue(());
         if pid == Pid::INIT || context.own == Some(pid) {
-            return;
+            return next;
         }
-        let Ok(stat) = process::read_stat(proc, pid) else { return };
+        let Ok(stat) = process::read_stat(proc, pid) else { return next };
         if stat.starttime < born_after || stat.is_kernel_thread() || stat.is_gone() {
-            return;
+            return next;
         }
-        let job = stat.job_key();
+        // Not the owner of /proc/PID, which is root for who hides from ptrace(2).
+        let Ok(status) = process::read_status(proc, pid) else { return next };
+        let job = stat.job_key(status.uid);
         if let Some(counted) = jobs.iter_mut().flatten().find(|counted| counted.job.same_job(&job)) {
             counted.members += 1;
             if counted.members >= SPAWN_BURST_MIN && counted.pid.is_none() {
@@ -56,6 +64,7 @@ pub fn survey_spawn_burst(
             // The rarest makes room: a spawn burst is not the rarest for long.
             *rarest = Some(Counted { pid: None, job, members: 1 });
         }
+        next
     })?;
     let Some(Counted { pid: Some(pid), members, .. }) =
         jobs.into_iter().flatten().max_by_key(|job| job.members)
@@ -69,7 +78,16 @@ pub fn survey_spawn_burst(
         return Ok(None);
     }
     let Some(killable) = read_killable(pid) else { return Ok(None) };
+    // Each is weighed on its own, so that what protects each protects all.
+    let share_kib = unexplained_kib / u64::from(members);
+    let Killable { oom_score_adj, preference, .. } = killable;
+    let score_kib =
+        score_kib(weighted_kib(share_kib, share_kib), oom_score_adj, preference, context.total_kib);
+    if score_kib <= 0 {
+        return Ok(None);
+    }
     let first = surveyor.candidate(pid, &killable, unexplained_kib, Baseline::default(), unexplained_kib);
+    let first = Candidate { score_kib: score_kib.saturating_mul(members.into()), ..first };
     Ok(Some(Culprit { members, is_spawn_burst: true, ..Culprit::one(first) }))
 }
 

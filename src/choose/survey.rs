@@ -1,5 +1,6 @@
 //! From /proc to a ranking, reading no more than the ranking asks for.
 
+use super::vigil::Vigil;
 use crate::config::policy::{Policy, Preference};
 use crate::decide::baseline::{Baseline, weighted_kib};
 use crate::decide::victim::{
@@ -7,10 +8,11 @@ use crate::decide::victim::{
 };
 use crate::read::ancestry::Ancestry;
 use crate::read::kfile::ReadError;
-use crate::read::listing::list_processes;
+use crate::read::listing::{Listed, list_processes};
 use crate::read::process::{self, Identity, NEVER_KILL_ADJ, Pid, Stat, Statm, Status};
 use crate::sys::may_signal;
 use core::cell::Cell;
+use core::ops::ControlFlow;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
@@ -34,6 +36,8 @@ pub struct SurveyContext<'a> {
     pub before: Option<&'a Ranking<TABLE>>,
     /// How much `Shmem` has grown: no process's shared memory has by more.
     pub shmem_growth_kib: u64,
+    /// Watches memory meanwhile.
+    pub vigil: &'a Vigil<'a>,
     /// Now.
     pub now_us: u64,
 }
@@ -74,10 +78,22 @@ impl SurveyContext<'_> {
     }
 }
 
+/// How a survey ended.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surveyed {
+    /// Everybody was looked at.
+    All {
+        /// How many there are, kernel threads included.
+        processes: u32,
+    },
+    /// Memory became so short meanwhile that there is no time for the rest.
+    Interrupted,
+}
+
 /// Lists every process and ranks those that could be chosen. One file each
 /// bounds what a process can score; more is read only of those that can still
-/// get in. A process that vanishes meanwhile is passed over. Returns how many
-/// were listed, kernel threads included.
+/// get in. A process that vanishes meanwhile is passed over.
 ///
 /// # Errors
 /// `/proc` cannot be listed, or processes could not be read because descriptors
@@ -86,22 +102,29 @@ pub fn survey<const N: usize>(
     proc: BorrowedFd<'_>,
     context: &SurveyContext<'_>,
     ranking: &mut Ranking<N>,
-) -> Result<u32, ReadError> {
+) -> Result<Surveyed, ReadError> {
     let surveyor = Surveyor::new(proc, context);
-    let mut processes = 0;
+    let mut processes = 0_u32;
     let mut shared = LargestShared::default();
-    list_processes(proc, &mut |pid| {
+    let listed = list_processes(proc, &mut |pid| {
         processes += 1;
-        if pid == Pid::INIT || context.own == Some(pid) {
-            return;
+        if context.vigil.is_urgent() {
+            return ControlFlow::Break(());
         }
-        let Some(statm) = surveyor.read_living_statm(pid) else { return };
+        if pid == Pid::INIT || context.own == Some(pid) {
+            return ControlFlow::Continue(());
+        }
+        let Some(statm) = surveyor.read_living_statm(pid) else { return ControlFlow::Continue(()) };
         shared.note(pid, &statm);
         let bound_kib = surveyor.private_bound_kib(&statm);
         if let Some(candidate) = surveyor.read_candidate(pid, &statm, bound_kib, Shared::Ignored, ranking) {
             ranking.enter(candidate);
         }
+        ControlFlow::Continue(())
     })?;
+    if listed == Listed::Stopped {
+        return Ok(Surveyed::Interrupted);
+    }
     // Shared memory is freed with its last mapper. Whoever maps most is that
     // for certain only where nobody else maps half as much of anything.
     if let Some((pid, statm)) = shared.sole_mapper() {
@@ -112,7 +135,7 @@ pub fn survey<const N: usize>(
     }
     match surveyor.shortage.get() {
         Some(errno) => Err(ReadError::Io(errno)),
-        None => Ok(processes),
+        None => Ok(Surveyed::All { processes }),
     }
 }
 
@@ -277,8 +300,7 @@ impl<'a> Surveyor<'a> {
         let weighted_kib = weighted_kib(freeable_kib, growth_kib);
         Candidate {
             id: Identity { pid, starttime: killable.stat.starttime },
-            job: killable.stat.job_key(),
-            uid: killable.status.uid,
+            job: killable.stat.job_key(killable.status.uid),
             oom_score_adj,
             freeable_kib,
             baseline,

@@ -1,118 +1,255 @@
-//! Who writes to tmpfs: what they wrote is nobody's freeable memory.
+//! Who writes to tmpfs: what they wrote is nobody's freeable memory, so whoever
+//! wrote it has to be found by its writing.
 
 use super::survey::{SurveyContext, Surveyor};
 use crate::decide::attribution::Culprit;
 use crate::decide::baseline::Baseline;
-use crate::read::kfile::{self, open_dir};
-use crate::read::listing::{list_names, list_processes};
-use crate::read::process::{Pid, path_of};
+use crate::decide::victim::min_freeable_kib;
+use crate::read::kfile::{self, ReadError, open_dir};
+use crate::read::listing::{Listed, list_names, list_processes};
+use crate::read::process::{self, Identity, Pid, path_of};
 use crate::read::writing;
+use crate::sys::time;
+use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd};
 
-/// Writers compared between two readings.
+/// Writers that are remembered from one look to the next.
 const WRITERS: usize = 32;
 
-/// Time between two looks at who writes.
+/// Least time between two looks: in less, one line of a logger is a large share
+/// of all that was written.
 pub const WRITERS_SPAN_US: u64 = 100_000;
-/// Looks that are further apart than this are not compared.
-const WRITERS_STALE_US: u64 = 10_000_000;
+
+/// After this long without enough growth a look is compared with no more.
+const WRITERS_STALE_US: u64 = 60_000_000;
+
+/// A suspect is remembered this long after it was seen to write.
+const SUSPECT_US: u64 = 10_000_000;
+
+/// Whoever wrote less than this share of what tmpfs grew by did not fill it.
+const LEAST_SHARE_DEN: u64 = 2;
 
 #[derive(Clone, Copy, Debug)]
 struct Writer {
     pid: Pid,
     bytes: u64,
-    /// Since the reading before; 0 if it was not in that.
-    since_bytes: u64,
 }
 
-/// Who has written most to what is not a disk, at one time.
+/// Who had written most to what is not a disk, at one time.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at_us: u64,
+    /// The same in clock ticks since boot, as start times are told.
+    at_ticks: u64,
+    /// `Shmem` at that time.
+    shmem_kib: u64,
+    table: [Option<Writer>; WRITERS],
+}
+
+impl Look {
+    fn keep(&mut self, writer: Writer) {
+        let key = |place: &Option<Writer>| place.map(|held| held.bytes);
+        if let Some(least) = self.table.iter_mut().min_by_key(|place| key(place))
+            && key(least) < Some(writer.bytes)
+        {
+            *least = Some(writer);
+        }
+    }
+
+    /// How much a process with `bytes` must have written since this look.
+    fn written_since(&self, bytes: u64, id: &Identity) -> u64 {
+        if id.starttime > self.at_ticks {
+            return bytes;
+        }
+        let known = self.table.iter().flatten().find(|held| held.pid == id.pid && held.bytes <= bytes);
+        // Whoever was not kept had written no more than who was.
+        let most_unkept = self.table.iter().map(|place| place.map_or(0, |held| held.bytes)).min();
+        bytes - known.map_or(most_unkept.unwrap_or(0).min(bytes), |held| held.bytes)
+    }
+}
+
+/// Who filled a tmpfs, as far as is known.
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    id: Identity,
+    /// What it wrote between two looks.
+    written_kib: u64,
+    at_us: u64,
+}
+
+/// Watches who writes to what is not a disk.
 #[derive(Clone, Debug, Default)]
 pub struct Writers {
-    table: [Option<Writer>; WRITERS],
-    at_us: u64,
-    /// When the reading before was, 0 where there was none.
-    before_us: u64,
+    /// What the next look is compared with.
+    before: Option<Look>,
+    /// When the last look was, compared or not.
+    looked_us: u64,
+    suspect: Option<Suspect>,
 }
 
+/// Those that have written most since the look before, while they are found.
+type Active = [Option<(Identity, u64)>; LEAST_SHARE_DEN as usize];
+
 impl Writers {
-    /// Reads `/proc/PID/io` of every process and keeps those that wrote most
-    /// since the reading before; of those that were not in that, the ones that
-    /// ever wrote most, but at least `least_kib`.
-    pub fn survey(&mut self, proc: BorrowedFd<'_>, least_kib: u64, now_us: u64) {
-        let before = self.table;
-        *self = Self { at_us: now_us, before_us: self.at_us, ..Self::default() };
+    /// Reads `/proc/PID/io` of every process that may have written at least
+    /// `least_kib`. Once tmpfs has grown enough since the look before to be worth
+    /// a kill, whoever wrote most of that is suspected. Does nothing so soon after
+    /// another look that there is nothing to tell.
+    pub fn look(
+        &mut self,
+        proc: BorrowedFd<'_>,
+        context: &SurveyContext<'_>,
+        shmem_kib: u64,
+        least_kib: u64,
+    ) {
+        let now_us = context.now_us;
+        if self.looked_us > 0 && now_us.saturating_sub(self.looked_us) < WRITERS_SPAN_US {
+            return;
+        }
+        self.looked_us = now_us;
+        let before = self.before.filter(|before| now_us.saturating_sub(before.at_us) < WRITERS_STALE_US);
+        let grown_kib = before.map_or(0, |before| shmem_kib.saturating_sub(before.shmem_kib));
+        let is_worth_it = grown_kib >= min_freeable_kib(context.total_kib);
+        if before.is_some() && !is_worth_it {
+            return;
+        }
+        let at_ticks = time::boottime_ticks();
+        let mut now = Look { at_us: now_us, at_ticks, shmem_kib, table: [None; WRITERS] };
+        let mut active: Active = [None; LEAST_SHARE_DEN as usize];
         // Where /proc cannot be listed nobody is known to write, and nobody is
         // blamed for it.
         let _ = list_processes(proc, &mut |pid| {
-            let Ok(bytes) = writing::read_undisked_bytes(proc, pid) else { return };
-            if bytes / 1024 < least_kib {
-                return;
+            if context.vigil.is_urgent() {
+                return ControlFlow::Break(());
             }
-            let known = before.iter().flatten().find(|held| held.pid == pid && held.bytes <= bytes);
-            let writer = Writer { pid, bytes, since_bytes: known.map_or(0, |held| bytes - held.bytes) };
-            let key = |place: &Option<Writer>| place.map(|held| (held.since_bytes, held.bytes));
-            if let Some(least) = self.table.iter_mut().min_by_key(|place| key(place))
-                && key(least) < key(&Some(writer))
+            if let Ok(bytes) = writing::read_undisked_bytes(proc, pid)
+                && bytes / 1024 >= least_kib.min(grown_kib.max(1))
             {
-                *least = Some(writer);
+                now.keep(Writer { pid, bytes });
+                note_active(&mut active, proc, Writer { pid, bytes }, before.as_ref());
             }
+            ControlFlow::Continue(())
         });
-    }
-
-    /// Is there no pair of recent looks to compare as of `now_us`?
-    pub fn are_stale(&self, now_us: u64) -> bool {
-        now_us.saturating_sub(self.at_us) > 2 * WRITERS_SPAN_US
-            || self.at_us.saturating_sub(self.before_us) > WRITERS_STALE_US
-    }
-
-    /// The process that wrote most between the two readings, if it may be
-    /// killed and holds a file on tmpfs open for writing.
-    pub fn select(&self, proc: BorrowedFd<'_>, context: &SurveyContext<'_>) -> Option<Culprit> {
-        let surveyor = Surveyor::new(proc, context);
-        let mut below = u64::MAX;
-        loop {
-            let key = |held: &&Writer| held.since_bytes;
-            let next = self.table.iter().flatten().filter(|held| key(held) < below).max_by_key(key)?;
-            below = key(&next);
-            let written_kib = below / 1024;
-            if written_kib == 0 {
-                return None;
-            }
-            if let Some(killable) = surveyor.read_killable(next.pid, &|_, _| true)
-                && writes_to_tmpfs(proc, next.pid)
-            {
-                let anon_kib = killable.status.anon_kib.unwrap_or(0);
-                let victim = surveyor.candidate(next.pid, &killable, anon_kib, Baseline::default(), 0);
-                return Some(Culprit { written_kib, ..Culprit::one(victim) });
-            }
+        self.before = Some(now);
+        let wrote_enough = |held: &&(Identity, u64)| held.1 / 1024 >= grown_kib / LEAST_SHARE_DEN;
+        // It is looked at while it writes: after its last byte it may have closed
+        // the file.
+        let suspect =
+            active.iter().flatten().filter(wrote_enough).find(|(id, _)| writes_to_tmpfs(proc, id.pid));
+        if let Some(&(id, bytes)) = suspect
+            && is_worth_it
+        {
+            self.suspect = Some(Suspect { id, written_kib: bytes / 1024, at_us: now_us });
         }
     }
+
+    /// Is another look needed before it can be said who writes?
+    pub fn need_another_look(&self, now_us: u64) -> bool {
+        now_us.saturating_sub(self.looked_us) > 2 * WRITERS_SPAN_US
+            || self.before.is_some_and(|before| before.at_us == self.looked_us)
+    }
+
+    /// The process that filled a tmpfs, if it may be killed.
+    pub fn select(&self, proc: BorrowedFd<'_>, context: &SurveyContext<'_>) -> Option<Culprit> {
+        let suspect = self.suspect?;
+        if context.now_us.saturating_sub(suspect.at_us) > SUSPECT_US {
+            return None;
+        }
+        let surveyor = Surveyor::new(proc, context);
+        let killable = surveyor.read_killable(suspect.id.pid, &|_, _| true)?;
+        if killable.stat.starttime != suspect.id.starttime {
+            return None;
+        }
+        let anon_kib = killable.status.anon_kib.unwrap_or(0);
+        let victim = surveyor.candidate(suspect.id.pid, &killable, anon_kib, Baseline::default(), 0);
+        Some(Culprit { written_kib: suspect.written_kib, ..Culprit::one(victim) })
+    }
+
+    /// What was known is answered for.
+    pub fn forget_suspect(&mut self) {
+        self.suspect = None;
+    }
+}
+
+/// Keeps the writer if it is one of the most active since the look before: two
+/// can have written a half each, and no more than two.
+fn note_active(active: &mut Active, proc: BorrowedFd<'_>, writer: Writer, before: Option<&Look>) {
+    let Some(before) = before else { return };
+    let Ok(stat) = process::read_stat(proc, writer.pid) else { return };
+    let id = Identity { pid: writer.pid, starttime: stat.starttime };
+    let since_bytes = before.written_since(writer.bytes, &id);
+    let key = |place: &Option<(Identity, u64)>| place.map(|(_, bytes)| bytes);
+    if let Some(least) = active.iter_mut().min_by_key(|place| key(place))
+        && key(least) < Some(since_bytes)
+    {
+        *least = Some((id, since_bytes));
+    }
+    active.sort_unstable_by_key(|place| core::cmp::Reverse(key(place)));
 }
 
 /// Open files looked at for one on tmpfs.
 const MAX_FILES: usize = 256;
+/// Mounts with such files that are told apart.
+const MAX_MOUNTS: usize = 8;
+/// Lines of mountinfo, and time spent on it. A user namespace may have 100,000
+/// mounts by default, and reading three thousand takes 36 ms.
+const MAX_MOUNTINFO_LINES: u32 = 2000;
+const MAX_MOUNTINFO_US: u64 = 10_000;
 
 /// Does this process hold a file of a tmpfs open for writing? By the numbers of
 /// mounts in `/proc/PID/fdinfo` (`mnt_id`, Linux 3.15), which asks no file
-/// system and so cannot hang on one.
+/// system and so cannot hang on one. A process with so many files or mounts that
+/// it cannot be told is taken to do so: nobody is to be safe by having many.
 fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid) -> bool {
-    let Ok(files) = open_dir(proc, path_of(pid, "/fdinfo").as_cstr()) else {
-        return false;
-    };
-    let mut found = false;
+    let Ok((mounts, listed)) = read_written_mounts(proc, pid) else { return false };
+    if mounts.iter().flatten().count() > 0 && is_any_tmpfs(proc, pid, &mounts) {
+        return true;
+    }
+    listed == Listed::Stopped
+}
+
+/// The mounts that the process's open files are on which it has written to.
+fn read_written_mounts(
+    proc: BorrowedFd<'_>,
+    pid: Pid,
+) -> Result<([Option<u64>; MAX_MOUNTS], Listed), ReadError> {
+    let files = open_dir(proc, path_of(pid, "/fdinfo").as_cstr())?;
+    let mut mounts = [None; MAX_MOUNTS];
     let mut looked_at = 0;
-    let _ = list_names(files.as_fd(), &mut |name| {
+    let listed = list_names(files.as_fd(), &mut |name| {
         looked_at += 1;
-        let mut buf = [0; 512];
-        if found || looked_at > MAX_FILES {
-            return;
+        if looked_at > MAX_FILES {
+            return ControlFlow::Break(());
         }
+        let mut buf = [0; 512];
         let info = kfile::read_small(files.as_fd(), name, &mut buf).ok();
-        let Some(mount) = info.and_then(writing::parse_written_mount) else { return };
-        let mut buf = [0; 1024];
-        let _ = kfile::read_lines(proc, path_of(pid, "/mountinfo").as_cstr(), &mut buf, &mut |line| {
-            found |= writing::is_tmpfs_mount(line, mount);
-        });
+        let mount = info.and_then(writing::parse_written_mount);
+        if mount.is_none() || mounts.contains(&mount) {
+            return ControlFlow::Continue(());
+        }
+        match mounts.iter_mut().find(|place| place.is_none()) {
+            Some(place) => {
+                *place = mount;
+                ControlFlow::Continue(())
+            }
+            None => ControlFlow::Break(()),
+        }
+    })?;
+    Ok((mounts, listed))
+}
+
+/// Is any of these mounts of the process's namespace a tmpfs, or can that not be
+/// told in time?
+fn is_any_tmpfs(proc: BorrowedFd<'_>, pid: Pid, mounts: &[Option<u64>]) -> bool {
+    let until_us = time::now_us() + MAX_MOUNTINFO_US;
+    let (mut found, mut lines) = (false, 0);
+    let mut buf = [0; 1024];
+    let _ = kfile::read_lines(proc, path_of(pid, "/mountinfo").as_cstr(), &mut buf, &mut |line| {
+        lines += 1;
+        found = mounts.iter().flatten().any(|&mount| writing::is_tmpfs_mount(line, mount))
+            || lines > MAX_MOUNTINFO_LINES
+            || lines % 64 == 0 && time::now_us() > until_us;
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     found
 }

@@ -124,7 +124,7 @@ mod tests {
         let (freeable_kib, growth_kib) = (stake_mib * MIB, growth_mib * MIB);
         Candidate {
             id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime: 100 },
-            job: JobKey { comm: Comm::new(name.as_bytes()), ppid: 1, pgrp },
+            job: JobKey { uid: 0, comm: Comm::new(name.as_bytes()), ppid: 1, pgrp },
             freeable_kib,
             growth_kib,
             score_kib: score_kib(weighted_kib(freeable_kib, growth_kib), 0, Preference::Ordinary, 267 * MIB),

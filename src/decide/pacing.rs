@@ -21,8 +21,9 @@ pub const IDLE_SLEEP_US: u64 = SECOND;
 /// Longest sleep with a trigger to wake us.
 pub const TRIGGER_SLEEP_US: u64 = 10 * SECOND;
 
-/// Longest rest between two rounds through a victim's companions.
-const ROUND_REST_US: u64 = 200 * MS;
+/// Longest rest between two rounds through a victim's companions: with the part
+/// of a round that goes before it, memory is looked at every 50 ms.
+const ROUND_REST_US: u64 = 30 * MS;
 
 /// How much may still be taken before the TERM limits are reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,7 +123,7 @@ mod tests {
         assert_eq!(kill_sleep_us(5 * MS, 0), 5 * MS);
         assert_eq!(kill_sleep_us(SECOND, 0), MIN_SLEEP_US);
         assert_eq!(kill_sleep_us(0, 0), MIN_SLEEP_US);
-        assert_eq!(kill_sleep_us(SECOND, 30 * MS), 60 * MS);
+        assert_eq!(kill_sleep_us(SECOND, 12 * MS), 24 * MS);
         assert_eq!(kill_sleep_us(SECOND, 5 * SECOND), ROUND_REST_US);
     }
 }

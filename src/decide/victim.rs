@@ -12,8 +12,6 @@ pub struct Candidate {
     pub id: Identity,
     /// What tells which job it belongs to.
     pub job: JobKey,
-    /// Its real uid.
-    pub uid: u32,
     /// Its `oom_score_adj`.
     pub oom_score_adj: i16,
     /// Freeable memory, what its death gives back: anonymous memory and swap, and
@@ -122,8 +120,7 @@ impl<const N: usize> Default for Ranking<N> {
 /// Fills a place that nobody has taken.
 pub const VACANT: Candidate = Candidate {
     id: Identity { pid: Pid::INIT, starttime: 0 },
-    job: JobKey { comm: Comm::NONE, ppid: 0, pgrp: 0 },
-    uid: 0,
+    job: JobKey { uid: 0, comm: Comm::NONE, ppid: 0, pgrp: 0 },
     oom_score_adj: 0,
     freeable_kib: 0,
     baseline: Baseline::new(0, 0),
@@ -191,8 +188,7 @@ mod tests {
     fn candidate(pid: i32, freeable_kib: u64, adj: i16) -> Candidate {
         Candidate {
             id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime: 100 },
-            job: JobKey { comm: Comm::new(b"x"), ppid: 1, pgrp: pid },
-            uid: 0,
+            job: JobKey { uid: 0, comm: Comm::new(b"x"), ppid: 1, pgrp: pid },
             oom_score_adj: adj,
             freeable_kib,
             baseline: Baseline::default(),

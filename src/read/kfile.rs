@@ -3,6 +3,7 @@
 
 use crate::sys::file::open;
 use core::ffi::CStr;
+use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
@@ -135,8 +136,8 @@ pub fn whole_lines(buf: &[u8], len: usize) -> &[u8] {
 }
 
 /// Hands every whole line of the file `path` below `dir` to `line`, however
-/// long the file, through the caller's `buf`. A line longer than `buf` is
-/// passed over.
+/// long the file, through the caller's `buf`, until that says that it has seen
+/// enough. A line longer than `buf` is passed over.
 ///
 /// # Errors
 /// Those of openat(2) and read(2); lines before the error have been handed on.
@@ -144,7 +145,7 @@ pub fn read_lines(
     dir: BorrowedFd<'_>,
     path: &CStr,
     buf: &mut [u8],
-    line: &mut dyn FnMut(&[u8]),
+    line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), ReadError> {
     let file = open(dir, path, OFlags::RDONLY)?;
     let mut kept = 0;
@@ -154,14 +155,14 @@ pub fn read_lines(
         let end = kept + len;
         if len == 0 {
             if kept > 0 && !overlong {
-                line(&buf[..kept]);
+                let _ = line(&buf[..kept]);
             }
             return Ok(());
         }
         let mut start = 0;
         while let Some(at) = buf[start..end].iter().position(|&byte| byte == b'\n') {
-            if !core::mem::take(&mut overlong) {
-                line(&buf[start..start + at]);
+            if !core::mem::take(&mut overlong) && line(&buf[start..start + at]).is_break() {
+                return Ok(());
             }
             start += at + 1;
         }

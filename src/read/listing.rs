@@ -5,6 +5,7 @@ use crate::sys::positive_pid;
 use crate::sys::time::{now_us, pause};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
+use core::ops::ControlFlow;
 use rustix::fd::BorrowedFd;
 use rustix::fs::RawDir;
 use rustix::process::Pid;
@@ -20,17 +21,30 @@ const PAUSE_CHECK: u32 = 16;
 /// Room for the entries of one getdents(2): about forty.
 const DIR_BUF_LEN: usize = 1024;
 
+/// How a listing ended.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Every entry was told.
+    All,
+    /// It was stopped before the end.
+    Stopped,
+}
+
 /// Calls `found` with each process in `proc`, in the order the kernel lists
-/// them (ascending).
+/// them (ascending), until it says that it has seen enough.
 ///
 /// # Errors
 /// Those of openat(2) and getdents64(2); processes before the error were told.
-pub fn list_processes(proc: BorrowedFd<'_>, found: &mut dyn FnMut(Pid)) -> Result<(), ReadError> {
+pub fn list_processes(
+    proc: BorrowedFd<'_>,
+    found: &mut dyn FnMut(Pid) -> ControlFlow<()>,
+) -> Result<Listed, ReadError> {
     let mut since_us = now_us();
     let mut since = 0;
     list_names(proc, &mut |name| {
-        let Some(pid) = parse_pid(name.to_bytes()) else { return };
-        found(pid);
+        let Some(pid) = parse_pid(name.to_bytes()) else { return ControlFlow::Continue(()) };
+        found(pid)?;
         since += 1;
         if since >= PAUSE_CHECK {
             since = 0;
@@ -39,21 +53,41 @@ pub fn list_processes(proc: BorrowedFd<'_>, found: &mut dyn FnMut(Pid)) -> Resul
                 since_us = now_us();
             }
         }
+        ControlFlow::Continue(())
     })
 }
 
-/// Calls `found` with each name in the directory `dir`.
+/// Calls `found` with every process in `proc`, as [`list_processes`] does.
+///
+/// # Errors
+/// Those of [`list_processes`].
+pub fn for_each_process(proc: BorrowedFd<'_>, found: &mut dyn FnMut(Pid)) -> Result<(), ReadError> {
+    let listed = list_processes(proc, &mut |pid| {
+        found(pid);
+        ControlFlow::Continue(())
+    })?;
+    debug_assert_eq!(listed, Listed::All);
+    Ok(())
+}
+
+/// Calls `found` with each name in the directory `dir`, until it says that it has
+/// seen enough.
 ///
 /// # Errors
 /// Those of openat(2) and getdents64(2); names before the error were told.
-pub fn list_names(dir: BorrowedFd<'_>, found: &mut dyn FnMut(&CStr)) -> Result<(), ReadError> {
+pub fn list_names(
+    dir: BorrowedFd<'_>,
+    found: &mut dyn FnMut(&CStr) -> ControlFlow<()>,
+) -> Result<Listed, ReadError> {
     let dir = open_dir(dir, c".")?;
     let mut buf = [MaybeUninit::uninit(); DIR_BUF_LEN];
     let mut entries = RawDir::new(dir, &mut buf);
     while let Some(entry) = entries.next() {
-        found(entry?.file_name());
+        if found(entry?.file_name()).is_break() {
+            return Ok(Listed::Stopped);
+        }
     }
-    Ok(())
+    Ok(Listed::All)
 }
 
 /// Parses a positive pid.

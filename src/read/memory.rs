@@ -3,6 +3,7 @@
 
 use crate::read::kfile::{self, ReadError};
 use crate::sys::file::open;
+use core::ops::ControlFlow;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 
@@ -241,7 +242,10 @@ impl Vmstat {
 pub fn read_vmstat(proc: BorrowedFd<'_>) -> Result<Vmstat, ReadError> {
     let mut buf = [0; 1024];
     let mut vmstat = Vmstat::default();
-    kfile::read_lines(proc, c"vmstat", &mut buf, &mut |line| vmstat.add_line(line))?;
+    kfile::read_lines(proc, c"vmstat", &mut buf, &mut |line| {
+        vmstat.add_line(line);
+        ControlFlow::Continue(())
+    })?;
     Ok(vmstat)
 }
 

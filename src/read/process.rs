@@ -5,6 +5,7 @@
 use crate::read::kfile::{self, ReadError, open_dir};
 use crate::read::listing::{list_processes, parse_pid};
 use crate::sys::line::{DIGITS, Joined, digits};
+use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd};
 pub use rustix::process::Pid;
 
@@ -57,6 +58,9 @@ pub fn read_statm(proc: BorrowedFd<'_>, pid: Pid) -> Result<Statm, ReadError> {
     parse_statm(read_file(proc, pid, "/statm", &mut buf)?).ok_or(ReadError::Malformed)
 }
 
+/// Threads looked at for one that still has memory.
+const MAX_THREADS: u32 = 64;
+
 /// Reads `statm` of the first thread of `pid` that still has memory: the
 /// leader's is all zero once it has exited, though its threads keep it all.
 ///
@@ -65,10 +69,16 @@ pub fn read_statm(proc: BorrowedFd<'_>, pid: Pid) -> Result<Statm, ReadError> {
 pub fn read_statm_of_threads(proc: BorrowedFd<'_>, pid: Pid) -> Result<Statm, ReadError> {
     let tasks = open_dir(proc, path_of(pid, "/task").as_cstr())?;
     let mut found = Err(ReadError::Missing);
-    list_processes(tasks.as_fd(), &mut |tid| {
-        if found.is_err() {
-            found = read_statm(tasks.as_fd(), tid)
-                .and_then(|statm| if statm.resident_pages > 0 { Ok(statm) } else { Err(ReadError::Missing) });
+    let mut looked_at = 0;
+    let _ = list_processes(tasks.as_fd(), &mut |tid| {
+        found = read_statm(tasks.as_fd(), tid)
+            .and_then(|statm| if statm.resident_pages > 0 { Ok(statm) } else { Err(ReadError::Missing) });
+        looked_at += 1;
+        // The second thread has it as a rule, and a process may have thousands.
+        if found.is_ok() || looked_at > MAX_THREADS {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
         }
     })?;
     found
@@ -149,6 +159,9 @@ pub struct Stat {
 /// What tells that processes were started for one job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobKey {
+    /// The user, by real uid: whatever else they have in common, one user's
+    /// processes never die for another's.
+    pub uid: u32,
     /// The name.
     pub comm: Comm,
     /// The parent.
@@ -158,12 +171,14 @@ pub struct JobKey {
 }
 
 impl JobKey {
-    /// Are these of one job: of one name, and of one process group or one parent?
-    /// The group and the children of process 1 are not one job, for everything on
-    /// a machine can have those in common.
+    /// Are these of one job: of one user and name, and of one process group or one
+    /// parent? The group and the children of process 1 are not one job, for
+    /// everything on a machine can have those in common.
     pub fn same_job(&self, other: &Self) -> bool {
         let shared = |mine: i32, theirs: i32| mine > 1 && mine == theirs;
-        self.comm == other.comm && (shared(self.pgrp, other.pgrp) || shared(self.ppid, other.ppid))
+        self.uid == other.uid
+            && self.comm == other.comm
+            && (shared(self.pgrp, other.pgrp) || shared(self.ppid, other.ppid))
     }
 }
 
@@ -174,9 +189,9 @@ pub const NEVER_KILL_ADJ: i16 = -1000;
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 impl Stat {
-    /// Its job key.
-    pub fn job_key(&self) -> JobKey {
-        JobKey { comm: self.comm, ppid: self.ppid, pgrp: self.pgrp }
+    /// Its job key, if it is `uid`'s, which this file does not tell.
+    pub fn job_key(&self, uid: u32) -> JobKey {
+        JobKey { uid, comm: self.comm, ppid: self.ppid, pgrp: self.pgrp }
     }
 
     /// Is this a kernel thread?
@@ -310,6 +325,7 @@ pub fn read_status(proc: BorrowedFd<'_>, pid: Pid) -> Result<Status, ReadError> 
     kfile::read_lines(proc, path_of(pid, "/status").as_cstr(), &mut buf, &mut |line| {
         is_empty = false;
         found.add(line);
+        ControlFlow::Continue(())
     })?;
     // A process that dies between open and read leaves an empty file.
     if is_empty { Err(ReadError::Missing) } else { found.status().ok_or(ReadError::Malformed) }
@@ -341,6 +357,7 @@ fn read_number(proc: BorrowedFd<'_>, pid: Pid, name: &str) -> Result<i32, ReadEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::read::listing::Listed;
 
     fn pid(raw: i32) -> Pid {
         Pid::from_raw(raw).unwrap()
@@ -420,7 +437,11 @@ mod tests {
         assert!(read_statm(tree.proc.as_fd(), me).unwrap().resident_pages > 0);
         assert!(read_statm_of_threads(tree.proc.as_fd(), me).unwrap().resident_pages > 0);
         let mut seen = false;
-        list_processes(tree.proc.as_fd(), &mut |pid| seen |= pid == me).unwrap();
+        let listed = list_processes(tree.proc.as_fd(), &mut |pid| {
+            seen |= pid == me;
+            ControlFlow::Continue(())
+        });
+        assert_eq!(listed, Ok(Listed::All));
         assert!(seen);
         let nobody = pid(i32::MAX);
         assert_eq!(read_stat(tree.proc.as_fd(), nobody), Err(ReadError::Missing));

@@ -4,6 +4,7 @@
 use crate::read::kfile::{self, ReadError, Tree};
 use crate::read::memory::Meminfo;
 use crate::sys::line::Joined;
+use core::ops::ControlFlow;
 use rustix::fd::AsFd;
 
 /// What a zram device stores and what that costs it, in KiB.
@@ -41,7 +42,23 @@ pub struct Swaps {
 /// lz4 and zstd exceed on ordinary process memory.
 const RATIO_KNOWN_FROM_KIB: u64 = 4096;
 
+/// More areas than any kernel has.
+const MAX_AREAS: u32 = 64;
+
 impl Swaps {
+    fn add(&mut self, tree: &Tree, path: &[u8], free_kib: u64) {
+        self.areas += 1;
+        let Some(name) = zram_name(path) else {
+            self.disk_free_kib = self.disk_free_kib.saturating_add(free_kib);
+            return;
+        };
+        self.zram_free_kib = self.zram_free_kib.saturating_add(free_kib);
+        if let Some(zram) = read_zram(tree, name) {
+            self.zram.stored_kib = self.zram.stored_kib.saturating_add(zram.stored_kib);
+            self.zram.used_kib = self.zram.used_kib.saturating_add(zram.used_kib);
+        }
+    }
+
     /// How much more anonymous memory swap can really take in. A page that
     /// goes to zram gives back only what compression saves, and no more can go
     /// there than processes have or could still get.
@@ -83,19 +100,11 @@ pub fn read_swaps(tree: &Tree) -> Result<Swaps, ReadError> {
     let mut buf = [0; 512];
     let mut swaps = Swaps::default();
     kfile::read_lines(tree.proc.as_fd(), c"swaps", &mut buf, &mut |line| {
-        let Some((path, free_kib)) = parse_swap_line(line) else {
-            return;
-        };
-        swaps.areas += 1;
-        let Some(name) = zram_name(path) else {
-            swaps.disk_free_kib = swaps.disk_free_kib.saturating_add(free_kib);
-            return;
-        };
-        swaps.zram_free_kib = swaps.zram_free_kib.saturating_add(free_kib);
-        if let Some(zram) = read_zram(tree, name) {
-            swaps.zram.stored_kib = swaps.zram.stored_kib.saturating_add(zram.stored_kib);
-            swaps.zram.used_kib = swaps.zram.used_kib.saturating_add(zram.used_kib);
+        if let Some((path, free_kib)) = parse_swap_line(line) {
+            swaps.add(tree, path, free_kib);
         }
+        // Linux allows 29 areas; lxcfs tells of as many as it likes.
+        if swaps.areas < MAX_AREAS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     Ok(swaps)
 }

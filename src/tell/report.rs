@@ -163,7 +163,7 @@ pub fn choice(
         push_victims(line, victim, *members);
         line.text(" with ").text(signal).text(" (");
         push_reason(line, decision);
-        line.text("): uid ").number(victim.uid.into());
+        line.text("): uid ").number(victim.job.uid.into());
         line.text(", frees ").size(victim.freeable_kib);
         if victim.growth_kib > 0 {
             line.text(", grew by ").size(victim.growth_kib);

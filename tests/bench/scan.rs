@@ -1,7 +1,8 @@
 //! What it costs to look at every process once: bustd's survey beside a floor.
 
 use crate::clock::thread_cpu_ns;
-use bustd::choose::survey::{SurveyContext, survey};
+use bustd::choose::survey::{SurveyContext, Surveyed, survey};
+use bustd::choose::vigil::Vigil;
 use bustd::config::policy::Policy;
 use bustd::decide::victim::{Ranking, TABLE};
 use bustd::read::kfile::Tree;
@@ -40,7 +41,7 @@ pub fn measure_pair(tree: &Tree, floor_first: bool) -> Pair {
 pub fn scan_survey(proc: BorrowedFd<'_>) -> usize {
     let mem = memory::read_meminfo(proc).expect("meminfo");
     let scope = SurveyContext {
-        policy: Policy { prefer: None, avoid: None, unkillables: None, only_uid: None },
+        policy: Policy::default(),
         total_kib: mem.mem_total_kib,
         swap_used_kib: mem.swap_total_kib - mem.swap_free_kib,
         page_kib: program::page_kib(),
@@ -48,10 +49,13 @@ pub fn scan_survey(proc: BorrowedFd<'_>) -> usize {
         set_aside: &[None; 8],
         before: None,
         shmem_growth_kib: 0,
+        vigil: &Vigil::new(proc),
         now_us: 0,
     };
     let mut ranking = Ranking::<TABLE>::default();
-    let listed = survey(proc, &scope, &mut ranking).expect("survey");
+    let Ok(Surveyed::All { processes: listed }) = survey(proc, &scope, &mut ranking) else {
+        panic!("the survey failed")
+    };
     black_box(ranking);
     listed as usize
 }

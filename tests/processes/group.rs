@@ -114,8 +114,8 @@ fn a_group_whose_number_is_used_again_is_another_group() {
         let context = SignalContext::new(tree.proc.as_fd(), true, Pid::INIT, Policy::default());
         let mut leader = Eater::named("leader").group(0).start(&journal);
         let (id, stat) = (leader.identity(), leader.stat());
-        let victim = Candidate { id, job: stat.job_key(), ..VACANT };
-        let companions = Companions::Group(Group::find(&context, stat.pgrp));
+        let victim = Candidate { id, job: stat.job_key(0), ..VACANT };
+        let companions = Companions::Group(Group::find(&context, stat.pgrp, 0));
         let mut kill = Kill::begin(&context, victim, Some(companions), Timeline::new(1_000_000, 0, 0))
             .expect("it lives");
         assert_eq!(

@@ -5,7 +5,7 @@ use crate::harness::{
     number_before, script,
 };
 use bustd::read::kfile::Tree;
-use bustd::read::listing::list_processes;
+use bustd::read::listing::for_each_process;
 use bustd::read::process::{Stat, read_stat};
 use rustix::fd::AsFd;
 use std::collections::HashMap;
@@ -128,7 +128,7 @@ fn a_hook_without_end_delays_no_kill_and_is_ended_itself() {
             let is_sleep = |stat: Stat| stat.comm.as_bytes() == b"sleep" && !stat.is_gone();
             let mut sleeping = false;
             let mut look = |pid| sleeping |= read_stat(proc.as_fd(), pid).is_ok_and(is_sleep);
-            list_processes(proc.as_fd(), &mut look).unwrap();
+            for_each_process(proc.as_fd(), &mut look).unwrap();
             !sleeping
         });
     });

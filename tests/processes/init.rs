@@ -5,7 +5,7 @@ use crate::harness::{
     script, unshare,
 };
 use bustd::read::kfile::Tree;
-use bustd::read::listing::list_processes;
+use bustd::read::listing::for_each_process;
 use bustd::read::process::{Pid, read_stat};
 use rustix::fd::AsFd;
 use rustix::process::{Signal, kill_process};
@@ -51,7 +51,7 @@ fn children_of(parent: Pid) -> Vec<Pid> {
     let tree = Tree::open_live().unwrap();
     let mut children = Vec::new();
     let is_child = |pid| read_stat(tree.proc.as_fd(), pid).is_ok_and(|stat| stat.ppid == parent.as_raw_pid());
-    list_processes(tree.proc.as_fd(), &mut |pid| {
+    for_each_process(tree.proc.as_fd(), &mut |pid| {
         if is_child(pid) {
             children.push(pid);
         }

@@ -5,7 +5,7 @@ use crate::print;
 use bustd::config::limits::{Amount, Pair};
 use bustd::config::pattern::{Globs, glob_matches};
 use bustd::read::kfile::{ReadError, Tree};
-use bustd::read::listing::list_processes;
+use bustd::read::listing::for_each_process;
 use bustd::read::memory::read_meminfo;
 use bustd::read::process::{self, Comm};
 use bustd::sys::line::Line;
@@ -52,7 +52,7 @@ fn put_globs(option: &str, globs: &Option<Globs<'_>>, tree: &Tree) -> c_int {
 fn push_matches(row: &mut Line, glob: &[u8], tree: &Tree) -> Result<(), ReadError> {
     let (mut matched, mut shown, mut others) = (0_u64, 0_u64, 0_u64);
     let own = tree.live.then(rustix::process::getpid);
-    list_processes(tree.proc.as_fd(), &mut |pid| {
+    for_each_process(tree.proc.as_fd(), &mut |pid| {
         let Ok(stat) = process::read_stat(tree.proc.as_fd(), pid) else { return };
         if stat.is_kernel_thread() || own == Some(pid) {
             return;

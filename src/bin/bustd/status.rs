@@ -229,7 +229,7 @@ fn put_candidates(console: &mut Console, candidates: &[Candidate], policy: &Poli
         push_why(&mut why, candidate, preference, candidates.get(place + 1));
         let values = [
             Value::Number(candidate.id.pid.as_raw_pid().into()),
-            candidate.uid.into(),
+            candidate.job.uid.into(),
             candidate.freeable_kib.into(),
             Value::Number(candidate.score_kib),
             Value::Number(candidate.oom_score_adj.into()),

@@ -5,7 +5,7 @@ use super::namespace::{SCRATCH, mount, skip};
 use super::roles::Role;
 use super::wait::{exit_of, pid_of};
 use bustd::read::kfile::Tree;
-use bustd::read::listing::list_processes;
+use bustd::read::listing::for_each_process;
 use bustd::read::process::{Identity, Stat, read_stat};
 use rustix::fd::AsFd;
 use rustix::process::{Pid, Signal, kill_process};
@@ -259,7 +259,7 @@ pub fn age(pid: Pid) {
 pub fn living(comm: &str) -> Vec<Pid> {
     let tree = Tree::open_live().expect("/proc");
     let mut found = Vec::new();
-    list_processes(tree.proc.as_fd(), &mut |pid| {
+    for_each_process(tree.proc.as_fd(), &mut |pid| {
         let stat = read_stat(tree.proc.as_fd(), pid);
         if stat.is_ok_and(|stat| stat.comm.as_bytes() == comm.as_bytes() && !stat.is_gone()) {
             found.push(pid);

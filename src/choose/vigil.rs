@@ -1,0 +1,53 @@
+//! Memory looked at again while something else takes its time.
+
+use crate::read::kfile::ReadError;
+use crate::read::memory::MeminfoFile;
+use crate::sys::time::now_us;
+use core::cell::{Cell, RefCell};
+use rustix::fd::BorrowedFd;
+
+/// Memory is looked at again after this long, whatever else goes on.
+const VIGIL_US: u64 = 40_000;
+
+/// Watches memory during a scan of all processes, which takes longer the more
+/// there are, and users decide how many there are.
+#[derive(Debug)]
+pub struct Vigil<'a> {
+    proc: BorrowedFd<'a>,
+    meminfo: RefCell<MeminfoFile>,
+    /// At or below this much available memory there is no time for more.
+    stop_kib: Cell<Option<u64>>,
+    looked_us: Cell<u64>,
+}
+
+impl<'a> Vigil<'a> {
+    /// A vigil that never ends anything.
+    pub fn new(proc: BorrowedFd<'a>) -> Self {
+        Self {
+            proc,
+            meminfo: RefCell::new(MeminfoFile::default()),
+            stop_kib: Cell::new(None),
+            looked_us: Cell::new(0),
+        }
+    }
+
+    /// Begins a vigil: memory was looked at just now. `None` where it is urgent
+    /// already, and nothing can become more urgent.
+    pub fn begin(&self, stop_kib: Option<u64>) {
+        self.stop_kib.set(stop_kib);
+        self.looked_us.set(now_us());
+    }
+
+    /// Has memory become so short that there is no time for more? Looks at it only
+    /// when it has not been looked at for a while.
+    pub fn is_urgent(&self) -> bool {
+        let now_us = now_us();
+        if now_us.saturating_sub(self.looked_us.get()) < VIGIL_US {
+            return false;
+        }
+        self.looked_us.set(now_us);
+        let Some(stop_kib) = self.stop_kib.get() else { return false };
+        let read: Result<_, ReadError> = self.meminfo.borrow_mut().read(self.proc);
+        read.is_ok_and(|mem| mem.mem_available_kib <= stop_kib)
+    }
+}
