@@ -13,6 +13,8 @@ pub use eater::{Breeder, Eater, Leader, NOBODY, OnTerm, Plan, Writes, age, livin
 pub use guard::{ASK, FORCE, Guard, ONCE, QUIET, bustd, limit_files};
 pub use journal::Journal;
 pub use meminfo::FakeMeminfo;
+#[allow(unused_imports, reason = "of these programs tests/faults alone")]
+pub use namespace::inside;
 pub use namespace::{PROGRAM, REPORT, SCRATCH, in_namespace, is_initial_user, mount, script, skip, unshare};
 pub use roles::{ROLE, Role};
 pub use wait::{eventually, exit_of, pid_of};

@@ -37,25 +37,29 @@ pub fn in_namespace(body: impl FnOnce()) {
         mount(&["--bind", env!("CARGO_BIN_EXE_bustd"), PROGRAM]);
         return body();
     }
-    let Some(user) = user_flags() else {
-        return skip("no pid namespaces here, neither by unshare(1) nor with --user");
-    };
     // This very test, as process 1.
     let test = thread::current().name().expect("tests are named").to_owned();
-    let output = unshare()
-        .args(user)
-        .arg(env::current_exe().expect("a test executable"))
-        .args([&test, "--exact", "--nocapture"])
-        .env(INSIDE, "yes")
-        .stdin(Stdio::null())
-        .output()
-        .expect("unshare(1)");
+    let Some(mut command) = inside(&test) else { return };
+    let output = command.stdin(Stdio::null()).output().expect("unshare(1)");
     let told = [output.stdout, output.stderr].concat();
     let told = String::from_utf8_lossy(&told);
     assert!(output.status.success() && told.contains("1 passed"), "inside the namespace:\n{told}");
     for line in told.lines().filter_map(|line| line.split_once(SKIPPED)) {
         skip(line.1);
     }
+}
+
+/// This program's test `test` as process 1 of a new namespace, where what it
+/// gives [`in_namespace`] is run; `None`, with a word, where that is not allowed.
+pub fn inside(test: &str) -> Option<Command> {
+    let Some(user) = user_flags() else {
+        skip("no pid namespaces here, neither by unshare(1) nor with --user");
+        return None;
+    };
+    let mut command = unshare();
+    command.args(user).arg(env::current_exe().expect("a test executable"));
+    command.args([test, "--exact", "--nocapture"]).env(INSIDE, "yes");
+    Some(command)
 }
 
 /// What unshare(1) needs besides to be allowed to; `None` when nothing helps.

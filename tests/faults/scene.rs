@@ -1,0 +1,152 @@
+//! A guard, whom it is to kill and whom not.
+
+use crate::harness::{Eater, FakeMeminfo, Guard, Journal, OnTerm, exit_of, pid_of};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+pub const TRACE: &str = "/run/trace";
+
+/// Looks again and again; whether it came true in time.
+pub fn within(ms: u64, mut happened: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + Duration::from_millis(ms);
+    while !happened() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        sleep(Duration::from_millis(2));
+    }
+    true
+}
+
+/// Everybody on stage; when the scene is over, so are they.
+pub struct Scene {
+    pub journal: Journal,
+    meminfo: FakeMeminfo,
+    pub guard: Option<Guard>,
+    pub victim: Eater,
+    pub innocent: Eater,
+    strace: Option<Child>,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.detach();
+        if let Some(guard) = self.guard.take() {
+            guard.send(Signal::KILL);
+            guard.exit();
+        }
+        for eater in [&mut self.victim, &mut self.innocent] {
+            eater.kill();
+        }
+    }
+}
+
+/// SIGTERM is heeded late, so a kill takes both signals.
+const OPTIONS: &[&str] = &[
+    "--no-daemon",
+    "--verbose",
+    "--mem",
+    "512M,1M",
+    "--grace",
+    "40",
+    "--before-kill",
+    "/bin/true",
+    "--on-kill",
+    "/bin/true",
+    "--stats",
+    "/run/kills.prom",
+];
+pub const NEAR_MIB: u64 = 600;
+const SHORT_MIB: u64 = 500;
+
+impl Scene {
+    pub fn set(meminfo: FakeMeminfo) -> Self {
+        let mut journal = Journal::new();
+        meminfo.set_available(NEAR_MIB);
+        let victim = Eater::named("victim").mib(20).growing_by(30).on_term(OnTerm::Ignore).start(&journal);
+        let innocent = Eater::named("innocent").mib(36).start(&journal);
+        let guard = Guard::watching(&mut journal, &[OPTIONS]);
+        // The first survey, and that it is over.
+        guard.look(&mut journal);
+        guard.look(&mut journal);
+        Self { journal, meminfo, guard: Some(guard), victim, innocent, strace: None }
+    }
+
+    pub fn guard(&self) -> &Guard {
+        self.guard.as_ref().expect("a guard, until the end")
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.guard().pid()
+    }
+
+    /// Has strace(1) follow the guard; counts from there on.
+    pub fn attach(&mut self, options: &[&str]) {
+        let _ = fs::remove_file(TRACE);
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o", TRACE, "-p", &self.pid().to_string()]).args(options);
+        strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.journal.pen());
+        self.strace = Some(strace.spawn().expect("strace(1)"));
+        self.journal.expect("attached");
+    }
+
+    /// The guard goes on as if nothing had been.
+    pub fn detach(&mut self) {
+        if let Some(mut strace) = self.strace.take() {
+            let _ = kill_process(pid_of(&strace), Signal::TERM);
+            let _ = exit_of(&mut strace);
+        }
+    }
+
+    pub fn hits(&self) -> usize {
+        fs::read_to_string(TRACE).unwrap_or_default().matches("INJECTED").count()
+    }
+
+    /// Memory gets short, and it is plain whose doing that is.
+    pub fn shorten(&mut self) {
+        self.victim.grow(&mut self.journal);
+        self.meminfo.set_available(SHORT_MIB);
+        self.guard().send(Signal::USR1);
+    }
+
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
+    }
+
+    pub fn is_alive(&self) -> bool {
+        // A zombie has no files.
+        self.open_files() > 0
+    }
+
+    pub fn answers(&mut self, ms: u64) -> bool {
+        let before = self.journal.count("status: ");
+        let deadline = Instant::now() + Duration::from_millis(ms);
+        // The answer itself may be what is lost.
+        loop {
+            self.guard().send(Signal::USR1);
+            let journal = &mut self.journal;
+            if within(250, || journal.count("status: ") > before) {
+                return true;
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+        }
+    }
+
+    /// Lines of the guard that say why nobody dies, or somebody else does.
+    pub fn is_explained(&mut self) -> bool {
+        let reasons = ["not signalled", "set aside", "worth killing", "cannot", "was gone before"];
+        reasons.iter().any(|reason| self.journal.count(reason) > self.explained_at_start(reason))
+    }
+
+    /// What is said at start and means nothing.
+    fn explained_at_start(&mut self, reason: &str) -> usize {
+        let lines = self.journal.lines();
+        let start = lines.iter().position(|line| line.contains("watching")).unwrap_or(0);
+        lines[..start].iter().filter(|line| line.contains(reason)).count()
+    }
+}

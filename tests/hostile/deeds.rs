@@ -1,0 +1,293 @@
+//! What real processes do.
+
+use crate::harness::{
+    ASK, Breeder, Eater, FORCE, FakeMeminfo, Guard, Journal, NOBODY, ONCE, in_namespace, is_initial_user,
+    living, skip,
+};
+use crate::{actor, chosen, line_within, map, rest, set_comm, within};
+use std::ffi::c_void;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The time a guard may need to look, on a busy machine.
+const PROMPT: Duration = Duration::from_millis(500);
+/// Between two questions, for a journal that can be read.
+const LOOKS: Duration = Duration::from_millis(20);
+const LIMIT: &[&str] = &["--no-daemon", "--verbose", "--mem", "512M,1M"];
+
+/// The hole: shared anonymous memory of two is nobody's, since neither maps
+/// twice as much as the other, so the first innocent in the ranking dies, and
+/// the next, and the memory stays.
+#[test]
+fn mappers_of_shared_memory_die_before_innocents() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let share = || {
+            let memory = map(200, libc::MAP_SHARED);
+            // SAFETY: there is one thread, and the memory is as long as that.
+            unsafe {
+                if libc::fork() == 0 {
+                    // What a child does not touch it does not map.
+                    libc::memset(memory, 2, 200 << 20);
+                    rest();
+                }
+                let last = memory.cast::<u8>().add((200 << 20) - 1);
+                while last.read_volatile() != 2 {
+                    libc::sched_yield();
+                }
+            }
+        };
+        actor("sharer", share);
+        assert_eq!(living("sharer").len(), 2);
+        let mut innocent = Eater::named("innocent").start(&journal);
+        // Memory stays short, so that in the end everybody dies.
+        let guard = Guard::start(&journal, &[FORCE]);
+        assert!(innocent.death().is_some());
+        line_within(PATIENCE, &mut journal, "\"innocent\"", " died ").expect("the guard tells of it");
+        let lines = journal.lines();
+        let of_innocent = lines.iter().position(|line| chosen(line).contains("\"innocent\""));
+        let before = &lines[..of_innocent.expect("it was killed")];
+        let is_death = |line: &&String| line.contains("\"sharer\"") && line.contains(" died ");
+        let dead = before.iter().filter(is_death).map(|line| if line.contains(" more ") { 2 } else { 1 });
+        let dead: i32 = dead.sum();
+        assert_eq!(dead, 2, "of two sharers so many died before the innocent");
+        guard.end();
+    });
+}
+
+/// The hole: two processes with one address space are two candidates, each with
+/// all of the memory, and killing one frees nothing.
+#[test]
+fn who_shares_an_address_space_dies_as_one() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let double = || {
+            map(80, libc::MAP_PRIVATE);
+            let stack = Box::leak(vec![0_u8; 64 << 10].into_boxed_slice());
+            let flags = libc::CLONE_VM | libc::SIGCHLD;
+            // SAFETY: the child has a stack of its own, and its end.
+            let pid = unsafe {
+                let end = stack.as_mut_ptr().add(stack.len()).cast();
+                libc::clone(twin, end, flags, std::ptr::null_mut())
+            };
+            assert!(pid > 0, "clone");
+        };
+        actor("twin", double);
+        let is_there = || living("twin").len() == 2;
+        within(PATIENCE, is_there).expect("both are called so");
+        let innocent = Eater::named("innocent").start(&journal);
+        Guard::start(&journal, &[ASK, ONCE]).finish();
+        let line = journal.expect("killing pid");
+        assert!(chosen(&line).contains("\"twin\""), "{line:?}");
+        // It was reported dead only once the memory was free.
+        let alive = living("twin").len();
+        assert!(line.contains("; next: pid") && line.contains("\"innocent\""), "counted twice: {line:?}");
+        assert_eq!(alive, 0, "so many still have the memory after\n{}", journal.lines().join("\n"));
+        innocent.expect_unharmed(&mut journal);
+    });
+}
+
+extern "C" fn twin(_: *mut c_void) -> i32 {
+    set_comm(c"twin");
+    rest()
+}
+
+/// The hole: a survey that fails, for want of a descriptor, leaves an empty
+/// table, and to the next everybody has grown by all that they have. So the
+/// largest dies instead of who grew.
+#[test]
+fn a_survey_that_fails_forgets_nobody() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(620);
+        let large = Eater::named("large").mib(120).start(&journal);
+        let mut culprit = Eater::named("culprit").mib(20).growing_by(40).start(&journal);
+        let guard = Guard::watching(&mut journal, &[LIMIT]);
+        guard.look(&mut journal);
+        guard.look(&mut journal);
+
+        let before = limit_files(&guard, 3);
+        // So much less that it has to look who has grown, and cannot.
+        meminfo.set_available(600);
+        // A survey is due 100 ms after the last at the earliest; when it takes
+        // place nobody tells.
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(400) {
+            guard.look(&mut journal);
+            sleep(LOOKS);
+        }
+        limit_files(&guard, before);
+
+        culprit.grow(&mut journal);
+        meminfo.set_available(500);
+        let line = line_within(PATIENCE, &mut journal, "killing pid", "").expect("somebody is chosen");
+        assert!(chosen(&line).contains("\"culprit\""), "{line:?}");
+        assert_eq!(culprit.death(), Some(libc::SIGTERM));
+        guard.end();
+        large.expect_unharmed(&mut journal);
+    });
+}
+
+/// Sets the guard's soft limit of open files; returns what it was.
+fn limit_files(guard: &Guard, most: u64) -> u64 {
+    let pid = guard.pid().as_raw_pid();
+    // SAFETY: valid limits, read and written.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        assert_eq!(libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &mut limit), 0);
+        let before = limit.rlim_cur;
+        limit.rlim_cur = most;
+        assert_eq!(libc::prlimit(pid, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut()), 0);
+        before
+    }
+}
+
+/// The hole: after "nobody to kill" nothing is decided for a second, though
+/// memory falls below the KILL limit in it.
+#[test]
+fn below_the_kill_limit_nothing_is_waited_for() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(400);
+        let mut large = Eater::named("large").mib(100).start(&journal);
+        let mut middle = Eater::named("middle").mib(60).start(&journal);
+        let guard = Guard::start(&journal, &[&["--no-daemon", "--verbose", "--mem", "512M,256M"]]);
+        journal.expect("\"large\" died ");
+        journal.expect("but memory has not become less since the last kill");
+        meminfo.set_available(100);
+        let is_middle = |line: &String| chosen(line).contains("\"middle\"");
+        let took = within(PATIENCE, || journal.lines().iter().any(is_middle)).expect("the next is killed");
+        assert_eq!((large.death(), middle.death()), (Some(libc::SIGTERM), Some(libc::SIGKILL)));
+        guard.end();
+        assert!(took < Duration::from_millis(300), "it took {took:?}");
+    });
+}
+
+/// The hole: the mounts of a writer's namespace are read once for each of its
+/// first 256 files, however many they are, and nobody is looked after meanwhile.
+#[test]
+fn many_mounts_of_a_writer_do_not_hold_the_guard() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        // On no tmpfs, so that the search goes through all of them.
+        let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/hostile-mounts");
+        let files = (0..256).map(|_| {
+            let mut file = File::create(path).expect("a file");
+            file.seek(SeekFrom::Start(8192)).expect("a position past the first page");
+            file
+        });
+        let files: Vec<File> = files.collect();
+        let mut nowhere = File::options().write(true).open("/dev/null").expect("/dev/null");
+        let writer = actor("writer", || {
+            mount_many(3000);
+            // It goes on writing what no disk sees.
+            // SAFETY: there is one thread.
+            if unsafe { libc::fork() } != 0 {
+                return;
+            }
+            let block = [1; 256 << 10];
+            loop {
+                let _ = nowhere.write_all(&block);
+                sleep(Duration::from_millis(1));
+            }
+        });
+        drop(files);
+        assert!(std::fs::read_to_string(format!("/proc/{writer}/mountinfo")).unwrap().lines().count() > 3000);
+        let guard = Guard::watching(&mut journal, &[LIMIT]);
+        guard.look(&mut journal);
+        // All that is gone went to tmpfs, so it looks for who writes there.
+        meminfo.set(500, 100);
+        let mut worst = Duration::ZERO;
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(3) && worst < PROMPT {
+            sleep(LOOKS);
+            let asked = Instant::now();
+            guard.look(&mut journal);
+            worst = worst.max(asked.elapsed());
+        }
+        journal.expect_none("killing pid");
+        guard.end();
+        assert!(worst < PROMPT, "{worst:?} between two looks");
+    });
+}
+
+/// Mounts so many tmpfs in a mount namespace of our own.
+fn mount_many(mounts: usize) {
+    // SAFETY: C strings, and no data.
+    unsafe {
+        assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0, "unshare");
+        let (none, target) = (c"none".as_ptr(), c"/mnt".as_ptr());
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        assert_eq!(libc::mount(none, c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()), 0);
+        assert_eq!(libc::mount(none, target, c"tmpfs".as_ptr(), 0, std::ptr::null()), 0, "mount");
+        for number in 1..mounts {
+            let path = std::ffi::CString::new(format!("/mnt/{number}")).expect("no NUL");
+            assert_eq!(libc::mkdir(path.as_ptr(), 0o755), 0, "mkdir");
+            assert_eq!(libc::mount(none, path.as_ptr(), c"tmpfs".as_ptr(), 0, std::ptr::null()), 0, "mount");
+        }
+    }
+}
+
+/// The hole: a name is what any user calls a process. To be so called must
+/// protect a user's own from that user's guard only; from root's guard a bare
+/// name protects root's processes and those of system users, below uid 1000.
+#[test]
+fn a_name_protects_no_ordinary_user_from_root() {
+    in_namespace(|| {
+        if !is_initial_user() {
+            return skip("there is only one user here");
+        }
+        let mut journal = Journal::new();
+        let roots = Eater::named("roots").comm("sshd").mib(120).start(&journal);
+        let systems = Eater::named("systems").comm("sshd").mib(110).uid(101).start(&journal);
+        let mut hog = Eater::named("hog").comm("sshd").mib(80).uid(NOBODY).start(&journal);
+        let innocent = Eater::named("innocent").start(&journal);
+        Guard::start(&journal, &[ASK, ONCE, &["--unkillables", "sshd"]]).finish();
+        let line = journal.expect("killing pid");
+        assert!(line.contains(&format!("killing pid {} ", hog.pid())), "not the hog: {line:?}");
+        assert_eq!(hog.death(), Some(libc::SIGTERM));
+        [roots, systems, innocent].iter().for_each(|eater| eater.expect_unharmed(&mut journal));
+    });
+}
+
+/// The hole: within a session any process joins any group, so --kill-pgroup
+/// kills the processes of other users that the victim has joined.
+#[test]
+fn a_group_is_killed_for_its_user_only() {
+    in_namespace(|| {
+        if !is_initial_user() {
+            return skip("there is only one user here");
+        }
+        let mut journal = Journal::new();
+        let roots = Eater::named("roots").mib(1).group(0).start(&journal);
+        let group = roots.pid().as_raw_pid();
+        let mut hog = Eater::named("hog").mib(80).uid(NOBODY).group(group).start(&journal);
+        let mut helper = Eater::named("helper").mib(1).uid(NOBODY).group(group).start(&journal);
+        Guard::start(&journal, &[ASK, ONCE, &["--kill-pgroup"]]).finish();
+        journal.expect("\"hog\" died ");
+        assert_eq!((hog.death(), helper.death()), (Some(libc::SIGTERM), Some(libc::SIGTERM)));
+        journal.expect_none("roots: SIGTERM");
+        roots.expect_unharmed(&mut journal);
+    });
+}
+
+/// A breeder's children are one job; that of another user is none of it.
+/// Nothing fails here today: it guards what the two above must not break.
+#[test]
+fn a_crowd_is_still_found_by_name_and_group() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        let breeder = Breeder::start(&journal, "mite", 0, 50);
+        let guard = Guard::watching(&mut journal, &[LIMIT]);
+        guard.look(&mut journal);
+        meminfo.set_available(500);
+        journal.expect("\"mite\" and 49 more of its job died ");
+        guard.end();
+        assert_eq!(living("breeder"), [breeder.pid()]);
+    });
+}
