@@ -8,7 +8,9 @@ use crate::act::kill::STUCK_AFTER_US;
 use crate::act::signal::Refusal;
 use crate::choose::observer::{Observer, StallSource};
 use crate::choose::selector::{NoVictim, Selector};
+use crate::choose::writers::WRITERS_SPAN_US;
 use crate::config::Config;
+use crate::config::policy::Believed;
 use crate::decide::attribution::Culprit;
 use crate::decide::levels::Levels;
 use crate::decide::pacing::{self, Headroom, MIN_SLEEP_US};
@@ -77,6 +79,7 @@ impl<'a> Monitor<'a> {
     ) -> Self {
         let mut config = config;
         config.policy.only_uid = capabilities.only_uid;
+        config.policy.believed = capabilities.believed;
         config.dry_run |= !tree.live;
         let own = rustix::process::getpid();
         let source = if config.once { StallSource::KernelAverage } else { StallSource::Windows };
@@ -118,6 +121,8 @@ impl<'a> Monitor<'a> {
             snapshot: &snapshot,
             levels: &levels,
             has_pressure: self.observer.has_pressure(),
+            has_doubted_names: self.config.policy.believed == Believed::SystemUsers
+                && self.config.policy.has_bare_names(),
             is_dry_run: self.config.dry_run,
         };
         report::announce(self.log, &start, &self.capabilities);
@@ -287,7 +292,10 @@ impl<'a> Monitor<'a> {
         let Judged { snapshot, levels, .. } = judged;
         // Nothing can become more urgent than what is.
         let stop_kib = (urgency < Urgency::Kill).then_some(levels.mem_kill_kib);
-        let surveyed = self.selector.survey_for(rule, stop_kib, snapshot, now_us);
+        let mut surveyed = self.selector.survey_for(rule, stop_kib, snapshot, now_us);
+        if surveyed.is_err() && urgency == Urgency::Kill {
+            surveyed = self.selector.survey_for(rule, stop_kib, snapshot, now_us);
+        }
         // Choosing took time: is there still a reason?
         let now_us = read_clock();
         let Ok(judged) = self.look(now_us) else { return MIN_SLEEP_US };
@@ -299,13 +307,15 @@ impl<'a> Monitor<'a> {
             return MIN_SLEEP_US;
         };
         let decision = Decision { rule, urgency, snapshot, levels };
-        let selected = self.selector.select_victim(rule, urgency, snapshot, now_us);
-        let culprit = match (selected, surveyed) {
-            (Ok(culprit), _) => culprit,
-            (Err(NoVictim::NoCandidate { .. }), Err(error)) => {
-                return self.spare_all(&decision, NoVictim::Unreadable(error), now_us);
-            }
-            (Err(why), _) => return self.spare_all(&decision, why, now_us),
+        if let Err(error) = surveyed
+            && (urgency == Urgency::Term || !self.selector.knows_anybody())
+        {
+            // What is known from before does not tell who grew since.
+            return self.spare_all(&decision, NoVictim::Unreadable(error), now_us);
+        }
+        let culprit = match self.selector.select_victim(rule, urgency, snapshot, now_us) {
+            Ok(culprit) => culprit,
+            Err(why) => return self.spare_all(&decision, why, now_us),
         };
         if self.config.dry_run {
             self.report_choice(&decision, &culprit);
@@ -314,6 +324,14 @@ impl<'a> Monitor<'a> {
         }
         let before = FreeMemory::from(snapshot);
         match self.executor.begin(&culprit, rule, self.selector.grown(), before, now_us) {
+            // Below the KILL limit the signal comes first: a line takes time.
+            Ok(begun) if urgency == Urgency::Kill => {
+                let now = Some((snapshot, *verdict));
+                let event = self.executor.step(now, now_us);
+                self.report_choice(&decision, &culprit);
+                report::begun(self.log, begun);
+                self.heed_event(event, now_us)
+            }
             Ok(begun) => {
                 self.report_choice(&decision, &culprit);
                 report::begun(self.log, begun);
@@ -336,11 +354,16 @@ impl<'a> Monitor<'a> {
     }
 
     fn spare_all(&mut self, decision: &Decision<'_>, why: NoVictim, now_us: u64) -> u64 {
-        if why == NoVictim::TooSoon {
-            self.executor.hold_off(decision.urgency, crate::choose::writers::WRITERS_SPAN_US, now_us);
-            return MIN_SLEEP_US;
+        match why {
+            NoVictim::TooSoon => {
+                self.executor.hold_off(decision.urgency, WRITERS_SPAN_US, now_us);
+                return MIN_SLEEP_US;
+            }
+            NoVictim::Unreadable(_) => self.executor.hold_off(decision.urgency, HOLD_FAILED_US, now_us),
+            NoVictim::NoCandidate { .. } | NoVictim::Steady | NoVictim::NoWriter { .. } => {
+                self.executor.hold_off_without_victim(decision.urgency, now_us);
+            }
         }
-        self.executor.hold_off_without_victim(decision.urgency, now_us);
         if !core::mem::replace(&mut self.said.no_victim, true) {
             report::no_victim(self.log, decision, why);
         }
@@ -350,7 +373,12 @@ impl<'a> Monitor<'a> {
     /// One step of the active kill.
     fn pursue(&mut self, judged: Option<&Judged>, now_us: u64) -> u64 {
         let now = judged.map(|judged| (&judged.snapshot, judged.verdict));
-        match self.executor.step(now, now_us) {
+        let event = self.executor.step(now, now_us);
+        self.heed_event(event, now_us)
+    }
+
+    fn heed_event(&mut self, event: Option<Event>, now_us: u64) -> u64 {
+        match event {
             Some(Event::GoesOn { left_us, round_us }) => return pacing::kill_sleep_us(left_us, round_us),
             Some(Event::Busy) => return 0,
             Some(Event::Died(death)) => self.finish(&death, now_us),

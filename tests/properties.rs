@@ -7,7 +7,7 @@ use bustd::choose::survey::{SurveyContext, Surveyed, survey};
 use bustd::choose::vigil::Vigil;
 use bustd::config::limits::{Amount, Limits, Pair};
 use bustd::config::pattern::Globs;
-use bustd::config::policy::{Policy, Preference};
+use bustd::config::policy::{Claim, Policy, Preference};
 use bustd::decide::baseline::Baseline;
 use bustd::decide::levels::Levels;
 use bustd::decide::snapshot::{Snapshot, Thrash};
@@ -129,9 +129,9 @@ proptest! {
         let _ = (process::parse_statm(&text), process::parse_stat(&text), process::parse_status(&text));
         let _ = listing::parse_pid(&text);
         if let Ok(globs) = Globs::parse(&text) {
-            let _ = globs.matches(&name);
-            prop_assert!(globs.items().all(|glob| !glob.is_empty()));
-            prop_assert_eq!(globs.items().collect::<Vec<_>>().join(&b'|'), text);
+            prop_assert!(globs.items().all(|item| !item.glob.is_empty()));
+            let _ = globs.items().any(|item| item.matches(&name));
+            prop_assert_eq!(globs.items().map(|item| item.text).collect::<Vec<_>>().join(&b'|'), text);
         }
     }
 
@@ -404,7 +404,7 @@ proptest! {
         let list = globs.iter().map(|glob| print(glob)).collect::<Vec<_>>().join(&b'|');
         let parsed = Globs::parse(&list).unwrap();
         prop_assert_eq!(parsed.items().count(), globs.len());
-        prop_assert_eq!(parsed.matches(&name), globs.iter().any(|glob| matches(glob, &name)));
+        prop_assert_eq!(parsed.items().any(|item| item.matches(&name)), globs.iter().any(|glob| matches(glob, &name)));
     }
 }
 
@@ -557,6 +557,7 @@ fn candidate(pid: i32) -> impl Strategy<Value = Candidate> {
         id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime },
         job: JobKey { uid: 0, comm: Comm::NONE, ppid: 1, pgrp: pid },
         oom_score_adj: 0,
+        preference: Preference::Ordinary,
         freeable_kib,
         baseline: Baseline::default(),
         growth_kib: 0,
@@ -574,7 +575,15 @@ fn rank(candidates: &mut [Candidate]) {
 
 fn policy(lists: [Option<&'static [u8]>; 3]) -> Policy<'static> {
     let [prefer, avoid, unkillables] = lists.map(|list| list.map(|list| Globs::parse(list).unwrap()));
-    Policy { prefer, avoid, unkillables, only_uid: None }
+    Policy { prefer, avoid, unkillables, ..Policy::default() }
+}
+
+/// How many processes a survey saw, all of them.
+fn count(surveyed: &Surveyed) -> Option<u32> {
+    match surveyed {
+        Surveyed::All { processes, .. } => Some(*processes),
+        _ => None,
+    }
 }
 
 fn globs() -> impl Strategy<Value = Option<&'static [u8]>> {
@@ -628,7 +637,7 @@ fn candidates(processes: &[Process], policy: &Policy<'_>) -> Vec<Candidate> {
     };
     let candidate = |process: &Process| {
         let comm = Comm::new(&process.comm);
-        let preference = policy.preference(&comm);
+        let preference = policy.preference(&Claim { comm: &comm, uid: 1000, exe: None });
         let shmem_kib = if sole_mapper(process) { process.shmem_kib } else { 0 };
         let freeable_kib = process.anon_kib + process.swap_kib + shmem_kib;
         let never =
@@ -637,6 +646,7 @@ fn candidates(processes: &[Process], policy: &Policy<'_>) -> Vec<Candidate> {
             id: Identity { pid: Pid::from_raw(process.pid as i32).unwrap(), starttime: process.starttime },
             job: JobKey { uid: 1000, comm, ppid: 1, pgrp: process.pid as i32 },
             oom_score_adj: process.oom_score_adj,
+            preference,
             freeable_kib,
             baseline: Baseline::new(freeable_kib, NOW_US),
             growth_kib: 0,
@@ -668,7 +678,7 @@ proptest! {
         lists in prop::array::uniform3(globs()),
     ) {
         let policy = policy(lists);
-        let score = score_kib(freeable_kib, adj, policy.preference(&Comm::new(name)), total_kib);
+        let score = score_kib(freeable_kib, adj, policy.preference(&Claim { comm: &Comm::new(name), uid: 1000, exe: None }), total_kib);
         prop_assert!(score <= score_bound_kib(&policy, freeable_kib));
         prop_assert!(score_bound_kib(&policy, freeable_kib) <= score_bound_kib(&policy, freeable_kib.saturating_add(1)));
     }
@@ -706,7 +716,7 @@ proptest! {
             let mut expected = candidates(&processes, &policy);
             rank(&mut expected);
             expected.truncate(2);
-            prop_assert_eq!(listed, Surveyed::All { processes: processes.len() as u32 });
+            prop_assert_eq!(count(&listed), Some(processes.len() as u32));
             prop_assert_eq!(ranking.all().to_vec(), expected);
         }
     }
@@ -741,7 +751,7 @@ proptest! {
             for surveyed in
                 [survey(dirs.proc.as_fd(), scope, &mut few), survey(dirs.proc.as_fd(), scope, &mut many)]
             {
-                assert_eq!(surveyed, Ok(Surveyed::All { processes: processes.len() as u32 }));
+                assert_eq!(surveyed.as_ref().ok().and_then(count), Some(processes.len() as u32));
             }
             (few.all().to_vec(), many)
         };

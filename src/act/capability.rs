@@ -1,6 +1,7 @@
 //! What the kernel grants us. A guard asks for everything once, at start, and
 //! nothing is required; a question only finds out what a guard would be given.
 
+use crate::config::policy::Believed;
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::memory;
 use crate::read::process::{self, NEVER_KILL_ADJ, Pid, Status};
@@ -34,6 +35,8 @@ pub struct Capabilities {
     pub release: bool,
     /// Without CAP_KILL: the only uid whose processes we may signal.
     pub only_uid: Option<u32>,
+    /// Of whom bare names are believed.
+    pub believed: Believed,
     /// Process 1 cannot be seen: /proc is mounted with hidepid, and what is
     /// not visible cannot be chosen.
     pub hidepid: bool,
@@ -65,6 +68,7 @@ impl Capabilities {
             pidfd: false,
             release: false,
             only_uid: None,
+            believed: Believed::Everybody,
             hidepid: false,
             inherited: Inherited::default(),
         }
@@ -86,10 +90,16 @@ impl Capabilities {
             pidfd: has_pidfd,
             release: has_pidfd && pidfd::probe_release(),
             only_uid: only_uid(&read_own_status(tree)),
+            believed: believed_by_us(),
             hidepid: matches!(init, Err(ReadError::Missing | ReadError::NotPermitted)),
             inherited,
         }
     }
+}
+
+/// Of whom a guard that runs as we do believes bare names.
+fn believed_by_us() -> Believed {
+    if rustix::process::geteuid().is_root() { Believed::SystemUsers } else { Believed::Everybody }
 }
 
 /// What a guard would be given, found out without changing anything.
@@ -101,6 +111,8 @@ pub struct Prospects {
     pub can_lock: bool,
     /// The only uid whose processes it could signal, without CAP_KILL.
     pub only_uid: Option<u32>,
+    /// Of whom it would believe bare names.
+    pub believed: Believed,
     /// Could it have a victim's memory released?
     pub can_release: bool,
 }
@@ -121,6 +133,7 @@ impl Prospects {
             trigger_ms: may_open.then_some(window_ms),
             can_lock: cap_eff & CAP_IPC_LOCK != 0 || own_kib <= lockable_kib,
             only_uid: only_uid(&status),
+            believed: believed_by_us(),
             can_release: pidfd::probe() && pidfd::probe_release(),
         }
     }

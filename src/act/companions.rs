@@ -1,7 +1,7 @@
 //! Companions: who dies with the victim.
 
 use super::signal::{SignalContext, Target, signal_process};
-use crate::config::policy::Preference;
+use crate::decide::attribution::Sharers;
 use crate::decide::victim::TABLE;
 use crate::read::kfile::ReadError;
 use crate::read::listing::{Listed, list_processes};
@@ -31,6 +31,8 @@ pub enum Companions {
     Group(Group),
     /// A growing group or a spawn burst.
     Job(Members),
+    /// Those that share the victim's memory, which is free only once all are dead.
+    Sharers(Sharers),
 }
 
 /// A process group, told from a later one of the same number: that is taken as
@@ -93,30 +95,39 @@ impl Round {
 }
 
 impl Companions {
-    /// Is the process one of them? Reads who owns it only where all else agrees.
-    fn has(&self, context: &SignalContext<'_>, pid: Pid, stat: &Stat) -> bool {
-        let is_owned_by =
-            |uid: u32| process::read_status(context.proc, pid).is_ok_and(|status| status.uid == uid);
+    /// Is the process one of them, if it is `uid`'s?
+    fn has(&self, pid: Pid, stat: &Stat, uid: u32) -> bool {
         match self {
             // A user's group may hold another user's processes, by setpgid(2) within
             // a session: only root's victim takes those along.
-            Self::Group(group) => stat.pgrp == group.pgrp && (group.uid == 0 || is_owned_by(group.uid)),
+            Self::Group(group) => stat.pgrp == group.pgrp && (group.uid == 0 || group.uid == uid),
             Self::Job(members) => {
                 let id = Identity { pid, starttime: stat.starttime };
-                let uid = members.job.uid;
                 members.job.same_job(&stat.job_key(uid))
                     && ((members.born_after..=members.born_before).contains(&stat.starttime)
                         || members.grown.contains(&Some(id)))
-                    && is_owned_by(uid)
             }
+            Self::Sharers(sharers) => sharers.contains(&Some(Identity { pid, starttime: stat.starttime })),
+        }
+    }
+
+    /// The uid that would make the process one of them.
+    fn wanted_uid(&self) -> u32 {
+        match self {
+            Self::Group(group) => group.uid,
+            Self::Job(members) => members.job.uid,
+            Self::Sharers(_) => 0,
         }
     }
 
     fn is_living_member(&self, context: &SignalContext<'_>, pid: Pid) -> Option<Stat> {
         let stat = process::read_stat(context.proc, pid).ok()?;
-        let is_member = !stat.is_gone()
-            && self.has(context, pid, &stat)
-            && context.policy.preference(&stat.comm) != Preference::Unkillable;
+        // Who owns it is read only where all else agrees.
+        if stat.is_gone() || !self.has(pid, &stat, self.wanted_uid()) {
+            return None;
+        }
+        let uid = process::read_status(context.proc, pid).ok()?.uid;
+        let is_member = self.has(pid, &stat, uid) && !context.is_unkillable(pid, &stat, uid);
         is_member.then_some(stat)
     }
 

@@ -208,7 +208,9 @@ impl<'a> Executor<'a> {
         let context = self.context();
         let victim = culprit.victim;
         let mut begun = Begun::default();
-        let companions = if culprit.members > 1 {
+        let companions = if culprit.sharers[0].is_some() {
+            Some(Companions::Sharers(culprit.sharers))
+        } else if culprit.members > 1 {
             Some(Companions::Job(members_of(culprit, grown)))
         } else if self.config.kill_pgroup {
             let group = victim.job.pgrp;

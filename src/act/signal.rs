@@ -2,10 +2,11 @@
 //! process somebody else started; everything it must never do is refused there,
 //! whoever asks.
 
+use crate::choose::claim::read_preference;
 use crate::config::policy::{Policy, Preference};
 use crate::read::ancestry::Ancestry;
 use crate::read::kfile::ReadError;
-use crate::read::process::{self, Identity, NEVER_KILL_ADJ, Pid};
+use crate::read::process::{self, Identity, NEVER_KILL_ADJ, Pid, Stat};
 use crate::sys::{may_signal, pidfd, time};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -85,6 +86,11 @@ impl<'a> SignalContext<'a> {
         Self { proc, pidfd, own, policy, ancestry: Ancestry::read(proc, Some(own)) }
     }
 
+    /// Do the user's patterns say that it must never be killed?
+    pub fn is_unkillable(&self, pid: Pid, stat: &Stat, uid: u32) -> bool {
+        read_preference(self.proc, pid, &stat.comm, uid, &self.policy) == Preference::Unkillable
+    }
+
     /// Is this process to live, or beyond our reach?
     pub fn is_spared(&self, pid: Pid) -> bool {
         let is_protected = || process::read_oom_score_adj(self.proc, pid) == Ok(NEVER_KILL_ADJ);
@@ -160,7 +166,9 @@ impl Target {
         if stat.is_kernel_thread() {
             return Err(Refusal::KernelThread);
         }
-        if context.policy.preference(&stat.comm) == Preference::Unkillable {
+        // It may have executed another program since it was chosen.
+        let Ok(status) = process::read_status(context.proc, pid) else { return Err(Refusal::Unverified) };
+        if context.is_unkillable(pid, &stat, status.uid) {
             return Err(Refusal::Unkillable);
         }
         match process::read_oom_score_adj(context.proc, pid) {

@@ -4,8 +4,14 @@
 /// Memory and pressure, read into a snapshot.
 pub mod observer;
 
+/// What a process claims to be.
+pub mod claim;
+
 /// Memory looked at again meanwhile.
 pub mod vigil;
+
+/// Memory that several processes share.
+pub mod sharing;
 
 /// From /proc to a ranking.
 pub mod survey;

@@ -1,11 +1,12 @@
 //! Who is to die, or why nobody is.
 
+use super::sharing::Sharings;
 use super::spawn_burst::survey_spawn_burst;
 use super::survey::{SurveyContext, Surveyed, survey};
 use super::vigil::Vigil;
 use super::writers::Writers;
 use crate::config::policy::Policy;
-use crate::decide::attribution::{Attribution, Culprit, attribute};
+use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute};
 use crate::decide::levels::Levels;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency};
@@ -14,6 +15,7 @@ use crate::read::kfile::{ReadError, Tree};
 use crate::read::process::{Identity, Pid};
 use crate::sys::time::{boottime_ticks, now_us as read_clock};
 use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
 
 const MS: u64 = 1000;
 const SECOND: u64 = 1_000_000;
@@ -37,6 +39,15 @@ const FRESH_US: u64 = 2 * SECOND;
 /// Processes younger than this belong to a spawn burst or a growing group that
 /// is at work now.
 const YOUNG_TICKS: u64 = 60 * 100;
+
+/// After this many surveys in a row in which somebody could not be read, what can
+/// be read has to do.
+const MAX_FAILURES: u32 = 3;
+
+/// Is this error about the machine or about us, and not about one process?
+fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+}
 
 /// Why nobody dies although a rule says that somebody should.
 #[must_use]
@@ -115,6 +126,10 @@ pub struct Selector<'a> {
     /// Where the next survey is made, so that one that fails leaves the table.
     spare: Ranking<TABLE>,
     last: Option<LastSurvey>,
+    /// Who shares memory with one in the table.
+    sharings: Sharings,
+    /// Surveys in a row that failed.
+    failures: u32,
     /// When growth may be noted again.
     note_due_us: u64,
     writers: Writers,
@@ -133,6 +148,8 @@ impl<'a> Selector<'a> {
             table: Ranking::default(),
             spare: Ranking::default(),
             last: None,
+            sharings: Sharings::default(),
+            failures: 0,
             note_due_us: 0,
             writers: Writers::default(),
             set_aside: [None; SET_ASIDE],
@@ -178,31 +195,60 @@ impl<'a> Selector<'a> {
     /// Brings the table up to date.
     ///
     /// # Errors
-    /// See [`survey`]; the table stays as it was.
-    pub fn survey(&mut self, snapshot: &Snapshot, now_us: u64) -> Result<Surveyed, ReadError> {
+    /// `/proc` cannot be listed, or not every process could be read; the table
+    /// stays as it was.
+    pub fn survey(&mut self, snapshot: &Snapshot, now_us: u64) -> Result<(), ReadError> {
         let before = self.last.map(|_| &self.table);
         let context = self.terms.context(snapshot, &self.set_aside, before, &self.vigil, now_us);
         self.spare.clear();
         let surveyed = survey(self.terms.proc, &context, &mut self.spare);
-        match surveyed {
-            Ok(Surveyed::All { processes }) => {
-                core::mem::swap(&mut self.table, &mut self.spare);
-                let taken_kib = snapshot.mem.taken_kib();
-                self.last = Some(LastSurvey { at_us: now_us, taken_kib, processes });
-            }
-            // Better some than nobody.
-            Ok(Surveyed::Interrupted) if self.last.is_none() => {
-                core::mem::swap(&mut self.table, &mut self.spare);
-            }
-            Ok(Surveyed::Interrupted) | Err(_) => {}
-        }
+        let result = self.take_over(surveyed, snapshot, now_us);
         if snapshot.loss.shmem_kib > snapshot.loss.total_kib / 2 {
             self.look_for_writers(snapshot, now_us);
         }
         let end_us = read_clock();
         let rest_us = end_us.saturating_sub(now_us).saturating_mul(NOTE_REST).max(NOTE_MIN_US);
         self.note_due_us = end_us + rest_us;
-        surveyed
+        result
+    }
+
+    /// Makes the table of what a survey found, if that is better than the old one.
+    fn take_over(
+        &mut self,
+        surveyed: Result<Surveyed, ReadError>,
+        snapshot: &Snapshot,
+        now_us: u64,
+    ) -> Result<(), ReadError> {
+        match surveyed {
+            Ok(Surveyed::All { processes, sharings }) => {
+                core::mem::swap(&mut self.table, &mut self.spare);
+                self.sharings = sharings;
+                self.failures = 0;
+                let taken_kib = snapshot.mem.taken_kib();
+                self.last = Some(LastSurvey { at_us: now_us, taken_kib, processes });
+                Ok(())
+            }
+            // There is no time for more, and better some than nobody.
+            Ok(Surveyed::Interrupted) if self.last.is_none() => {
+                core::mem::swap(&mut self.table, &mut self.spare);
+                Ok(())
+            }
+            Ok(Surveyed::Interrupted) => Ok(()),
+            // One process whose files can never be read must not blind us for ever.
+            Ok(Surveyed::Incomplete { errno }) if self.failures >= MAX_FAILURES && !is_shortage(errno) => {
+                core::mem::swap(&mut self.table, &mut self.spare);
+                self.sharings = Sharings::default();
+                Ok(())
+            }
+            Ok(Surveyed::Incomplete { errno }) => {
+                self.failures += 1;
+                Err(ReadError::Io(errno))
+            }
+            Err(error) => {
+                self.failures += 1;
+                Err(error)
+            }
+        }
     }
 
     fn look_for_writers(&mut self, snapshot: &Snapshot, now_us: u64) {
@@ -228,7 +274,7 @@ impl<'a> Selector<'a> {
         self.vigil.begin(stop_kib);
         let is_fresh = self.last.is_some_and(|last| now_us < last.at_us + FRESH_US);
         let is_known = is_fresh && self.table.all().iter().any(|held| held.growth_kib > 0);
-        if rule == Rule::Floor && is_known { Ok(()) } else { self.survey(snapshot, now_us).map(|_| ()) }
+        if rule == Rule::Floor && is_known { Ok(()) } else { self.survey(snapshot, now_us) }
     }
 
     /// Who is to die, or why nobody is.
@@ -250,7 +296,7 @@ impl<'a> Selector<'a> {
             return Err(NoVictim::Steady);
         }
         let found = match attribute(self.table.all(), &snapshot.loss, least_kib) {
-            Attribution::Known(culprit) => return Ok(culprit),
+            Attribution::Known(culprit) => return Ok(self.with_sharers(culprit)),
             Attribution::Nobody => None,
             Attribution::SpawnBurst { unexplained_kib } => {
                 let context = self.terms.context(snapshot, &self.set_aside, None, &self.vigil, now_us);
@@ -259,9 +305,21 @@ impl<'a> Selector<'a> {
             }
             Attribution::Writer => self.select_writer(may_wait, snapshot, now_us)?,
         };
-        let first = || self.table.all().first().map(|first| Culprit::one(*first));
+        let first = || self.table.all().first().map(|first| self.with_sharers(Culprit::one(*first)));
         let processes = self.last.map_or(0, |last| last.processes);
         found.or_else(first).ok_or(NoVictim::NoCandidate { processes })
+    }
+
+    /// The culprit with all that share its memory.
+    fn with_sharers(&self, culprit: Culprit) -> Culprit {
+        let is_its = |sharing: &&Sharing| sharing.first == culprit.victim.id;
+        match self.sharings.iter().flatten().find(is_its) {
+            Some(sharing) if culprit.members == 1 => {
+                let members = 1 + sharing.others.iter().flatten().count() as u32;
+                Culprit { members, sharers: sharing.others, ..culprit }
+            }
+            _ => culprit,
+        }
     }
 
     fn select_writer(
@@ -282,6 +340,11 @@ impl<'a> Selector<'a> {
             return Err(NoVictim::NoWriter { shmem_growth_kib: snapshot.loss.shmem_kib });
         }
         Ok(writer)
+    }
+
+    /// Is anybody known, from this survey or one before?
+    pub fn knows_anybody(&self) -> bool {
+        !self.table.all().is_empty()
     }
 
     /// Which of the table's processes grew, for whom the culprit's job dies with.

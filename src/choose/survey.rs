@@ -1,7 +1,10 @@
 //! From /proc to a ranking, reading no more than the ranking asks for.
 
+use super::claim::read_preference;
+use super::sharing::{self, LargestMappers, Mapper, Sharings, fold_address_spaces};
 use super::vigil::Vigil;
 use crate::config::policy::{Policy, Preference};
+use crate::decide::attribution::{MAX_SHARERS, Sharing};
 use crate::decide::baseline::{Baseline, weighted_kib};
 use crate::decide::victim::{
     Candidate, Ranking, TABLE, min_freeable_kib, most_weighted_kib, score_bound_kib, score_kib,
@@ -79,6 +82,8 @@ impl SurveyContext<'_> {
 }
 
 /// How a survey ended.
+// Made once in a survey and taken apart at once; there is no heap.
+#[allow(clippy::large_enum_variant)]
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Surveyed {
@@ -86,6 +91,14 @@ pub enum Surveyed {
     All {
         /// How many there are, kernel threads included.
         processes: u32,
+        /// Who shares memory with one that is ranked.
+        sharings: Sharings,
+    },
+    /// Processes could not be read although they are there: whoever was not may
+    /// be worth more than anybody who was.
+    Incomplete {
+        /// Why.
+        errno: Errno,
     },
     /// Memory became so short meanwhile that there is no time for the rest.
     Interrupted,
@@ -96,8 +109,7 @@ pub enum Surveyed {
 /// get in. A process that vanishes meanwhile is passed over.
 ///
 /// # Errors
-/// `/proc` cannot be listed, or processes could not be read because descriptors
-/// or memory ran out: then the ranking is not to be used.
+/// `/proc` cannot be listed.
 pub fn survey<const N: usize>(
     proc: BorrowedFd<'_>,
     context: &SurveyContext<'_>,
@@ -105,7 +117,7 @@ pub fn survey<const N: usize>(
 ) -> Result<Surveyed, ReadError> {
     let surveyor = Surveyor::new(proc, context);
     let mut processes = 0_u32;
-    let mut shared = LargestShared::default();
+    let mut mappers = LargestMappers::default();
     let listed = list_processes(proc, &mut |pid| {
         processes += 1;
         if context.vigil.is_urgent() {
@@ -115,7 +127,7 @@ pub fn survey<const N: usize>(
             return ControlFlow::Continue(());
         }
         let Some(statm) = surveyor.read_living_statm(pid) else { return ControlFlow::Continue(()) };
-        shared.note(pid, &statm);
+        mappers.note(pid, &statm);
         let bound_kib = surveyor.private_bound_kib(&statm);
         if let Some(candidate) = surveyor.read_candidate(pid, &statm, bound_kib, Shared::Ignored, ranking) {
             ranking.enter(candidate);
@@ -125,17 +137,21 @@ pub fn survey<const N: usize>(
     if listed == Listed::Stopped {
         return Ok(Surveyed::Interrupted);
     }
+    let mut sharings = Sharings::default();
+    fold_address_spaces(ranking, &mut sharings);
     // Shared memory is freed with its last mapper. Whoever maps most is that
     // for certain only where nobody else maps half as much of anything.
-    if let Some((pid, statm)) = shared.sole_mapper() {
+    if let Some((pid, statm)) = mappers.sole() {
         let bound_kib = surveyor.total_bound_kib(&statm);
         if let Some(candidate) = surveyor.read_candidate(pid, &statm, bound_kib, Shared::Counts, ranking) {
             ranking.enter(candidate);
         }
+    } else if let Some(related) = mappers.read_related(&surveyor) {
+        surveyor.enter_related(&related, ranking, &mut sharings);
     }
-    match surveyor.shortage.get() {
-        Some(errno) => Err(ReadError::Io(errno)),
-        None => Ok(Surveyed::All { processes }),
+    match surveyor.failure.get() {
+        Some(errno) => Ok(Surveyed::Incomplete { errno }),
+        None => Ok(Surveyed::All { processes, sharings }),
     }
 }
 
@@ -147,11 +163,15 @@ enum Shared {
 }
 
 /// A process that may be killed.
-pub(super) struct Killable {
-    pub(super) stat: Stat,
-    pub(super) status: Status,
-    pub(super) oom_score_adj: i16,
-    pub(super) preference: Preference,
+pub struct Killable {
+    /// Its `stat`.
+    pub stat: Stat,
+    /// Its `status`.
+    pub status: Status,
+    /// Its `oom_score_adj`.
+    pub oom_score_adj: i16,
+    /// How the user's patterns see it.
+    pub preference: Preference,
 }
 
 /// Reads processes for one survey.
@@ -160,21 +180,19 @@ pub(super) struct Surveyor<'a> {
     context: &'a SurveyContext<'a>,
     ancestry: Ancestry,
     /// Why processes could not be read that are there.
-    shortage: Cell<Option<Errno>>,
+    failure: Cell<Option<Errno>>,
 }
 
 impl<'a> Surveyor<'a> {
     pub(super) fn new(proc: BorrowedFd<'a>, context: &'a SurveyContext<'a>) -> Self {
-        Self { proc, context, ancestry: Ancestry::read(proc, context.own), shortage: Cell::new(None) }
+        Self { proc, context, ancestry: Ancestry::read(proc, context.own), failure: Cell::new(None) }
     }
 
     /// The reading, if there is one. Notes where it failed for a reason that has
     /// nothing to do with the process.
     fn known<T>(&self, reading: Result<T, ReadError>) -> Option<T> {
-        if let Err(ReadError::Io(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN))) =
-            reading
-        {
-            self.shortage.set(Some(errno));
+        if let Err(ReadError::Io(errno)) = reading {
+            self.failure.set(Some(errno));
         }
         reading.ok()
     }
@@ -226,14 +244,14 @@ impl<'a> Surveyor<'a> {
         }
         let stat = self.known(process::read_stat(*proc, pid)).filter(|stat| !stat.is_kernel_thread())?;
         let id = Identity { pid, starttime: stat.starttime };
-        let preference = context.policy.preference(&stat.comm);
-        if preference == Preference::Unkillable
-            || context.set_aside.contains(&Some(id))
-            || !could_enter(oom_score_adj, preference)
-        {
+        if context.set_aside.contains(&Some(id)) {
             return None;
         }
         let status = self.known(process::read_status(*proc, pid))?;
+        let preference = read_preference(*proc, pid, &stat.comm, status.uid, &context.policy);
+        if preference == Preference::Unkillable || !could_enter(oom_score_adj, preference) {
+            return None;
+        }
         // Root of a user namespace has every capability, over its own only.
         let is_foreign = context.policy.only_uid.is_some_and(|uid| uid != status.uid)
             || (context.own.is_some() && !may_signal(pid));
@@ -302,35 +320,47 @@ impl<'a> Surveyor<'a> {
             id: Identity { pid, starttime: killable.stat.starttime },
             job: killable.stat.job_key(killable.status.uid),
             oom_score_adj,
+            preference,
             freeable_kib,
             baseline,
             growth_kib,
             score_kib: score_kib(weighted_kib, oom_score_adj, preference, self.context.total_kib),
         }
     }
-}
 
-/// Who maps most file and shared memory, and how much the next one does.
-#[derive(Default)]
-struct LargestShared {
-    first: Option<(Pid, Statm)>,
-    second_pages: u64,
-}
-
-impl LargestShared {
-    fn note(&mut self, pid: Pid, statm: &Statm) {
-        match self.first {
-            Some((_, first)) if first.shared_pages >= statm.shared_pages => {
-                self.second_pages = self.second_pages.max(statm.shared_pages);
-            }
-            first => {
-                self.second_pages = first.map_or(0, |(_, first)| first.shared_pages);
-                self.first = Some((pid, *statm));
-            }
-        }
+    pub(super) fn page_kib(&self) -> u64 {
+        self.context.page_kib
     }
 
-    fn sole_mapper(&self) -> Option<(Pid, Statm)> {
-        self.first.filter(|(_, statm)| self.second_pages < statm.shared_pages / 2)
+    /// Is it certain that the process maps less shared memory than that?
+    pub(super) fn maps_little_shmem(&self, pid: Pid, less_than_kib: u64) -> bool {
+        let status = self.known(process::read_status(self.proc, pid));
+        status.and_then(|status| status.shmem_kib).is_some_and(|kib| kib < less_than_kib)
+    }
+
+    /// Ranks those that hold a shared memory among them as one.
+    fn enter_related<const N: usize>(
+        &self,
+        related: &[Option<Mapper>],
+        ranking: &mut Ranking<N>,
+        sharings: &mut Sharings,
+    ) {
+        let Some(first) = related.first().and_then(Option::as_ref) else { return };
+        let private_kib = related.iter().flatten().map(Mapper::private_kib).fold(0, u64::saturating_add);
+        let freeable_kib = first.shmem_kib.saturating_add(private_kib);
+        if freeable_kib < self.context.min_freeable_kib() {
+            return;
+        }
+        let Killable { oom_score_adj, preference, .. } = first.killable;
+        let baseline = self.context.baseline_of(first.id(), freeable_kib, oom_score_adj, preference);
+        let most_growth_kib = baseline.growth_kib(private_kib).saturating_add(self.context.shmem_growth_kib);
+        let growth_kib = baseline.growth_kib(freeable_kib).min(most_growth_kib);
+        let mut others = [None; MAX_SHARERS];
+        for (place, other) in others.iter_mut().zip(related[1..].iter().flatten()) {
+            ranking.remove(other.id());
+            *place = Some(other.id());
+        }
+        ranking.enter(self.candidate(first.pid, &first.killable, freeable_kib, baseline, growth_kib));
+        sharing::add(sharings, Sharing { first: first.id(), others });
     }
 }

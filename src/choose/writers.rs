@@ -184,7 +184,11 @@ fn note_active(active: &mut Active, proc: BorrowedFd<'_>, writer: Writer, before
     {
         *least = Some((id, since_bytes));
     }
-    active.sort_unstable_by_key(|place| core::cmp::Reverse(key(place)));
+    // The more active first.
+    let [one, other] = active;
+    if key(one) < key(other) {
+        active.reverse();
+    }
 }
 
 /// Open files looked at for one on tmpfs.

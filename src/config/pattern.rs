@@ -1,6 +1,63 @@
-//! Globs matched against a whole process name: `*`, `?`, `[…]`.
+//! Globs matched against a whole process name, or the path of the file that it
+//! executes: `*`, `?`, `[…]`. An item of a list may say whose process it is:
+//! `root:sshd`, `1000:firefox*`, `any:init`, `exe:/usr/sbin/*`.
 
-/// A list of globs separated by `|`, checked when it is made.
+use crate::read::kfile::parse_u64;
+
+/// Whose processes an item is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// It does not say.
+    Unsaid,
+    /// Expressly everybody's: `any:`.
+    Anybody,
+    /// One user's, by number, or root's: `1000:`, `root:`.
+    Uid(u32),
+}
+
+/// One item of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item<'t> {
+    /// As it was written.
+    pub text: &'t [u8],
+    /// Whose processes it is about.
+    pub subject: Subject,
+    /// Is it about the file that is executed (`exe:`), and not about the name?
+    pub is_exe: bool,
+    /// The glob.
+    pub glob: &'t [u8],
+}
+
+impl<'t> Item<'t> {
+    fn parse(text: &'t [u8]) -> Self {
+        let (subject, rest) = match split_prefix(text) {
+            Some((b"root", rest)) => (Subject::Uid(0), rest),
+            Some((b"any", rest)) => (Subject::Anybody, rest),
+            Some((prefix, rest)) => match parse_u64(prefix).and_then(|uid| u32::try_from(uid).ok()) {
+                Some(uid) => (Subject::Uid(uid), rest),
+                None => (Subject::Unsaid, text),
+            },
+            None => (Subject::Unsaid, text),
+        };
+        let exe = rest.strip_prefix(b"exe:");
+        Self { text, subject, is_exe: exe.is_some(), glob: exe.unwrap_or(rest) }
+    }
+
+    /// Does the glob match the whole of `name`?
+    pub fn matches(&self, name: &[u8]) -> bool {
+        glob_matches(self.glob, name)
+    }
+}
+
+/// What stands before the first colon, if that is a word of its own: names may
+/// hold colons too, `tmux: server` for one.
+fn split_prefix(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = text.iter().position(|&byte| byte == b':')?;
+    let is_word = colon > 0 && text[..colon].iter().all(u8::is_ascii_alphanumeric);
+    is_word.then_some((&text[..colon], &text[colon + 1..]))
+}
+
+/// A list of items separated by `|`, checked when it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Globs<'t>(&'t [u8]);
 
@@ -25,26 +82,21 @@ impl<'t> Globs<'t> {
             return Err(GlobError::EmptyList);
         }
         let globs = Self(list);
-        for glob in globs.items() {
-            check_glob(glob)?;
+        for item in globs.items() {
+            check_glob(item.glob)?;
         }
         Ok(globs)
     }
 
-    /// The single globs.
-    pub fn items(&self) -> impl Iterator<Item = &'t [u8]> + use<'t> {
+    /// The single items.
+    pub fn items(&self) -> impl Iterator<Item = Item<'t>> + use<'t> {
         let mut rest = Some(self.0);
         core::iter::from_fn(move || {
             let text = rest?;
             let end = item_len(text);
             rest = text.get(end + 1..);
-            Some(&text[..end])
+            Some(Item::parse(&text[..end]))
         })
-    }
-
-    /// Does any glob match the whole of `name`?
-    pub fn matches(&self, name: &[u8]) -> bool {
-        self.items().any(|glob| glob_matches(glob, name))
     }
 }
 
@@ -187,7 +239,30 @@ mod tests {
         let globs = Globs::parse(b"sshd|getty*|[a|b]x").unwrap();
         assert_eq!(globs.items().count(), 3);
         for (name, expected) in [("sshd", true), ("getty1", true), ("|x", true), ("bash", false)] {
-            assert_eq!(globs.matches(name.as_bytes()), expected, "{name}");
+            let is_matched = globs.items().any(|item| item.matches(name.as_bytes()));
+            assert_eq!(is_matched, expected, "{name}");
+        }
+        for bad in ["root:", "any:|x", "exe:", "1000:exe:"] {
+            assert_eq!(Globs::parse(bad.as_bytes()), Err(GlobError::EmptyItem), "{bad}");
+        }
+    }
+
+    #[test]
+    fn items_may_say_whose_they_are() {
+        for (text, subject, is_exe, glob) in [
+            ("sshd", Subject::Unsaid, false, "sshd"),
+            ("tmux: server", Subject::Unsaid, false, "tmux: server"),
+            ("kworker/0:1", Subject::Unsaid, false, "kworker/0:1"),
+            (":x", Subject::Unsaid, false, ":x"),
+            ("root:sshd", Subject::Uid(0), false, "sshd"),
+            ("1000:a:b", Subject::Uid(1000), false, "a:b"),
+            ("any:sshd", Subject::Anybody, false, "sshd"),
+            ("exe:/bin/*", Subject::Unsaid, true, "/bin/*"),
+            ("0:exe:/bin/*", Subject::Uid(0), true, "/bin/*"),
+            ("4294967296:x", Subject::Unsaid, false, "4294967296:x"),
+        ] {
+            let item = Item { text: text.as_bytes(), subject, is_exe, glob: glob.as_bytes() };
+            assert_eq!(Item::parse(text.as_bytes()), item);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Whom to choose, as people say it.
 
-use crate::config::pattern::Globs;
+use crate::config::pattern::{Globs, Item, Subject};
 use crate::read::process::Comm;
 
-/// How the user's patterns see a name.
+/// How the user's patterns see a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preference {
     /// `--prefer`: its memory counts for more.
@@ -16,35 +16,151 @@ pub enum Preference {
     Unkillable,
 }
 
+/// Of whom a bare name is believed in `--unkillables` and `--avoid`. A name is a
+/// claim that every process makes for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Believed {
+    /// Of everybody: for a guard that can kill only its own user's processes.
+    #[default]
+    Everybody,
+    /// Of root and of users below [`FIRST_ORDINARY_UID`]: for root's guard, which
+    /// no user is to be able to keep from their own processes.
+    SystemUsers,
+}
+
+/// Ordinary users begin here, as for login.defs(5) and systemd.
+pub const FIRST_ORDINARY_UID: u32 = 1000;
+
+/// What is known of a process that patterns can be held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'p> {
+    /// The name it has given itself.
+    pub comm: &'p Comm,
+    /// Its real uid.
+    pub uid: u32,
+    /// The file it executes; `None` where that cannot be read.
+    pub exe: Option<&'p [u8]>,
+}
+
 /// What the user and the machine rule out or favour.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy<'a> {
-    /// Names that count for more.
+    /// Who counts for more.
     pub prefer: Option<Globs<'a>>,
-    /// Names that count for less.
+    /// Who counts for less.
     pub avoid: Option<Globs<'a>>,
-    /// Names never chosen.
+    /// Who is never chosen.
     pub unkillables: Option<Globs<'a>>,
+    /// Of whom bare names are believed in the last two.
+    pub believed: Believed,
     /// The only uid whose processes we may signal, without CAP_KILL.
     pub only_uid: Option<u32>,
 }
 
 impl Policy<'_> {
-    /// How the patterns see `comm`.
-    pub fn preference(&self, comm: &Comm) -> Preference {
-        let matched = |globs: &Option<Globs<'_>>| globs.is_some_and(|globs| globs.matches(comm.as_bytes()));
-        if matched(&self.unkillables) {
+    /// How the patterns see a process.
+    pub fn preference(&self, claim: &Claim<'_>) -> Preference {
+        if self.spares(&self.unkillables, claim) {
             return Preference::Unkillable;
         }
-        match (matched(&self.prefer), matched(&self.avoid)) {
+        let is_preferred = self.prefer.is_some_and(|globs| globs.items().any(|item| matches(&item, claim)));
+        match (is_preferred, self.spares(&self.avoid, claim)) {
             (true, false) => Preference::Preferred,
             (false, true) => Preference::Avoided,
             _ => Preference::Ordinary,
         }
     }
 
-    /// The best any name could be seen.
+    /// Does an item of a list that spares processes match this one, and is it
+    /// believed?
+    fn spares(&self, globs: &Option<Globs<'_>>, claim: &Claim<'_>) -> bool {
+        globs.is_some_and(|globs| {
+            globs.items().any(|item| self.believes(&item, claim) && matches(&item, claim))
+        })
+    }
+
+    /// Is what this item says of names and files believed of the process's user?
+    pub fn believes(&self, item: &Item<'_>, claim: &Claim<'_>) -> bool {
+        let is_bare = item.subject == Subject::Unsaid;
+        !is_bare || self.believed == Believed::Everybody || claim.uid < FIRST_ORDINARY_UID
+    }
+
+    /// Does any pattern ask for the file that is executed?
+    pub fn asks_for_exe(&self) -> bool {
+        let lists = [&self.prefer, &self.avoid, &self.unkillables];
+        lists.into_iter().flatten().any(|globs| globs.items().any(|item| item.is_exe))
+    }
+
+    /// Is there a bare item in a list that spares processes?
+    pub fn has_bare_names(&self) -> bool {
+        let lists = [&self.avoid, &self.unkillables];
+        lists.into_iter().flatten().any(|globs| globs.items().any(|item| item.subject == Subject::Unsaid))
+    }
+
+    /// The best that any process could be seen.
     pub fn best_preference(&self) -> Preference {
         if self.prefer.is_some() { Preference::Preferred } else { Preference::Ordinary }
+    }
+}
+
+/// Does the item match the process, whoever it is believed of?
+pub fn matches(item: &Item<'_>, claim: &Claim<'_>) -> bool {
+    let is_whose = match item.subject {
+        Subject::Unsaid | Subject::Anybody => true,
+        Subject::Uid(uid) => uid == claim.uid,
+    };
+    let text = if item.is_exe { claim.exe } else { Some(claim.comm.as_bytes()) };
+    is_whose && text.is_some_and(|text| item.matches(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(unkillables: &str) -> Policy<'_> {
+        let believed = Believed::SystemUsers;
+        Policy { unkillables: Globs::parse(unkillables.as_bytes()).ok(), believed, ..Policy::default() }
+    }
+
+    fn is_spared(list: &str, name: &str, uid: u32, exe: Option<&str>) -> bool {
+        let claim = Claim { comm: &Comm::new(name.as_bytes()), uid, exe: exe.map(str::as_bytes) };
+        policy(list).preference(&claim) == Preference::Unkillable
+    }
+
+    #[test]
+    fn a_bare_name_is_believed_of_the_system_alone() {
+        assert!(is_spared("sshd", "sshd", 0, None) && is_spared("sshd", "sshd", 999, None));
+        assert!(!is_spared("sshd", "sshd", 1000, None));
+        let lenient = Policy { believed: Believed::Everybody, ..policy("sshd") };
+        let claim = Claim { comm: &Comm::new(b"sshd"), uid: 1000, exe: None };
+        assert_eq!(lenient.preference(&claim), Preference::Unkillable);
+        // Whoever is preferred harms nobody but themselves.
+        let prefer = Policy { prefer: Globs::parse(b"sshd").ok(), unkillables: None, ..policy("x") };
+        assert_eq!(prefer.preference(&claim), Preference::Preferred);
+    }
+
+    #[test]
+    fn a_user_is_a_fact() {
+        assert!(is_spared("1000:firefox*", "firefox-bin", 1000, None));
+        assert!(!is_spared("1000:firefox*", "firefox-bin", 1001, None));
+        assert!(is_spared("root:sshd", "sshd", 0, None) && !is_spared("root:sshd", "sshd", 1, None));
+        assert!(is_spared("any:sshd", "sshd", 65534, None));
+    }
+
+    #[test]
+    fn so_is_the_file_that_is_executed_if_the_user_is() {
+        let sshd = Some("/usr/sbin/sshd");
+        assert!(is_spared("exe:/usr/sbin/sshd", "anything", 0, sshd));
+        assert!(!is_spared("exe:/usr/sbin/sshd", "sshd", 0, Some("/tmp/sshd")));
+        assert!(!is_spared("exe:/usr/sbin/sshd", "sshd", 0, None));
+        // Its user may have loaded a library into it.
+        assert!(!is_spared("exe:/usr/sbin/sshd", "sshd", 1000, sshd));
+        assert!(is_spared("1000:exe:/usr/lib/*/firefox", "x", 1000, Some("/usr/lib/f/firefox")));
+    }
+
+    #[test]
+    fn what_is_asked_for_is_known() {
+        assert!(policy("a|root:exe:/b").asks_for_exe() && policy("a|root:exe:/b").has_bare_names());
+        assert!(!policy("root:a|any:b").asks_for_exe() && !policy("root:a|any:b").has_bare_names());
     }
 }

@@ -1,7 +1,8 @@
 //! Who took what is missing. Pure.
 
 use crate::decide::snapshot::Loss;
-use crate::decide::victim::Candidate;
+use crate::decide::victim::{Candidate, TABLE};
+use crate::read::process::Identity;
 
 /// Fewer of one job than this are judged one by one: four compilers at once are
 /// an ordinary build.
@@ -19,12 +20,29 @@ pub struct Culprit {
     pub is_spawn_burst: bool,
     /// What it has just written to tmpfs.
     pub written_kib: u64,
+    /// Who shares its memory and dies with it.
+    pub sharers: Sharers,
+}
+
+/// Processes that share the memory of another.
+pub type Sharers = [Option<Identity>; MAX_SHARERS];
+
+/// As many of those that share one memory are killed at a time.
+pub const MAX_SHARERS: usize = TABLE;
+
+/// A memory that several processes share, and that is counted once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// Who stands for all in the ranking.
+    pub first: Identity,
+    /// The others.
+    pub others: Sharers,
 }
 
 impl Culprit {
     /// One process.
     pub fn one(victim: Candidate) -> Self {
-        Self { victim, members: 1, is_spawn_burst: false, written_kib: 0 }
+        Self { victim, members: 1, is_spawn_burst: false, written_kib: 0, sharers: [None; MAX_SHARERS] }
     }
 }
 

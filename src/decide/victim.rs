@@ -14,6 +14,8 @@ pub struct Candidate {
     pub job: JobKey,
     /// Its `oom_score_adj`.
     pub oom_score_adj: i16,
+    /// How the user's patterns see it.
+    pub preference: Preference,
     /// Freeable memory, what its death gives back: anonymous memory and swap, and
     /// shared memory that nobody else can be mapping.
     pub freeable_kib: u64,
@@ -122,6 +124,7 @@ pub const VACANT: Candidate = Candidate {
     id: Identity { pid: Pid::INIT, starttime: 0 },
     job: JobKey { uid: 0, comm: Comm::NONE, ppid: 0, pgrp: 0 },
     oom_score_adj: 0,
+    preference: Preference::Ordinary,
     freeable_kib: 0,
     baseline: Baseline::new(0, 0),
     growth_kib: 0,
@@ -150,15 +153,20 @@ impl<const N: usize> Ranking<N> {
     /// Puts `candidate` where it belongs, if it does; a process already there
     /// is replaced.
     pub fn enter(&mut self, candidate: Candidate) {
-        if let Some(old) = self.all().iter().position(|held| held.id == candidate.id) {
-            self.places[old..self.taken].rotate_left(1);
-            self.taken -= 1;
-        }
+        self.remove(candidate.id);
         let before = self.all().iter().take_while(|held| !ranks_before(&candidate, held)).count();
         if before < N {
             self.taken = (self.taken + 1).min(N);
             self.places[before..self.taken].rotate_right(1);
             self.places[before] = candidate;
+        }
+    }
+
+    /// Takes out one candidate, if it is there.
+    pub fn remove(&mut self, id: Identity) {
+        if let Some(at) = self.all().iter().position(|held| held.id == id) {
+            self.places[at..self.taken].rotate_left(1);
+            self.taken -= 1;
         }
     }
 
@@ -182,6 +190,7 @@ impl<const N: usize> Ranking<N> {
 mod tests {
     use super::*;
     use crate::config::pattern::Globs;
+    use crate::config::policy::Claim;
 
     const TOTAL_KIB: u64 = 1_000_000;
 
@@ -190,6 +199,7 @@ mod tests {
             id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime: 100 },
             job: JobKey { uid: 0, comm: Comm::new(b"x"), ppid: 1, pgrp: pid },
             oom_score_adj: adj,
+            preference: Preference::Ordinary,
             freeable_kib,
             baseline: Baseline::default(),
             growth_kib: 0,
@@ -228,7 +238,7 @@ mod tests {
             prefer: Globs::parse(b"web*").ok(),
             avoid: Globs::parse(b"db|webdb").ok(),
             unkillables: Globs::parse(b"sshd").ok(),
-            only_uid: None,
+            ..Policy::default()
         };
         for (name, preference) in [
             ("webx", Preference::Preferred),
@@ -237,7 +247,8 @@ mod tests {
             ("sshd", Preference::Unkillable),
             ("sh", Preference::Ordinary),
         ] {
-            assert_eq!(policy.preference(&Comm::new(name.as_bytes())), preference, "{name}");
+            let claim = Claim { comm: &Comm::new(name.as_bytes()), uid: 0, exe: None };
+            assert_eq!(policy.preference(&claim), preference, "{name}");
         }
         assert_eq!(score_bound_kib(&policy, 1000), 6000);
         assert_eq!(score_bound_kib(&Policy { prefer: None, ..policy }, 1000), 1500);

@@ -109,7 +109,7 @@ pub fn read_small<'b>(dir: BorrowedFd<'_>, path: &CStr, buf: &'b mut [u8]) -> Re
 /// Those of openat(2) and read(2).
 pub fn read_start<'b>(dir: BorrowedFd<'_>, path: &CStr, buf: &'b mut [u8]) -> Result<&'b [u8], ReadError> {
     let file = open(dir, path, OFlags::RDONLY)?;
-    let len = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *buf))?;
+    let len = rustix::io::read(&file, &mut *buf)?;
     Ok(&buf[..len])
 }
 
@@ -135,12 +135,17 @@ pub fn whole_lines(buf: &[u8], len: usize) -> &[u8] {
     &filled[..whole.map_or(len, |at| at + 1)]
 }
 
+/// No file is read further than this: a list of 65,536 groups, the longest line
+/// that a user can make, is 720 KB, and a captured tree may hold anything.
+pub const MAX_LEN: usize = 1 << 20;
+
 /// Hands every whole line of the file `path` below `dir` to `line`, however
 /// long the file, through the caller's `buf`, until that says that it has seen
 /// enough. A line longer than `buf` is passed over.
 ///
 /// # Errors
-/// Those of openat(2) and read(2); lines before the error have been handed on.
+/// Those of openat(2) and read(2), and [`ReadError::Malformed`] where the file is
+/// longer than [`MAX_LEN`]; lines before the error have been handed on.
 pub fn read_lines(
     dir: BorrowedFd<'_>,
     path: &CStr,
@@ -148,10 +153,11 @@ pub fn read_lines(
     line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), ReadError> {
     let file = open(dir, path, OFlags::RDONLY)?;
+    let mut left = MAX_LEN;
     let mut kept = 0;
     let mut overlong = false;
     loop {
-        let len = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut buf[kept..]))?;
+        let len = rustix::io::read(&file, &mut buf[kept..])?;
         let end = kept + len;
         if len == 0 {
             if kept > 0 && !overlong {
@@ -159,6 +165,7 @@ pub fn read_lines(
             }
             return Ok(());
         }
+        left = left.checked_sub(len).ok_or(ReadError::Malformed)?;
         let mut start = 0;
         while let Some(at) = buf[start..end].iter().position(|&byte| byte == b'\n') {
             if !core::mem::take(&mut overlong) && line(&buf[start..start + at]).is_break() {

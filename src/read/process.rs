@@ -248,6 +248,30 @@ pub fn read_stat(proc: BorrowedFd<'_>, pid: Pid) -> Result<Stat, ReadError> {
     if text.is_empty() { Err(ReadError::Missing) } else { parse_stat(text).ok_or(ReadError::Malformed) }
 }
 
+/// Longer paths of executables are not told.
+pub const MAX_EXE: usize = 256;
+
+/// Reads where `/proc/PID/exe` points: the path of the file that the process
+/// executes, for kernel threads nowhere. Does not wait for the process's mmap
+/// lock, unlike `cmdline`. Of a file that was replaced or removed it tells the
+/// path that it had.
+///
+/// # Errors
+/// See [`ReadError`]; [`ReadError::NotPermitted`] where we may not trace it, and
+/// [`ReadError::Malformed`] where the path is too long.
+pub fn read_exe<'b>(
+    proc: BorrowedFd<'_>,
+    pid: Pid,
+    buf: &'b mut [u8; MAX_EXE],
+) -> Result<&'b [u8], ReadError> {
+    let len = rustix::fs::readlinkat_raw(proc, path_of(pid, "/exe").as_cstr(), &mut buf[..])?;
+    if len == MAX_EXE {
+        return Err(ReadError::Malformed);
+    }
+    let path = &buf[..len];
+    Ok(path.strip_suffix(b" (deleted)").unwrap_or(path))
+}
+
 /// The lines of `/proc/PID/status` that tell what a process holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {

@@ -1,45 +1,56 @@
 use core::ffi::c_int;
 use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-/// Where a guard tells how many it has killed: not in the pidfile, which holds
-/// its pid and nothing else, but by which byte of that it has locked. Whoever
-/// may read the file can ask; the kernel answers with the holder's pid too, and
-/// forgets both when the holder ends.
+/// What a guard has locked of its pidfile: every byte from the number of its
+/// kills on. So the lock keeps a second guard away, and tells whoever may read
+/// the file how many were killed and, by the kernel's answer, whose it is. It is
+/// forgotten when the holder ends.
+///
+/// A lock for writing, by fcntl(2): that takes a descriptor open for writing. A
+/// lock of flock(2) can be had by anybody who may read the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ByteLock {
-    /// Which byte.
-    pub at: u64,
+pub struct Held {
+    /// The first byte that is locked.
+    pub from: u64,
     /// Who holds it; 0 where that is outside our pid namespace.
     pub pid: i32,
 }
 
-/// Locks byte `at` of `file` for this process and lets go of those before it.
-/// The lock is not inherited, and is lost when any descriptor of the file is
-/// closed by this process. It locks nobody out who does not ask for it.
-/// rustix locks whole files only.
-pub fn lock_byte(file: BorrowedFd<'_>, at: u64) {
-    for (kind, start, len) in [(libc::F_WRLCK, at, 1), (libc::F_UNLCK, 0, at)] {
-        // A length of 0 would mean up to the end.
-        if len > 0 {
-            let lock = flock_of(kind, start, len);
-            // SAFETY: reads one flock. Where it is refused, the number is not told.
-            let _ = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) };
-        }
+/// Locks `file` from the first byte on for this process. The lock is not
+/// inherited, and is lost when any descriptor of the file is closed by this
+/// process. rustix does not lock parts of files.
+///
+/// # Errors
+/// Those of fcntl(2): EAGAIN or EACCES where anybody holds a lock, for reading
+/// too.
+pub fn lock_all(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    set(file, libc::F_WRLCK, 0, 0)
+}
+
+/// Lets go of the bytes before `from`, which cannot fail as taking more could.
+pub fn unlock_before(file: BorrowedFd<'_>, from: u64) {
+    // A length of 0 would mean up to the end.
+    if from > 0 {
+        let _ = set(file, libc::F_UNLCK, 0, from);
     }
 }
 
-fn flock_of(kind: c_int, start: u64, len: u64) -> libc::flock {
+fn set(file: BorrowedFd<'_>, kind: c_int, start: u64, len: u64) -> Result<(), Errno> {
     // SAFETY: all zero is a valid flock, from the start of the file.
     let mut lock: libc::flock = unsafe { core::mem::zeroed() };
     lock.l_type = kind as _;
     lock.l_start = start as _;
     lock.l_len = len as _;
-    lock
+    // SAFETY: reads one flock.
+    let answer = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) };
+    super::result_of(answer.into()).map(|_| ())
 }
 
-/// The first byte of `file` that another process has locked.
-pub fn find_locked_byte(file: BorrowedFd<'_>) -> Option<ByteLock> {
+/// Who has locked `file` for writing; whoever has only locked it for reading is
+/// passed over.
+pub fn find_holder(file: BorrowedFd<'_>) -> Option<Held> {
     let held = fcntl_getlk(file, &Flock::from(FlockType::ReadLock)).ok()??;
-    Some(ByteLock { at: held.start, pid: held.pid.map_or(0, |pid| pid.as_raw_pid()) })
+    Some(Held { from: held.start, pid: held.pid.map_or(0, |pid| pid.as_raw_pid()) })
 }

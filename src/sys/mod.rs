@@ -21,6 +21,9 @@ pub mod line;
 /// The program's own memory: locked, and given back where nobody needs it.
 pub mod program;
 
+/// What processes have in common.
+pub mod process;
+
 /// Processes through their pidfds.
 pub mod pidfd;
 

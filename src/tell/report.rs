@@ -43,6 +43,8 @@ pub struct Start<'s> {
     pub levels: &'s Levels,
     /// Is there pressure information?
     pub has_pressure: bool,
+    /// Are there bare names that are not believed of ordinary users?
+    pub has_doubted_names: bool,
     /// Is nobody killed?
     pub is_dry_run: bool,
 }
@@ -51,6 +53,12 @@ pub struct Start<'s> {
 /// for each thing that could not be had.
 pub fn announce(log: &mut Log, start: &Start<'_>, capabilities: &Capabilities) {
     warn_of_missing(log, start.has_pressure, capabilities);
+    if start.has_doubted_names {
+        log.info(|line| {
+            line.text("--unkillables and --avoid: a bare name spares processes of users below 1000; ");
+            line.text("write any:NAME or UID:NAME for others");
+        });
+    }
     let Start { snapshot: Snapshot { mem, .. }, levels, .. } = start;
     let has_swap = mem.swap_total_kib > 0;
     log.info(|line| {

@@ -1,12 +1,12 @@
 //! Kills as numbers for others: a file in the Prometheus text format, written
 //! anew at start and after each kill, and the count on the pidfile
-//! ([`lock_byte`]).
+//! ([`Held`](crate::sys::lock::Held)).
 
 use crate::decide::verdict::{Rule, Urgency};
 use crate::read::process::Comm;
 use crate::sys::file::openat;
 use crate::sys::line::Line;
-use crate::sys::lock::lock_byte;
+use crate::sys::lock::unlock_before;
 use crate::sys::time::realtime_s;
 use core::ffi::CStr;
 use rustix::fd::{BorrowedFd, OwnedFd};
@@ -60,7 +60,7 @@ impl<'a> Stats<'a> {
     /// Tells whoever asks. Why that failed, unless it did the time before too.
     pub fn publish(&mut self) -> Option<Errno> {
         if let Some(pidfile) = self.pidfile {
-            lock_byte(pidfile, self.total());
+            unlock_before(pidfile, self.total());
         }
         let failure = self.path.and_then(|path| self.replace(path).err());
         let is_known = core::mem::replace(&mut self.failed, failure.is_some());

@@ -119,7 +119,8 @@ fn a_container_is_not_judged_by_its_host() {
         let text = |available_mib: u64| {
             let (available_kib, total_kib) = (available_mib << 10, 1 << 20);
             let free = format!("MemFree: {available_kib:8} kB\nMemAvailable: {available_kib:8} kB\n");
-            format!("MemTotal: {total_kib} kB\n{free}AnonPages: 65536 kB\n")
+            let anon_kib = total_kib - available_kib - (16 << 10);
+            format!("MemTotal: {total_kib} kB\n{free}AnonPages: {anon_kib:8} kB\n")
         };
         let path = format!("{SCRATCH}/meminfo");
         fs::write(&path, text(900)).expect("a file in scratch");

@@ -2,12 +2,14 @@
 
 use crate::cli::Options;
 use crate::print;
+use bustd::act::capability::Prospects;
 use bustd::config::limits::{Amount, Pair};
-use bustd::config::pattern::{Globs, glob_matches};
+use bustd::config::pattern::{Globs, Item};
+use bustd::config::policy::{Believed, Claim, Policy, matches};
 use bustd::read::kfile::{ReadError, Tree};
 use bustd::read::listing::for_each_process;
 use bustd::read::memory::read_meminfo;
-use bustd::read::process::{self, Comm};
+use bustd::read::process::{self, Comm, MAX_EXE};
 use bustd::sys::line::Line;
 use core::ffi::c_int;
 use rustix::fd::AsFd;
@@ -18,10 +20,12 @@ const ROW_LEN: usize = 66;
 /// Tells on standard output whom each pattern matches, and what looks wrong.
 /// That the command line can be read at all has been checked by then.
 pub fn show(options: &Options, tree: &Tree) -> c_int {
-    let policy = &options.config.policy;
-    let mut status = put_globs("--prefer", &policy.prefer, tree)
-        | put_globs("--avoid", &policy.avoid, tree)
-        | put_globs("--unkillables", &policy.unkillables, tree);
+    let believed = if tree.live { Prospects::probe(tree).believed } else { Believed::Everybody };
+    let policy = Policy { believed, ..options.config.policy };
+    let mut status =
+        put_globs("--prefer", &policy.prefer, &Policy { believed: Believed::Everybody, ..policy }, tree)
+            | put_globs("--avoid", &policy.avoid, &policy, tree)
+            | put_globs("--unkillables", &policy.unkillables, &policy, tree);
     if let Some(Pair { term: Amount::Kib(term_kib), .. }) = options.config.limits.mem
         && read_meminfo(tree.proc.as_fd()).is_ok_and(|mem| term_kib > mem.total_kib())
     {
@@ -31,13 +35,13 @@ pub fn show(options: &Options, tree: &Tree) -> c_int {
 }
 
 /// Tells of each pattern of a list; the exit status.
-fn put_globs(option: &str, globs: &Option<Globs<'_>>, tree: &Tree) -> c_int {
+fn put_globs(option: &str, globs: &Option<Globs<'_>>, policy: &Policy<'_>, tree: &Tree) -> c_int {
     let mut status = 0;
     if let Some(globs) = globs {
-        for glob in globs.items() {
+        for item in globs.items() {
             let mut row = Line::default();
-            row.text(option).text(" ").quoted(glob).text(": ");
-            if let Err(error) = push_matches(&mut row, glob, tree) {
+            row.text(option).text(" ").quoted(item.text).text(": ");
+            if let Err(error) = push_matches(&mut row, &item, policy, tree) {
                 row.text("cannot look at the processes: ").text(error.reason());
                 status |= crate::EXIT_FAILURE;
             }
@@ -48,20 +52,27 @@ fn put_globs(option: &str, globs: &Option<Globs<'_>>, tree: &Tree) -> c_int {
     status
 }
 
-/// Whom `glob` matches, kernel threads and ourselves left out.
-fn push_matches(row: &mut Line, glob: &[u8], tree: &Tree) -> Result<(), ReadError> {
-    let (mut matched, mut shown, mut others) = (0_u64, 0_u64, 0_u64);
+/// Whom `item` matches, kernel threads and ourselves left out, and how many of
+/// them it is not believed of.
+fn push_matches(row: &mut Line, item: &Item<'_>, policy: &Policy<'_>, tree: &Tree) -> Result<(), ReadError> {
+    let (mut matched, mut shown, mut others, mut doubted) = (0_u64, 0_u64, 0_u64, 0_u64);
     let own = tree.live.then(rustix::process::getpid);
-    for_each_process(tree.proc.as_fd(), &mut |pid| {
-        let Ok(stat) = process::read_stat(tree.proc.as_fd(), pid) else { return };
+    let proc = tree.proc.as_fd();
+    for_each_process(proc, &mut |pid| {
+        let Ok(stat) = process::read_stat(proc, pid) else { return };
         if stat.is_kernel_thread() || own == Some(pid) {
             return;
         }
-        if !glob_matches(glob, stat.comm.as_bytes()) {
+        let uid = process::read_status(proc, pid).map_or(0, |status| status.uid);
+        let mut buf = [0; MAX_EXE];
+        let exe = if item.is_exe { process::read_exe(proc, pid, &mut buf).ok() } else { None };
+        let claim = Claim { comm: &stat.comm, uid, exe };
+        if !matches(item, &claim) {
             others += 1;
             return;
         }
         matched += 1;
+        doubted += u64::from(!policy.believes(item, &claim));
         let mut entry = Line::default();
         let pid = pid.as_raw_pid().unsigned_abs();
         entry.text(if matched > 1 { ", " } else { "" }).number(pid.into());
@@ -75,8 +86,8 @@ fn push_matches(row: &mut Line, glob: &[u8], tree: &Tree) -> Result<(), ReadErro
     if matched > shown {
         row.text(" and ").number(matched - shown).text(" more");
     }
-    let is_literal = glob.iter().all(|byte| !matches!(byte, b'*' | b'?' | b'['));
-    row.text(if is_literal && glob.len() > Comm::MAX_LEN {
+    let is_literal = item.glob.iter().all(|byte| !matches!(byte, b'*' | b'?' | b'['));
+    row.text(if is_literal && !item.is_exe && item.glob.len() > Comm::MAX_LEN {
         "warning: no name is longer than 15 bytes"
     } else if matched == 0 {
         "warning: matches nothing now"
@@ -85,5 +96,8 @@ fn push_matches(row: &mut Line, glob: &[u8], tree: &Tree) -> Result<(), ReadErro
     } else {
         ""
     });
+    if doubted > 0 {
+        row.text("; warning: not believed of ").number(doubted).text(" of ordinary users (any:NAME)");
+    }
     Ok(())
 }

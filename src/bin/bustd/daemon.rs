@@ -1,14 +1,13 @@
 //! Becoming a daemon, and being the only one.
 
-use bustd::read::kfile::parse_leading_u64;
 use bustd::sys::child::{self, Forked, exit_now};
 use bustd::sys::file::{open, openat};
 use bustd::sys::line::Line;
-use bustd::sys::lock::{ByteLock, find_locked_byte};
+use bustd::sys::lock::{self, Held, lock_all};
 use bustd::sys::signals::block_hangup;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags, fstat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, OFlags, fstat, statat, unlink};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions};
 
@@ -24,8 +23,12 @@ pub struct Pidfile {
 
 /// Why a pidfile cannot be had.
 pub enum PidfileError {
-    /// Another instance, with this pid if it could be read, holds it.
-    Held(Option<u64>),
+    /// Another instance holds it, with this pid; 0 is one outside of our pid
+    /// namespace.
+    Held(i32),
+    /// It is not a file of its own: a directory, a device, or one that has another
+    /// name besides, which must not be emptied.
+    NotAFile,
     /// It cannot be opened or written.
     Io(Errno),
 }
@@ -36,6 +39,10 @@ impl From<Errno> for PidfileError {
     }
 }
 
+/// Others may be starting, ending or locking at the same time; it is tried this
+/// often.
+const ATTEMPTS: u32 = 100;
+
 impl Pidfile {
     /// Creates `path`, or takes over one that its owner left behind: the lock
     /// tells, not the file.
@@ -43,20 +50,30 @@ impl Pidfile {
     /// # Errors
     /// See [`PidfileError`].
     pub fn create(path: &'static CStr) -> Result<Self, PidfileError> {
-        loop {
-            let file = open_or_create(path)?;
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Err(PidfileError::Held(read_pid(&file))),
-                Err(errno) => return Err(errno.into()),
+        for _ in 0..ATTEMPTS {
+            let pidfile = Self { file: open_or_create(path)?, path };
+            let stat = fstat(&pidfile.file)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink > 1 {
+                return Err(PidfileError::NotAFile);
             }
-            let pidfile = Self { file, path };
-            // Its last owner may have removed it between our open and lock.
-            if pidfile.is_still_named()? {
-                pidfile.write_own_pid()?;
-                return Ok(pidfile);
+            let locked = lock_all(pidfile.file.as_fd());
+            if !pidfile.is_still_named()? {
+                // Its last owner has removed it between our open and lock.
+                continue;
+            }
+            match (locked, lock::find_holder(pidfile.file.as_fd())) {
+                (Ok(()), _) => {
+                    pidfile.write_own_pid()?;
+                    return Ok(pidfile);
+                }
+                (Err(_), Some(held)) => return Err(PidfileError::Held(held.pid)),
+                // Somebody who may only read it has locked it for reading, which
+                // no guard does: they may keep that file.
+                (Err(Errno::AGAIN | Errno::ACCESS), None) => unlink(path)?,
+                (Err(errno), None) => return Err(errno.into()),
             }
         }
+        Err(PidfileError::Io(Errno::BUSY))
     }
 
     /// Is what we locked still what the path names?
@@ -77,7 +94,7 @@ impl Pidfile {
         Ok(())
     }
 
-    /// The file, for [`lock_byte`](bustd::sys::lock::lock_byte).
+    /// The file, for [`unlock_before`](bustd::sys::lock::unlock_before).
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -85,7 +102,7 @@ impl Pidfile {
     /// Removes it, unless it was replaced by another's.
     pub fn remove(self) {
         if self.is_still_named() == Ok(true) {
-            let _ = rustix::fs::unlink(self.path);
+            let _ = unlink(self.path);
         }
     }
 }
@@ -93,9 +110,9 @@ impl Pidfile {
 /// The guard that holds `path`, its pid and its kills, without so much as
 /// trying to lock it: one that starts just now must not be told that it is
 /// held.
-pub fn find_holder(path: &CStr) -> Option<ByteLock> {
+pub fn find_holder(path: &CStr) -> Option<Held> {
     let file = open(CWD, path, OFlags::RDONLY | OFlags::NOFOLLOW).ok()?;
-    find_locked_byte(file.as_fd())
+    lock::find_holder(file.as_fd())
 }
 
 fn open_or_create(path: &CStr) -> Result<OwnedFd, Errno> {
@@ -105,12 +122,6 @@ fn open_or_create(path: &CStr) -> Result<OwnedFd, Errno> {
         Err(Errno::EXIST) => openat(CWD, path, flags),
         created => created,
     }
-}
-
-fn read_pid(file: &OwnedFd) -> Option<u64> {
-    let mut buf = [0; 16];
-    let len = rustix::io::pread(file, &mut buf, 0).ok()?;
-    parse_leading_u64(&buf[..len])
 }
 
 /// The child's end of the pipe its parent waits on.

@@ -139,10 +139,15 @@ fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
         Err(PidfileError::Held(pid)) => {
             let mut line = complaint();
             line.text("already running");
-            if let Some(pid) = pid {
-                line.text(" with pid ").number(pid);
+            if pid > 0 {
+                line.text(" with pid ").signed(pid.into());
             }
             fail_with(EXIT_FAILURE, line.text(": it holds ").quoted(path.to_bytes()))
+        }
+        Err(PidfileError::NotAFile) => {
+            let mut line = complaint();
+            line.text("--pidfile ").quoted(path.to_bytes());
+            fail_with(EXIT_FAILURE, line.text(": not a file, or one that has another name besides"))
         }
         // A system without /run does not have to have one for us.
         Err(PidfileError::Io(_)) if asked.is_none() => None,

@@ -8,7 +8,7 @@ use crate::{EXIT_FAILURE, fail};
 use bustd::act::capability::Prospects;
 use bustd::choose::observer::{Observer, StallSource};
 use bustd::choose::selector::Selector;
-use bustd::config::policy::{Policy, Preference};
+use bustd::config::policy::Preference;
 use bustd::decide::levels::Levels;
 use bustd::decide::snapshot::Snapshot;
 use bustd::decide::verdict::nearest_rule;
@@ -93,6 +93,7 @@ pub fn show(options: &Options, tree: &Tree, environment: Environment) -> c_int {
     let mut policy = config.policy;
     let prospects = if tree.live { Prospects::probe(tree) } else { Prospects::default() };
     policy.only_uid = prospects.only_uid;
+    policy.believed = prospects.believed;
     let mut observer = Observer::new(tree, StallSource::Windows);
     let Some(mut snapshot) = look_twice(&mut observer, tree.live) else {
         fail(EXIT_FAILURE, "cannot read /proc/meminfo");
@@ -110,7 +111,7 @@ pub fn show(options: &Options, tree: &Tree, environment: Environment) -> c_int {
     console.note(LEGEND);
     let pidfile = options.pidfile.or(tree.live.then_some(DEFAULT_PIDFILE));
     put_plan(&mut console, nearest_rule(&snapshot, &levels).name(), &prospects, pidfile);
-    put_candidates(&mut console, selector.candidates(), &policy);
+    put_candidates(&mut console, selector.candidates());
     console.finish()
 }
 
@@ -215,18 +216,17 @@ fn put_plan(console: &mut Console, nearest_rule: &str, prospects: &Prospects, pi
         Value::Flag(prospects.only_uid.is_none()),
         Value::Flag(prospects.can_release),
         holder.map_or(Value::Unknown, |holder| Value::Number(holder.pid.into())),
-        holder.map(|holder| holder.at).into(),
+        holder.map(|holder| holder.from).into(),
     ];
     console.begin(&PLAN);
     console.row(&PLAN, "guard", &values);
 }
 
-fn put_candidates(console: &mut Console, candidates: &[Candidate], policy: &Policy<'_>) {
+fn put_candidates(console: &mut Console, candidates: &[Candidate]) {
     console.begin(&CANDIDATES);
     for (place, candidate) in candidates.iter().take(SHOWN).enumerate() {
         let mut why = Line::default();
-        let preference = policy.preference(&candidate.job.comm);
-        push_why(&mut why, candidate, preference, candidates.get(place + 1));
+        push_why(&mut why, candidate, candidates.get(place + 1));
         let values = [
             Value::Number(candidate.id.pid.as_raw_pid().into()),
             candidate.job.uid.into(),
@@ -242,9 +242,9 @@ fn put_candidates(console: &mut Console, candidates: &[Candidate], policy: &Poli
 
 /// How the score follows from freeable memory, and what puts it before the next
 /// one of the same score.
-fn push_why(why: &mut Line, candidate: &Candidate, preference: Preference, next: Option<&Candidate>) {
+fn push_why(why: &mut Line, candidate: &Candidate, next: Option<&Candidate>) {
     let adj = candidate.oom_score_adj;
-    why.text("freeable").text(match preference {
+    why.text("freeable").text(match candidate.preference {
         Preference::Preferred => " x4",
         Preference::Avoided => " /4",
         Preference::Ordinary | Preference::Unkillable => "",
