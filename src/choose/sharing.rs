@@ -99,6 +99,9 @@ impl LargestMappers {
         let most = (0..MAPPERS).max_by_key(|&at| (shmem_kib(&mappers[at]), core::cmp::Reverse(at)))?;
         mappers.swap(0, most);
         let most_kib = mappers[0].as_ref()?.shmem_kib;
+        if most_kib < surveyor.min_freeable_kib() {
+            return None;
+        }
         for place in &mut mappers {
             if place.as_ref().is_some_and(|mapper| mapper.shmem_kib < most_kib / 2) {
                 *place = None;

@@ -138,7 +138,10 @@ pub fn survey<const N: usize>(
         return Ok(Surveyed::Interrupted);
     }
     let mut sharings = Sharings::default();
-    fold_address_spaces(ranking, &mut sharings);
+    // The pids of a captured tree are somebody else's here.
+    if context.own.is_some() {
+        fold_address_spaces(ranking, &mut sharings);
+    }
     // Shared memory is freed with its last mapper. Whoever maps most is that
     // for certain only where nobody else maps half as much of anything.
     if let Some((pid, statm)) = mappers.sole() {
@@ -326,6 +329,10 @@ impl<'a> Surveyor<'a> {
             growth_kib,
             score_kib: score_kib(weighted_kib, oom_score_adj, preference, self.context.total_kib),
         }
+    }
+
+    pub(super) fn min_freeable_kib(&self) -> u64 {
+        self.context.min_freeable_kib()
     }
 
     pub(super) fn page_kib(&self) -> u64 {
