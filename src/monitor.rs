@@ -266,7 +266,6 @@ impl<'a> Monitor<'a> {
     #[inline(never)]
     pub fn run(&mut self) {
         touch_stack();
-        sys::drop_cold_pages();
         let mut woken = Woken::default();
         loop {
             match self.step(woken, event::now_us()) {

@@ -98,7 +98,6 @@ fn lock_memory() -> Result<(), Errno> {
         Errno::INVAL => mlockall(all),
         other => Err(other),
     })?;
-    sys::lock_program();
     sys::drop_vdso();
     Ok(())
 }

@@ -8,69 +8,12 @@ pub mod event;
 /// Text built in place.
 pub mod line;
 
-use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::{CStr, c_char, c_int, c_long, c_ulong};
+use core::ops::Range;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::Pid;
-
-// ---------------------------------------------------------------- the heap
-
-/// There is none: whoever asks for memory, a library say, gets nothing.
-pub struct NoHeap;
-
-// SAFETY: no memory is ever handed out.
-unsafe impl GlobalAlloc for NoHeap {
-    unsafe fn alloc(&self, _layout: Layout) -> *mut u8 {
-        debug_assert!(false, "an allocation");
-        core::ptr::null_mut()
-    }
-
-    unsafe fn dealloc(&self, _block: *mut u8, _layout: Layout) {}
-}
-
-// ------------------------------------------------------- the command line
-
-/// What is left of the command line, in order.
-#[derive(Clone)]
-pub struct Arguments {
-    argv: *const *const c_char,
-    left: usize,
-}
-
-impl Arguments {
-    /// All of them, the program's name first.
-    ///
-    /// # Safety
-    /// `argv` holds `argc` NUL-terminated strings that are never written to or
-    /// freed, as main(3) is given them.
-    pub unsafe fn new(argc: c_int, argv: *const *const c_char) -> Self {
-        Self { argv, left: usize::try_from(argc).unwrap_or(0) }
-    }
-}
-
-impl Iterator for Arguments {
-    type Item = &'static CStr;
-
-    fn next(&mut self) -> Option<&'static CStr> {
-        self.left = self.left.checked_sub(1)?;
-        // SAFETY: there is one more, by the promise made to `new`; one past the
-        // last may be pointed to.
-        unsafe {
-            let arg = *self.argv;
-            self.argv = self.argv.add(1);
-            Some(CStr::from_ptr(arg))
-        }
-    }
-}
-
-/// What follows the first `len` bytes of `text`, of which there must be as many.
-pub fn c_suffix(text: &CStr, len: usize) -> &CStr {
-    assert!(len <= text.count_bytes());
-    // SAFETY: the end of a C string is one, the empty end included.
-    unsafe { CStr::from_ptr(text.as_ptr().add(len)) }
-}
 
 // -------------------------------------------------------------- files
 
@@ -356,36 +299,29 @@ pub fn fill_standard_streams() -> Closed {
     closed
 }
 
-unsafe extern "C" {
-    static __executable_start: u8;
-    static edata: u8;
-    fn _start();
-}
-
-/// Makes the program's own pages resident and keeps them so, those too that
+/// Makes pages of the program resident and keeps them so, those too that
 /// nothing has touched yet: a page of the kill path read from a disk that is
-/// thrashing would be seconds late. From the C library's entry point on: what
-/// is `#[cold]`, which is what start-up and questions take, linkers put before
-/// it. No harm where it is refused.
-pub fn lock_program() {
-    let start = _start as *const () as usize;
-    // SAFETY: the linker defines both; mlock(2) locks what is mapped between
-    // them and touches nothing.
-    unsafe { libc::mlock(start as _, (&raw const edata as usize).saturating_sub(start)) };
+/// thrashing would be seconds late. No harm where it is refused.
+///
+/// # Safety
+/// `pages` are addresses of the program's own mappings.
+pub unsafe fn lock_program(pages: Range<usize>) {
+    // SAFETY: mlock(2) locks what is mapped there and changes none of it.
+    unsafe { libc::mlock(pages.start as _, pages.len()) };
 }
 
-/// Gives up the pages before that, which nothing touches once the guard watches:
-/// for the loop to call, not for what starts it. No harm where it is refused.
-#[inline(never)]
-pub fn drop_cold_pages() {
-    let first = &raw const __executable_start as usize;
-    let page = page_kib() as usize * 1024;
-    let len = (_start as *const () as usize).saturating_sub(first) / page * page;
-    // SAFETY: the program's own pages, read-only: one that is dropped comes back
-    // from the file when it is touched.
+/// Gives up pages of the program that nothing touches once the guard watches.
+/// No harm where it is refused.
+///
+/// # Safety
+/// `pages` begin on a page, are mapped from the program's file, and are never
+/// written to, the last one up to its end: one that is dropped comes back from
+/// the file when it is touched.
+pub unsafe fn release_startup(pages: Range<usize>) {
+    // SAFETY: the caller's.
     unsafe {
-        libc::munlock(first as _, len);
-        libc::madvise(first as _, len, libc::MADV_DONTNEED);
+        libc::munlock(pages.start as _, pages.len());
+        libc::madvise(pages.start as _, pages.len(), libc::MADV_DONTNEED);
     }
 }
 

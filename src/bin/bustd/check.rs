@@ -1,7 +1,7 @@
 //! `--check`: what the command line would mean now.
 
 use crate::cli::Options;
-use crate::print;
+use crate::console::print;
 use bustd::config::pattern::{Globs, glob_matches};
 use bustd::decide::verdict::{Amount, Pair};
 use bustd::monitor::Settings;
@@ -17,8 +17,6 @@ const ROW_LEN: usize = 66;
 
 /// Tells on standard output whom each pattern matches, and what looks wrong.
 /// That the command line can be read at all has been checked by then.
-#[cold]
-#[inline(never)]
 pub fn show(options: &Options, tree: &Tree) -> c_int {
     let Settings { policy, limits, .. } = &options.settings;
     let mut status = put_globs("--prefer ", &policy.prefer, tree)
@@ -33,8 +31,6 @@ pub fn show(options: &Options, tree: &Tree) -> c_int {
 }
 
 /// Tells of each pattern of a list; the exit status.
-#[inline(never)]
-#[cold]
 fn put_globs(option: &str, globs: &Option<Globs<'_>>, tree: &Tree) -> c_int {
     let mut status = 0;
     if let Some(globs) = globs {
@@ -50,7 +46,6 @@ fn put_globs(option: &str, globs: &Option<Globs<'_>>, tree: &Tree) -> c_int {
 }
 
 /// Whom `glob` matches, kernel threads and ourselves left out.
-#[cold]
 fn push_matches(row: &mut Line, glob: &[u8], tree: &Tree) {
     let (mut matched, mut shown, mut others) = (0_u64, 0, 0);
     let own = tree.live.then(rustix::process::getpid);

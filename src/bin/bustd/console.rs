@@ -1,4 +1,4 @@
-//! Tables for people, and the same facts as one JSON object for programs.
+//! Lines and tables for people, and the same facts as one JSON object for programs.
 //!
 //! A table's columns are named by their JSON keys, a blank between them; the
 //! end of a name tells what stands in the column, and people see the name
@@ -14,11 +14,46 @@
 //!
 //! A table that ends with `~` is a list: its rows have no names.
 
-use crate::print;
 use bustd::read::kfile::{self, Pieces};
 use bustd::sys;
 use bustd::sys::line::Line;
 use core::ffi::c_int;
+use rustix::fd::BorrowedFd;
+
+/// Exit status for a bad command line.
+pub const EXIT_USAGE: i32 = 2;
+/// Exit status for everything else that keeps us from starting.
+pub const EXIT_FAILURE: i32 = 1;
+
+/// Prints to standard output and returns the exit status.
+#[allow(unsafe_code)]
+pub fn print(text: &[u8]) -> c_int {
+    // SAFETY: standard output was filled at entry and is never closed.
+    let stdout = unsafe { BorrowedFd::borrow_raw(1) };
+    match rustix::io::write(stdout, text) {
+        Ok(len) if len == text.len() => 0,
+        _ => EXIT_FAILURE,
+    }
+}
+
+/// Says why on standard error and exits.
+pub fn fail(status: i32, why: &str) -> ! {
+    fail_with(status, complaint().text(why))
+}
+
+/// A line for [`fail_with`], begun.
+pub fn complaint() -> Line {
+    let mut line = Line::default();
+    line.text("bustd: ");
+    line
+}
+
+/// The same as [`fail`] with a longer story.
+pub fn fail_with(status: i32, line: &mut Line) -> ! {
+    line.end_line();
+    let _ = rustix::io::write(sys::stderr(), line.as_bytes());
+    sys::exit_now(status)
+}
 
 /// A number nobody knows.
 pub const UNKNOWN: i64 = i64::MIN;
@@ -47,7 +82,6 @@ pub struct Table {
 
 impl Table {
     /// Nothing yet.
-    #[cold]
     pub fn new(is_json: bool) -> Self {
         Self {
             is_json,
@@ -63,8 +97,6 @@ impl Table {
 
     /// Begins a table. `title` stands over its rows' names; a list, whose rows
     /// have none, is `title` to programs alone.
-    #[inline(never)]
-    #[cold]
     pub fn begin_table(&mut self, title: &str, columns: &'static str) {
         let is_first = core::mem::replace(&mut self.columns, columns.as_bytes()).is_empty();
         let is_list = kind_of(self.columns) == b'~';
@@ -88,8 +120,6 @@ impl Table {
     }
 
     /// Begins a row.
-    #[inline(never)]
-    #[cold]
     pub fn begin_row(&mut self, name: &str) {
         self.left = kfile::fields(self.columns);
         self.at = if name.is_empty() { 0 } else { NAME_WIDTH };
@@ -106,8 +136,6 @@ impl Table {
     }
 
     /// Fills the next column with a number.
-    #[inline(never)]
-    #[cold]
     pub fn number(&mut self, number: i64) {
         let column = self.left.next().unwrap_or_default();
         let cell = &mut Line::default();
@@ -124,8 +152,6 @@ impl Table {
     }
 
     /// Fills the next column with bytes that need not be text.
-    #[inline(never)]
-    #[cold]
     pub fn text(&mut self, text: &[u8]) {
         let column = self.left.next().unwrap_or_default();
         let cell = &mut Line::default();
@@ -135,8 +161,6 @@ impl Table {
     }
 
     /// Fills two columns: a limit, and how far away from it we are.
-    #[inline(never)]
-    #[cold]
     pub fn limit(&mut self, now: u64, limit: u64) {
         self.number(limit as i64);
         self.number(now.saturating_sub(limit) as i64);
@@ -148,8 +172,6 @@ impl Table {
     }
 
     /// Ends a row.
-    #[inline(never)]
-    #[cold]
     pub fn end_row(&mut self) {
         if self.is_json {
             self.line.text("}");
@@ -161,7 +183,6 @@ impl Table {
     }
 
     /// Ends the object; the exit status.
-    #[cold]
     pub fn finish(&mut self) -> c_int {
         if self.is_json {
             self.status |= print(self.line.text("]}\n").as_bytes());
@@ -169,8 +190,6 @@ impl Table {
         self.status
     }
 
-    #[inline(never)]
-    #[cold]
     fn put(&mut self, column: &[u8], cell: &[u8]) {
         let (line, kind) = (&mut self.line, kind_of(column));
         let is_text = matches!(kind, b'$' | b'~');

@@ -39,7 +39,6 @@ impl Pidfile {
     ///
     /// # Errors
     /// See [`PidfileError`].
-    #[cold]
     pub fn create(path: &'static CStr) -> Result<Self, PidfileError> {
         loop {
             let file = open_or_create(path)?;
@@ -58,7 +57,6 @@ impl Pidfile {
     }
 
     /// Is what we locked still what the path names?
-    #[cold]
     fn is_still_named(&self) -> Result<bool, Errno> {
         let ours = fstat(&self.file)?;
         match statat(CWD, self.path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -68,7 +66,6 @@ impl Pidfile {
         }
     }
 
-    #[cold]
     fn write_own_pid(&self) -> Result<(), Errno> {
         let mut text = Line::default();
         text.signed(rustix::process::getpid().as_raw_pid().into()).text("\n");
@@ -93,7 +90,6 @@ impl Pidfile {
 /// The guard that holds `path`, its pid and its kills, without so much as
 /// trying to lock it: one that starts just now must not be told that it is
 /// held.
-#[cold]
 pub fn find_holder(path: &CStr) -> Option<ByteLock> {
     let file = sys::open(CWD, path, OFlags::RDONLY | OFlags::NOFOLLOW).ok()?;
     sys::find_locked_byte(file.as_fd())
@@ -129,7 +125,6 @@ impl Parent {
 ///
 /// # Errors
 /// Those of pipe(2) and fork(2).
-#[cold]
 pub fn fork_and_leave() -> Result<Parent, Errno> {
     let (ours, childs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     match sys::fork()? {
@@ -145,7 +140,6 @@ pub fn fork_and_leave() -> Result<Parent, Errno> {
     }
 }
 
-#[cold]
 fn await_child(pipe: &OwnedFd, child: Pid) -> i32 {
     let mut byte = [0];
     let read = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut byte));
@@ -158,7 +152,6 @@ fn await_child(pipe: &OwnedFd, child: Pid) -> i32 {
 }
 
 /// Leaves the directory and the streams we were started with.
-#[cold]
 pub fn detach() {
     let _ = rustix::process::chdir(c"/");
     if let Ok(null) = sys::open(CWD, c"/dev/null", OFlags::RDWR) {

@@ -1,24 +1,19 @@
 //! `--oom`: what the kernel's own killer knows of single processes.
 
-use crate::EXIT_FAILURE;
-use crate::cli::parse_pid_or_self;
-use crate::console::{Table, UNKNOWN};
+use crate::console::{EXIT_FAILURE, Table, UNKNOWN};
 use bustd::read::kfile::{ReadError, Tree};
 use bustd::read::memory::read_overcommit;
-use bustd::read::process::{self, Status};
-use bustd::sys::Arguments;
+use bustd::read::process::{self, Pid, Status};
 use core::ffi::c_int;
 use rustix::fd::AsFd;
 
 /// Tells it on standard output, a row for each of `pids`.
-#[cold]
-#[inline(never)]
-pub fn show(pids: Arguments, tree: &Tree) -> c_int {
+pub fn show(pids: &[Pid], tree: &Tree) -> c_int {
     let table = &mut Table::new(false);
     table.begin_table("", "overcommit$ pid comm$ oom_score oom_score_adj freeable_kib");
     let proc = tree.proc.as_fd();
     let overcommit = read_overcommit(proc).map_or("-", |mode| mode.name());
-    for pid in pids.filter_map(|pid| parse_pid_or_self(pid.to_bytes())) {
+    for &pid in pids {
         let score = process::read_oom_score(proc, pid).map_or(UNKNOWN, i64::from);
         let adj = process::read_oom_score_adj(proc, pid).map_or(UNKNOWN, i64::from);
         let freeable_kib = process::read_status(proc, pid).map_or(UNKNOWN, |status| freeable_kib(&status));

@@ -2,9 +2,9 @@
 //! choose first.
 
 use crate::cli::Options;
-use crate::console::{Table, UNKNOWN};
+use crate::console::{EXIT_FAILURE, Table, UNKNOWN, fail, print};
 use crate::daemon::{DEFAULT_PIDFILE, find_holder};
-use crate::{EXIT_FAILURE, acquire, fail, print};
+use crate::start::acquire;
 use bustd::act::capability::Capabilities;
 use bustd::decide::verdict::{Levels, Readings, nearest_rule};
 use bustd::decide::victim::{ADJ_CAP, Candidate, Policy, Preference};
@@ -29,8 +29,6 @@ to_*: how far to there. A stall counts while ram's avail is at most below.
 ";
 
 /// Tells it all on standard output.
-#[cold]
-#[inline(never)]
 pub fn show(options: &Options, tree: &Tree) -> c_int {
     // It waits for no signal: any descriptor will do. Nothing is given back,
     // for we end.
@@ -54,8 +52,6 @@ pub fn show(options: &Options, tree: &Tree) -> c_int {
     table.finish()
 }
 
-#[inline(never)]
-#[cold]
 fn put_memory(table: &mut Table, readings: &Readings, levels: &Levels) {
     let columns = "total_kib free_kib avail_kib term_kib to_term_kib kill_kib to_kill_kib";
     let Readings { mem, swap_free_kib, .. } = readings;
@@ -78,8 +74,6 @@ fn put_memory(table: &mut Table, readings: &Readings, levels: &Levels) {
 
 /// Tells of pressure, and leaves in `readings` what a guard that had watched
 /// for ten seconds would know.
-#[inline(never)]
-#[cold]
 fn put_pressure(
     table: &mut Table,
     readings: &mut Readings,
@@ -104,8 +98,6 @@ fn put_pressure(
 }
 
 #[allow(clippy::too_many_arguments)]
-#[inline(never)]
-#[cold]
 fn put_stall(
     table: &mut Table,
     name: &str,
@@ -128,8 +120,6 @@ fn put_stall(
 }
 
 /// What a guard would have, and the one that is running.
-#[inline(never)]
-#[cold]
 fn put_guard(table: &mut Table, capabilities: &Capabilities, pidfile: Option<&CStr>) {
     table.number(match &capabilities.trigger {
         Ok(trigger) => trigger.window_ms.into(),
@@ -148,8 +138,6 @@ fn put_guard(table: &mut Table, capabilities: &Capabilities, pidfile: Option<&CS
     table.end_row();
 }
 
-#[inline(never)]
-#[cold]
 fn put_candidates(table: &mut Table, candidates: &[Candidate], policy: &Policy<'_>) {
     table.begin_table("candidates", "pid uid freeable_kib score_kib adj comm$ why~");
     for (place, candidate) in candidates.iter().take(SHOWN).enumerate() {
@@ -169,7 +157,6 @@ fn put_candidates(table: &mut Table, candidates: &[Candidate], policy: &Policy<'
 
 /// How the score follows from the stake, and what puts it before the next one
 /// of the same score.
-#[cold]
 fn push_why(why: &mut Line, candidate: &Candidate, preference: Preference, next: Option<&Candidate>) {
     let adj = candidate.oom_score_adj;
     why.text("stake").text(match preference {
