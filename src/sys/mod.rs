@@ -1,7 +1,6 @@
 //! What rustix does not wrap: the only unsafe code of the library, each block
 //! with the reason it is sound.
 
-/// Memory for start-up.
 pub mod arena;
 /// Waiting.
 pub mod event;

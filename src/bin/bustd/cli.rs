@@ -280,7 +280,7 @@ pub fn parse(argv: &Argv) -> (Command, Options) {
 const NO_PID: &str = "needs PIDs";
 
 /// A pid as the command line names it, `self` for our own.
-pub fn parse_pid_or_self(text: &[u8]) -> Option<Pid> {
+fn parse_pid_or_self(text: &[u8]) -> Option<Pid> {
     if text == b"self" { Some(getpid()) } else { parse_pid(text) }
 }
 

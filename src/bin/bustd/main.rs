@@ -62,7 +62,8 @@ pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int 
 }
 
 /// Takes the place of the C library's; [`arena::abort`] says why. The standard
-/// library ends with it what it cannot go on with.
+/// library ends with it what it cannot go on with; a panic of the small build
+/// is a trap, which is our own as well.
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
 extern "C" fn abort() -> ! {
