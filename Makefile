@@ -16,7 +16,8 @@ help:
 	@echo 'make demo          a virtual machine running out of memory, and saved'
 	@echo 'make vm            scenes of memory running out, judged (SCENARIO= GUARD= MEM= REPEAT=)'
 	@echo 'make matrix        all scenes, five times, with bustd, earlyoom and no guard'
-	@echo 'make install       what was built, below DESTDIR and PREFIX'
+	@echo 'make install       what was built, with manual and completions, below DESTDIR and PREFIX'
+	@echo 'make uninstall     what make install put there, away again'
 	@echo 'make setup         install what all of these need'
 	@echo 'make clean         remove what was built'
 	@echo
@@ -72,15 +73,26 @@ matrix: static
 	@tests/vm/lab table
 
 # What was built before is installed, the static file for preference, so that
-# `sudo make install` compiles nothing as root.
+# `sudo make install` compiles nothing as root: the program, its manual and the
+# shells' completions.
+MAN = share/man/man8/bustd.8
+COMPLETIONS = share/bash-completion/completions/bustd share/zsh/site-functions/_bustd \
+	share/fish/vendor_completions.d/bustd.fish
+
 install:
-	@if [ -x target/static/bustd ]; then file=target/static/bustd; \
-	elif [ -x target/release/bustd ]; then file=target/release/bustd; \
+	@if [ -x target/static/bustd ]; then from=target/static; \
+	elif [ -x target/release/bustd ]; then from=target/release; \
 	else echo 'run make static or make build first' >&2; exit 1; fi; \
-	set -x; \
-	install -D -m 755 $$file '$(DESTDIR)$(PREFIX)/sbin/bustd'
+	set -ex; \
+	install -D -m 755 $$from/bustd '$(DESTDIR)$(PREFIX)/sbin/bustd'; \
+	for file in $(MAN) $(COMPLETIONS); do \
+		install -D -m 644 $$from/$$file "$(DESTDIR)$(PREFIX)/$$file"; \
+	done
+
+uninstall:
+	cd '$(DESTDIR)$(PREFIX)' && rm -f sbin/bustd $(MAN) $(COMPLETIONS)
 
 clean:
 	$(CARGO) clean
 
-.PHONY: help setup build run test static check-static bench demo vm matrix install clean
+.PHONY: help setup build run test static check-static bench demo vm matrix install uninstall clean

@@ -19,7 +19,7 @@ use crate::decide::verdict::{Rule, Urgency, Verdict, decide};
 use crate::decide::victim::Candidate;
 use crate::read::kfile::{ReadError, Tree};
 use crate::sys::event::{self, Sources, Woken};
-use crate::sys::program::{StartupCode, touch_stack};
+use crate::sys::program::touch_stack;
 use crate::sys::signals::{Notice, take_notice};
 use crate::sys::time::now_us as read_clock;
 use crate::tell::log::Log;
@@ -136,9 +136,8 @@ impl<'a> Monitor<'a> {
 
     /// Runs until a signal ends it, or with `once` until the decision is made
     /// and carried out.
-    pub fn run(&mut self, startup: &StartupCode) {
+    pub fn run(&mut self) {
         touch_stack::<STEP_STACK>();
-        startup.release();
         let mut woken = Woken::default();
         loop {
             match self.step(woken, read_clock()) {

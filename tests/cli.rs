@@ -4,11 +4,18 @@
 //! Everything runs over a captured tree with `--once`, so that a bad line that
 //! is wrongly taken starts no guard over the machine that runs the tests.
 
+#[path = "../src/bin/bustd/options.rs"]
+#[allow(dead_code, reason = "the program and its build script use the rest")]
+mod options;
 mod tree;
 
+use options::{Complete, Group, OPTIONS, Opt, OptionSpec};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::ffi::{CString, OsStr, OsString};
+use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tree::Tree;
 
@@ -229,10 +236,10 @@ fn what_is_not_text_is_escaped() {
     assert_refused(&["-p5\n\x1b[31m\"\\"], &format!(r#"--psi "5\x0a\x1b[31m\"\\": {percentage}"#));
     assert_refused(&[bytes(b"\xfe")], r#""\xfe": unexpected argument, see --help"#);
     assert_refused(&["--a\nb"], r"--a\x0ab: unknown option, see --help");
-    assert_refused(&[bytes(b"--ps\xff")], r"--ps\xff: unknown option, see --help");
-    // A letter is a byte.
-    assert_refused(&[bytes(b"-\xff")], r"-\xff: unknown option, see --help");
-    assert_refused(&["-é"], r"-\xc3: unknown option, see --help");
+    assert_refused(&["-é"], r"-\xc3\xa9: unknown option, see --help");
+    // Names of options are text to the parser: what is none is U+FFFD.
+    assert_refused(&[bytes(b"--ps\xff")], r"--ps\xef\xbf\xbd: unknown option, see --help");
+    assert_refused(&[bytes(b"-\xff")], r"-\xef\xbf\xbd: unknown option, see --help");
 }
 
 /// However long and odd a value is, its line says what is wrong with it.
@@ -255,7 +262,8 @@ fn long_values_leave_room_for_the_reason() {
         }
     }
     // More than there is room for: still a line, not a crash.
-    refusal(&vec!["extra".into(); 100_000]);
+    let said = refusal(&vec!["extra".into(); 100_000]);
+    assert_eq!(said, "bustd: the command line is too long\n");
     let said = refusal(&["--psi".into(), "9".repeat(125_000).into()]);
     assert!(said.ends_with("9\": not a percentage above 0 and up to 100\n"), "{said}");
 }
@@ -361,58 +369,207 @@ fn globs_need_not_be_text() {
 
 // ---------------------------------------------------------------- printed
 
+fn printed(args: &[&str]) -> String {
+    let output = bustd_once(&Tree::new()).args(args).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn help_fits_a_screen_and_names_every_option() {
-    let help = |args: &[&str]| {
-        let output = bustd_once(&Tree::new()).args(args).output().unwrap();
-        assert!(output.status.success() && output.stderr.is_empty());
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let text = help(&["--help"]);
-    assert!(text.lines().count() <= 26);
-    let mut words = Vec::new();
+    let text = printed(&["--help"]);
+    assert!(text.lines().count() <= 32, "{text}");
     for line in text.lines() {
-        let mut column = 0;
-        for letter in line.chars() {
-            column = if letter == '\t' { column / 8 * 8 + 8 } else { column + 1 };
+        assert!(line.len() <= 80, "{line}");
+    }
+    assert!(text.lines().nth(1).unwrap().contains("Without options it guards at once, in the background"));
+    let words: Vec<&str> = text.split([' ', '\n', ',']).collect();
+    for spec in &OPTIONS {
+        assert!(words.contains(&&*format!("--{}", spec.name)), "{}", spec.name);
+        if let Some(letter) = spec.letter {
+            assert!(words.contains(&&*format!("-{letter}")), "{letter}");
         }
-        assert!(column <= 80, "{line}");
-        words.extend(line.split([' ', '\t', ',', '[', ']']));
     }
-    for option in [
-        "mem",
-        "swap",
-        "psi",
-        "grace",
-        "prefer",
-        "avoid",
-        "unkillables",
-        "kill-pgroup",
-        "before-kill",
-        "on-kill",
-        "status",
-        "json",
-        "check",
-        "oom",
-        "dry-run",
-        "once",
-        "root",
-        "no-daemon",
-        "pidfile",
-        "log",
-        "stats",
-        "verbose",
-        "version",
-        "help",
+    assert_eq!(printed(&["-h"]), text);
+    assert_eq!(printed(&["-V", "--help", "--bogus"]), text);
+}
+
+/// Version, commit if it is known, and target.
+#[test]
+fn the_version_says_what_was_built() {
+    let version = printed(&["--version"]);
+    let build = version.strip_prefix(concat!("bustd ", env!("CARGO_PKG_VERSION"), " (")).unwrap();
+    let build = build.strip_suffix(")\n").unwrap();
+    let target = match build.split_once(", ") {
+        Some((commit, target)) => {
+            assert!(commit.len() >= 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
+            target
+        }
+        None => build,
+    };
+    assert!(target.starts_with(std::env::consts::ARCH) && target.contains("linux"), "{version}");
+}
+
+// ---------------------------------------------------------------- the table
+
+#[test]
+fn every_option_has_one_row() {
+    // The last of them: they are numbered from 0.
+    assert_eq!(Opt::Version as usize + 1, OPTIONS.len());
+    for (at, spec) in OPTIONS.iter().enumerate() {
+        for other in &OPTIONS[..at] {
+            assert!(spec.id != other.id && spec.name != other.name, "{}", spec.name);
+            assert!(spec.letter.is_none() || spec.letter != other.letter, "{}", spec.name);
+        }
+        assert_eq!(spec.value.is_none(), spec.complete == Complete::Flag, "{}", spec.name);
+        assert_eq!(spec.value.is_none(), spec.sample.is_empty(), "{}", spec.name);
+        assert!(Group::ALL.contains(&spec.group), "{}", spec.name);
+        assert!(!spec.help.is_empty() && spec.detail.ends_with('.'), "{}", spec.name);
+    }
+}
+
+/// The parser takes each option as its row says, by name and by letter, and
+/// refuses a value where none belongs.
+#[test]
+fn the_parser_takes_every_row() {
+    let tree = low_tree();
+    let run = |spec: &OptionSpec, given: &[&str]| {
+        let mut bustd = Command::new(BUSTD);
+        if spec.id != Opt::Root {
+            bustd.arg("--root").arg(tree.path());
+        }
+        if spec.id != Opt::Once {
+            bustd.arg("--once");
+        }
+        if spec.id == Opt::Json {
+            bustd.arg("--status");
+        }
+        bustd.args(given).output().unwrap()
+    };
+    for spec in &OPTIONS {
+        let letter = spec.letter.map(|letter| format!("-{letter}"));
+        for spelling in [Some(format!("--{}", spec.name)), letter].into_iter().flatten() {
+            let value = spec.value.map(|_| spec.sample);
+            let given: Vec<&str> = [&*spelling].into_iter().chain(value).collect();
+            let output = run(spec, &given);
+            assert_ne!(output.status.code(), Some(2), "{given:?}: {output:?}");
+            assert!(output.status.code().is_some(), "{given:?}: {output:?}");
+            if value.is_none() {
+                let output = run(spec, &[&format!("{spelling}=x")]);
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(said, format!("bustd: --{} \"x\": takes no value\n", spec.name));
+                assert_eq!(output.status.code(), Some(2));
+            }
+        }
+    }
+}
+
+/// A file that the build script rendered beside the program.
+fn rendered(path: &str) -> PathBuf {
+    Path::new(BUSTD).with_file_name("share").join(path)
+}
+
+#[test]
+fn completions_know_every_option() {
+    for (path, letter_sign, name_sign) in [
+        ("bash-completion/completions/bustd", "-", "--"),
+        ("zsh/site-functions/_bustd", "-", "--"),
+        ("fish/vendor_completions.d/bustd.fish", "-s ", "-l "),
     ] {
-        assert!(words.contains(&&*format!("--{option}")), "{option}");
+        let text = fs::read_to_string(rendered(path)).unwrap();
+        let is_whole = |word: &str| {
+            let ends = |at: usize| {
+                text[at + word.len()..].starts_with([' ', '\'', '|', '=', '[', '}', ')', '+', ','])
+            };
+            text.match_indices(word).any(|(at, _)| ends(at))
+        };
+        for spec in &OPTIONS {
+            assert!(is_whole(&format!("{name_sign}{}", spec.name)), "{path}: --{}", spec.name);
+            if let Some(letter) = spec.letter {
+                assert!(is_whole(&format!("{letter_sign}{letter}")), "{path}: -{letter}");
+            }
+        }
     }
-    for letter in ["m", "s", "p", "u", "g", "n", "V", "h"] {
-        assert!(words.contains(&&*format!("-{letter}")), "{letter}");
+}
+
+/// Runs a program that checks a rendered file; `None` where there is none.
+fn check_with(program: &str, args: &[&str], path: &str) -> Option<Output> {
+    match Command::new(program).args(args).arg(rendered(path)).env("MANWIDTH", "80").output() {
+        Ok(output) => Some(output),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            println!("skipped: there is no {program}(1)");
+            None
+        }
+        Err(error) => panic!("{program}: {error}"),
     }
-    assert_eq!(help(&["-h"]), text);
-    assert_eq!(help(&["-V", "--help", "--bogus"]), text);
-    assert_eq!(help(&["--version"]), concat!("bustd ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn completions_are_sound_shell() {
+    for (shell, path) in [
+        ("bash", "bash-completion/completions/bustd"),
+        ("zsh", "zsh/site-functions/_bustd"),
+        ("fish", "fish/vendor_completions.d/bustd.fish"),
+    ] {
+        if let Some(output) = check_with(shell, &["-n"], path) {
+            assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        }
+    }
+}
+
+/// What bash would offer for a line, asked of the rendered function.
+#[test]
+fn bash_completes_names_and_values() {
+    let offered = |words: &[&str]| {
+        let script = "source \"$0\"; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _bustd; \
+                      printf '%s\\n' \"${COMPREPLY[@]}\"";
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script]).arg(rendered("bash-completion/completions/bustd")).args(words);
+        String::from_utf8(bash.output().unwrap().stdout).unwrap()
+    };
+    if Command::new("bash").arg("--version").output().is_err() {
+        println!("skipped: there is no bash(1)");
+        return;
+    }
+    assert_eq!(offered(&["bustd", "--un"]), "--unkillables\n");
+    assert_eq!(offered(&["bustd", "--log", ""]), "stderr\nkmsg\nsyslog\n");
+    assert_eq!(offered(&["bustd", "--log", "=", "k"]), "kmsg\n");
+    assert_eq!(offered(&["bustd", "--oom", "1", "se"]), "self\n");
+    assert_eq!(offered(&["bustd", "-p", "-"]), "\n");
+}
+
+#[test]
+fn the_manual_renders() {
+    let page = "man/man8/bustd.8";
+    let Some(output) =
+        check_with("man", &["--warnings", "-l"], page).or_else(|| check_with("mandoc", &[], page))
+    else {
+        return;
+    };
+    assert!(output.status.success(), "{output:?}");
+    if output.stdout.is_empty() {
+        println!("skipped: man(1) is here without a formatter");
+        return;
+    }
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    for section in [
+        "NAME",
+        "SYNOPSIS",
+        "DESCRIPTION",
+        "OPTIONS",
+        "SIGNALS",
+        "EXIT STATUS",
+        "FILES",
+        "EXAMPLES",
+        "SEE ALSO",
+    ] {
+        assert!(text.lines().any(|line| line.trim_end() == section), "{section}: {text}");
+    }
+    for spec in &OPTIONS {
+        // Hyphens may be typeset as others.
+        assert!(text.replace(['‐', '−'], "-").contains(&format!("--{}", spec.name)), "{}", spec.name);
+    }
 }
 
 // ---------------------------------------------------------------- cannot start

@@ -11,7 +11,7 @@ use crate::sys::faults::Faults;
 use crate::sys::file::open;
 use crate::sys::line::Line;
 use crate::sys::pidfd;
-use crate::sys::program::{self, StartupCode};
+use crate::sys::program;
 use rustix::fd::AsFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -76,7 +76,7 @@ impl Capabilities {
 
     /// Asks the running kernel for everything, and changes our process to what it
     /// grants: priority, `oom_score_adj`, locked memory.
-    pub fn acquire(tree: &Tree, environment: Environment, startup: &StartupCode) -> Self {
+    pub fn acquire(tree: &Tree, environment: Environment) -> Self {
         let has_pidfd = pidfd::probe();
         let init = process::read_stat(tree.proc.as_fd(), Pid::INIT);
         let every_pages = memory::read_sysinfo().total_kib / program::page_kib() / FAULTS_DEN;
@@ -84,7 +84,7 @@ impl Capabilities {
             Inherited { oom_score_adj: lower_own_oom_score_adj(tree), nice: raise_priority(), environment };
         Self {
             spared: process::read_oom_score_adj(tree.proc.as_fd(), getpid()) == Ok(NEVER_KILL_ADJ),
-            lock: lock_memory(startup),
+            lock: lock_memory(),
             trigger: psi::arm_trigger(tree.proc.as_fd()),
             faults: Faults::open(every_pages),
             pidfd: has_pidfd,
@@ -141,13 +141,12 @@ impl Prospects {
 
 /// Locks what we have and will have: pages as they are touched where the
 /// kernel can (4.4), otherwise all at once.
-fn lock_memory(startup: &StartupCode) -> Result<(), Errno> {
+fn lock_memory() -> Result<(), Errno> {
     let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE;
     mlockall(all | MlockAllFlags::ONFAULT).or_else(|errno| match errno {
         Errno::INVAL => mlockall(all),
         other => Err(other),
     })?;
-    program::lock_program(startup);
     program::drop_vdso();
     Ok(())
 }

@@ -3,8 +3,8 @@
 //! The only unsafe code of the library is here, each block with the reason why
 //! it is sound. Whatever the locked rustix wraps goes through rustix.
 
-/// The command line.
-pub mod arguments;
+/// Memory for start-up, and none after it.
+pub mod arena;
 
 /// Signals blocked for good and read from a descriptor.
 pub mod signals;

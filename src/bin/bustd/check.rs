@@ -1,7 +1,7 @@
 //! `--check`: what the command line would mean now.
 
 use crate::cli::Options;
-use crate::print;
+use crate::console::{EXIT_FAILURE, print};
 use bustd::act::capability::Prospects;
 use bustd::config::limits::{Amount, Pair};
 use bustd::config::pattern::{Globs, Item};
@@ -43,7 +43,7 @@ fn put_globs(option: &str, globs: &Option<Globs<'_>>, policy: &Policy<'_>, tree:
             row.text(option).text(" ").quoted(item.text).text(": ");
             if let Err(error) = push_matches(&mut row, &item, policy, tree) {
                 row.text("cannot look at the processes: ").text(error.reason());
-                status |= crate::EXIT_FAILURE;
+                status |= EXIT_FAILURE;
             }
             row.end_line();
             status |= print(row.as_bytes());

@@ -1,49 +1,26 @@
-//! Arguments to options. Every error is one line that names the option and the
-//! value, and ends the program.
+//! Reads the command line. Every error is one line that names the option and
+//! the value, and ends the program.
 
-use crate::{EXIT_USAGE, complaint, fail_with};
+use crate::console::{EXIT_USAGE, complaint, fail_with};
+use crate::options::{OPTIONS, Opt};
+use bustd::config::pattern::{GlobError, Globs};
 use bustd::config::Config;
 use bustd::config::limits::{Amount, Pair};
-use bustd::config::pattern::{GlobError, Globs};
-use bustd::read::kfile::{fields, parse_hundredths, parse_u64};
+use bustd::read::kfile::{parse_hundredths, parse_u64};
 use bustd::read::listing::parse_pid;
 use bustd::read::process::Pid;
-use bustd::sys::arguments::{Arguments, c_suffix};
 use bustd::tell::log::Sink;
 use bustd::tell::stats::MAX_PATH;
 use core::ffi::CStr;
+use lexopt::{Arg, Parser};
 use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
 use rustix::process::getpid;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
-/// `--help`, on one screen; tabs, for they are shorter than blanks.
-pub const HELP: &str = "\
-Usage: bustd [OPTIONS]\tAn out-of-memory guard. Sizes: 10%, 512M, 2G.
-When to act
--m, --mem TERM[,KILL]\tlimits of available memory [10%,5%, at most 2G,1G]
--s, --swap TERM[,KILL]\tlimits of free swap, reached as well [10%,5%]
--p, --psi PERCENT\tstall within 10 s that is too much [25]
-    --grace MS\t\tfrom SIGTERM to SIGKILL [1000]
-Whom to kill (GLOBS: whole names, as 'sshd|tmux*|[Xx]org')
-    --prefer GLOBS\tnames whose memory counts four times
-    --avoid GLOBS\tnames whose memory counts a quarter
--u, --unkillables GLOBS\tnames never killed
--g, --kill-pgroup\tthe victim's whole process group
-    --before-kill PROG\trun PROG before the first signal
-    --on-kill PROG\trun PROG once the victim is gone
-Looking and trying
-    --status [--json]\tshow what it sees, and whom it would choose
-    --check\t\tshow whom the GLOBS match
-    --oom PID...\tshow the OOM state of processes
-    --dry-run, --once\tkill nobody; decide once, then exit
-    --root DIR\t\tread DIR/proc and DIR/sys, kill nobody
-Running
--n, --no-daemon\t\tstay in the foreground
-    --pidfile PATH\tlock PATH [/run/bustd.pid for root's daemon]
-    --log SINK\t\tstderr, kmsg or syslog
-    --stats FILE\ttell Prometheus of kills in FILE
--V, --verbose\t\tlog changes of state
--h, --help, --version\tand exit
-";
+/// `--help`, which the build script renders from the table of options.
+pub static HELP: [u8; include_bytes!(concat!(env!("OUT_DIR"), "/help.txt")).len()] =
+    *include_bytes!(concat!(env!("OUT_DIR"), "/help.txt"));
 
 /// What the command line asks for.
 pub enum Command {
@@ -57,12 +34,12 @@ pub enum Command {
     Status,
     /// `--check`.
     Check,
-    /// `--oom`, and what stands behind it, all of it sound: the pids are as
-    /// many as they like, and there is no heap.
-    Oom(Arguments),
+    /// `--oom`, and the pids behind it.
+    Oom(Vec<Pid>),
 }
 
 /// How to run.
+#[derive(Default)]
 pub struct Options {
     /// What the loop needs.
     pub config: Config<'static>,
@@ -78,279 +55,209 @@ pub struct Options {
     pub json: bool,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            config: Config::default(),
-            no_daemon: false,
-            sink: None,
-            pidfile: None,
-            root: None,
-            json: false,
-        }
+/// The command line as the kernel left it on the stack, where it stays as long
+/// as the process.
+pub struct Argv(Vec<&'static CStr>);
+
+impl Argv {
+    pub fn new(args: impl Iterator<Item = &'static CStr>) -> Self {
+        Self(args.collect())
+    }
+
+    fn parser(&self) -> Parser {
+        Parser::from_iter(self.0.iter().map(|arg| OsStr::from_bytes(arg.to_bytes())))
+    }
+
+    /// A value for as long as the process. The parser's copy of it is on the
+    /// heap, which the guard gives back before it watches; the same bytes are
+    /// the end of the argument they came from.
+    fn keep(&self, value: &OsStr) -> &'static CStr {
+        let value = value.as_bytes();
+        let suffix = self.0.iter().find_map(|arg| {
+            let at = arg.count_bytes().checked_sub(value.len())?;
+            let suffix = CStr::from_bytes_with_nul(&arg.to_bytes_with_nul()[at..]).ok()?;
+            (suffix.to_bytes() == value).then_some(suffix)
+        });
+        suffix.expect("a value is the end of an argument")
     }
 }
+
+/// What the parser needs of the table; the rest of that is not in the program.
+struct Row {
+    id: Opt,
+    letter: Option<char>,
+    name: &'static str,
+}
+
+static ROWS: [Row; OPTIONS.len()] = {
+    let mut rows = [const { Row { id: Opt::Help, letter: None, name: "" } }; OPTIONS.len()];
+    let mut at = 0;
+    while at < OPTIONS.len() {
+        let spec = &OPTIONS[at];
+        rows[at] = Row { id: spec.id, letter: spec.letter, name: spec.name };
+        at += 1;
+    }
+    rows
+};
 
 /// Longer values than this are cut in messages: each byte may be shown as four,
 /// and the reason comes behind them.
 const SHOWN_LEN: usize = 64;
 
-/// An option; its number is its place in [`NAMES`] and its bit in the set of
-/// those given.
-#[derive(Clone, Copy, PartialEq)]
-enum Opt {
-    Mem,
-    Swap,
-    Psi,
-    Grace,
-    Prefer,
-    Avoid,
-    Unkillables,
-    KillPgroup,
-    BeforeKill,
-    OnKill,
-    DryRun,
-    Once,
-    Root,
-    NoDaemon,
-    Pidfile,
-    Log,
-    Stats,
-    Verbose,
-    Version,
-    Help,
-    Status,
-    Check,
-    Oom,
-    Json,
-}
-
-impl Opt {
-    const ALL: [Self; 24] = [
-        Self::Mem,
-        Self::Swap,
-        Self::Psi,
-        Self::Grace,
-        Self::Prefer,
-        Self::Avoid,
-        Self::Unkillables,
-        Self::KillPgroup,
-        Self::BeforeKill,
-        Self::OnKill,
-        Self::DryRun,
-        Self::Once,
-        Self::Root,
-        Self::NoDaemon,
-        Self::Pidfile,
-        Self::Log,
-        Self::Stats,
-        Self::Verbose,
-        Self::Version,
-        Self::Help,
-        Self::Status,
-        Self::Check,
-        Self::Oom,
-        Self::Json,
-    ];
-
-    fn takes_value(self) -> bool {
-        // Most of those without stand at the end.
-        !matches!(self, Self::KillPgroup | Self::DryRun | Self::Once | Self::NoDaemon)
-            && (self as u32) < Self::Verbose as u32
-    }
-}
-
-/// Letter, or `\0`, which no argument holds, and name of each option, in their
-/// order. One text, for it is a third of a table's size.
-const NAMES: &str = "mmem sswap ppsi \0grace \0prefer \0avoid uunkillables gkill-pgroup \
-    \0before-kill \0on-kill \0dry-run \0once \0root nno-daemon \0pidfile \0log \0stats Vverbose \
-    \0version hhelp \0status \0check \0oom \0json";
-
 fn shown(text: &[u8]) -> &[u8] {
     &text[..text.len().min(SHOWN_LEN)]
 }
 
-#[cold]
-fn refuse(option: &[u8], value: Option<&CStr>, what: &str) -> ! {
+fn refuse(option: &str, value: Option<&OsStr>, what: &str) -> ! {
     let mut line = complaint();
-    line.text("--").bytes(option);
+    line.text("--").text(option);
     if let Some(value) = value {
-        line.text(" ").quoted(shown(value.to_bytes()));
+        line.text(" ").quoted(shown(value.as_bytes()));
     }
     fail_with(EXIT_USAGE, line.text(": ").text(what))
 }
 
-/// One element of the command line.
-enum Arg {
-    /// The `x` of `-x`.
-    Letter(u8),
-    /// The `name` of `--name`.
-    Name(&'static [u8]),
-    /// Anything else.
-    Value(&'static CStr),
+/// Ends the program for an argument that is no option of ours.
+fn refuse_unknown(arg: &Arg<'_>) -> ! {
+    const UNKNOWN: &str = ": unknown option";
+    let mut line = complaint();
+    let what = match arg {
+        Arg::Short(letter) => {
+            line.text("-").escaped(letter.encode_utf8(&mut [0; 4]).as_bytes()).text(UNKNOWN)
+        }
+        Arg::Long(name) => line.text("--").escaped(shown(name.as_bytes())).text(UNKNOWN),
+        Arg::Value(value) => line.quoted(shown(value.as_bytes())).text(": unexpected argument"),
+    };
+    fail_with(EXIT_USAGE, what.text(", see --help"))
 }
 
-/// Reads a command line as getopt_long(3) does, less abbreviated names.
-struct Reader {
-    args: Arguments,
-    /// Behind the letter just read: its value or further letters.
-    letters: &'static CStr,
-    /// Behind the name just read, as in `--name=value`.
-    attached: Option<&'static CStr>,
-    /// Past `--`.
-    only_values: bool,
+/// Ends the program for what the parser itself refuses of option `name`.
+fn refuse_error(name: &str, error: &lexopt::Error) -> ! {
+    match error {
+        lexopt::Error::UnexpectedValue { value, .. } => refuse(name, Some(value), "takes no value"),
+        _ => refuse(name, None, "needs a value"),
+    }
 }
 
-impl Reader {
-    fn next(&mut self) -> Option<Arg> {
-        loop {
-            if let Some(&letter) = self.letters.to_bytes().first() {
-                self.letters = c_suffix(self.letters, 1);
-                return Some(Arg::Letter(letter));
-            }
-            let arg = self.args.next()?;
-            match arg.to_bytes() {
-                [b'-', ..] if self.only_values => return Some(Arg::Value(arg)),
-                b"--" => self.only_values = true,
-                [b'-', b'-', name @ ..] => {
-                    let len = name.iter().position(|&byte| byte == b'=');
-                    self.attached = len.map(|len| c_suffix(arg, b"--=".len() + len));
-                    return Some(Arg::Name(&name[..len.unwrap_or(name.len())]));
-                }
-                [b'-', _, ..] => self.letters = c_suffix(arg, 1),
-                _ => return Some(Arg::Value(arg)),
-            }
+/// The next option; `None` after the last. `before` is the name of the one
+/// before it, which may have been given a value that it does not take.
+fn next_option(parser: &mut Parser, before: &str) -> Option<&'static Row> {
+    let arg = parser.next().unwrap_or_else(|error| refuse_error(before, &error))?;
+    let row = ROWS.iter().find(|row| match arg {
+        Arg::Short(letter) => row.letter == Some(letter),
+        Arg::Long(name) => row.name == name,
+        Arg::Value(_) => false,
+    });
+    Some(row.unwrap_or_else(|| refuse_unknown(&arg)))
+}
+
+/// The options of a command line that are being read.
+struct Reader<'a> {
+    argv: &'a Argv,
+    parser: Parser,
+    /// The option now being read.
+    name: &'static str,
+}
+
+impl Reader<'_> {
+    /// The option's value, as `parse` understands it.
+    fn value<T>(&mut self, parse: impl FnOnce(&[u8]) -> Result<T, &'static str>) -> T {
+        let value = self.parser.value().unwrap_or_else(|error| refuse_error(self.name, &error));
+        parse(value.as_bytes()).unwrap_or_else(|what| refuse(self.name, Some(&value), what))
+    }
+
+    /// The same for a value that outlives the heap.
+    fn kept<T>(&mut self, parse: impl FnOnce(&'static CStr) -> Result<T, &'static str>) -> T {
+        let value = self.parser.value().unwrap_or_else(|error| refuse_error(self.name, &error));
+        parse(self.argv.keep(&value)).unwrap_or_else(|what| refuse(self.name, Some(&value), what))
+    }
+
+    /// For an option that ends the reading: a value it was given is refused all
+    /// the same.
+    fn refuse_value(&mut self) {
+        if let Err(error @ lexopt::Error::UnexpectedValue { .. }) = self.parser.next() {
+            refuse_error(self.name, &error);
         }
     }
 
-    /// What stands behind the option's equals sign.
-    #[cold]
-    fn after_equals(&self) -> Option<&'static CStr> {
-        match self.letters.to_bytes() {
-            [b'=', ..] => Some(c_suffix(self.letters, 1)),
-            _ => self.attached,
-        }
-    }
-
-    /// The value of the option just read: attached, or else the next argument.
-    fn value(&mut self) -> Option<&'static CStr> {
-        let attached = self.after_equals().or((!self.letters.is_empty()).then_some(self.letters));
-        self.letters = c"";
-        self.attached = None;
-        attached.or_else(|| self.args.next())
-    }
-
-    /// The next option and its name; `None` after the last.
-    #[cold]
-    fn next_option(&mut self) -> Option<(Opt, &'static [u8])> {
-        let arg = self.next()?;
-        let is_asked_for = |known: &[u8]| match arg {
-            Arg::Letter(letter) => known[0] == letter,
-            Arg::Name(name) => known[1..] == *name,
-            Arg::Value(_) => false,
+    /// What is left of the line, read as pids.
+    fn pids(&mut self) -> Vec<Pid> {
+        let left = self.parser.raw_args().unwrap_or_else(|error| refuse_error(self.name, &error));
+        let pid = |text: OsString| {
+            parse_pid_or_self(text.as_bytes()).unwrap_or_else(|| refuse(self.name, Some(&text), NO_PID))
         };
-        let known = fields(NAMES.as_bytes()).enumerate().find(|(_, known)| is_asked_for(known));
-        if let Some((at, known)) = known {
-            let (option, name) = (Opt::ALL[at], &known[1..]);
-            if !option.takes_value()
-                && let Some(value) = self.after_equals()
-            {
-                refuse(name, Some(value), "takes no value");
-            }
-            return Some((option, name));
+        let pids: Vec<Pid> = left.map(pid).collect();
+        if pids.is_empty() {
+            refuse(self.name, None, NO_PID);
         }
-        let mut line = complaint();
-        let what = match arg {
-            Arg::Letter(letter) => line.text("-").escaped(&[letter]).text(UNKNOWN),
-            Arg::Name(name) => line.text("--").escaped(shown(name)).text(UNKNOWN),
-            Arg::Value(value) => line.quoted(shown(value.to_bytes())).text(": unexpected argument"),
-        };
-        fail_with(EXIT_USAGE, what.text(", see --help"))
+        pids
     }
 }
 
-const UNKNOWN: &str = ": unknown option";
-
-/// Parses the command line, less the program's name, into `options`.
-#[cold]
-pub fn parse(args: Arguments, options: &mut Options) -> Command {
-    let mut reader = Reader { args, letters: c"", attached: None, only_values: false };
-    let Options { config, no_daemon, sink, pidfile, root, json } = options;
-    let mut given = 0_u32;
+/// Reads the command line, the program's name first.
+// Out of line, so that the guard does not run below its stack.
+#[inline(never)]
+pub fn parse(argv: &Argv) -> (Command, Options) {
+    let mut options = Options::default();
     let mut command = Command::Guard;
-    while let Some((option, name)) = reader.next_option() {
-        let bit = 1 << option as u32;
+    let mut given = 0_u32;
+    let mut reader = Reader { argv, parser: argv.parser(), name: "" };
+    while let Some(row) = next_option(&mut reader.parser, reader.name) {
+        reader.name = row.name;
+        let bit = 1 << row.id as u32;
         if given & bit != 0 {
-            refuse(name, None, "given twice");
+            refuse(row.name, None, "given twice");
         }
         given |= bit;
-        match option {
+        let config = &mut options.config;
+        match row.id {
+            Opt::Mem => config.limits.mem = Some(reader.value(|text| parse_pair(text, Zero::Refused))),
+            Opt::Swap => config.limits.swap = reader.value(|text| parse_pair(text, Zero::Allowed)),
+            Opt::Psi => config.limits.psi_bp = reader.value(parse_psi),
+            Opt::Grace => config.grace_us = reader.value(parse_grace_ms) * 1000,
+            Opt::Prefer => config.policy.prefer = Some(reader.kept(parse_globs)),
+            Opt::Avoid => config.policy.avoid = Some(reader.kept(parse_globs)),
+            Opt::Unkillables => config.policy.unkillables = Some(reader.kept(parse_globs)),
             Opt::KillPgroup => config.kill_pgroup = true,
+            Opt::BeforeKill => config.before_kill = Some(reader.kept(parse_program)),
+            Opt::OnKill => config.on_kill = Some(reader.kept(parse_program)),
             Opt::DryRun => config.dry_run = true,
             Opt::Once => config.once = true,
-            Opt::NoDaemon => *no_daemon = true,
+            Opt::Root => options.root = Some(reader.kept(|text| parse_path(text, Relative::Allowed))),
+            Opt::NoDaemon => options.no_daemon = true,
+            Opt::Pidfile => options.pidfile = Some(reader.kept(|text| parse_path(text, Relative::Refused))),
+            Opt::Log => options.sink = Some(reader.value(parse_sink)),
+            Opt::Stats => config.stats = Some(reader.kept(parse_replaced)),
             Opt::Verbose => config.verbose = true,
+            Opt::Json => options.json = true,
             // The rest of the line is not read.
-            Opt::Version => return Command::Version,
-            Opt::Help => return Command::Help,
-            Opt::Json => *json = true,
+            Opt::Help | Opt::Version => {
+                reader.refuse_value();
+                let command = if row.id == Opt::Help { Command::Help } else { Command::Version };
+                return (command, options);
+            }
             Opt::Status | Opt::Check | Opt::Oom if !matches!(command, Command::Guard) => {
-                refuse(name, None, "one question at a time")
+                refuse(row.name, None, "one question at a time")
             }
             Opt::Status => command = Command::Status,
             Opt::Check => command = Command::Check,
-            Opt::Oom => {
-                command = Command::Oom(reader.args.clone());
-                let mut any = false;
-                for pid in reader.args.by_ref() {
-                    if parse_pid_or_self(pid.to_bytes()).is_none() {
-                        refuse(name, Some(pid), NO_PID);
-                    }
-                    any = true;
-                }
-                if !any {
-                    refuse(name, None, NO_PID);
-                }
-            }
-            _ => {
-                let Some(text) = reader.value() else { refuse(name, None, "needs a value") };
-                let value = text.to_bytes();
-                let taken = match option {
-                    Opt::Mem => parse_pair(value, Zero::Refused).map(|pair| config.limits.mem = Some(pair)),
-                    Opt::Swap => parse_pair(value, Zero::Allowed).map(|pair| config.limits.swap = pair),
-                    Opt::Psi => parse_psi(value).map(|psi_bp| config.limits.psi_bp = psi_bp),
-                    Opt::Grace => parse_grace_ms(value).map(|ms| config.grace_us = ms * 1000),
-                    Opt::Log => parse_sink(value).map(|chosen| *sink = Some(chosen)),
-                    Opt::Prefer => parse_globs(value, &mut config.policy.prefer),
-                    Opt::Avoid => parse_globs(value, &mut config.policy.avoid),
-                    Opt::Unkillables => parse_globs(value, &mut config.policy.unkillables),
-                    Opt::BeforeKill => parse_program(text, &mut config.before_kill),
-                    Opt::OnKill => parse_program(text, &mut config.on_kill),
-                    Opt::Pidfile => parse_path(text, Relative::Refused, pidfile),
-                    Opt::Stats if value.len() > MAX_PATH => Err("the path is too long"),
-                    Opt::Stats => parse_replaced(text, &mut config.stats),
-                    _ => parse_path(text, Relative::Allowed, root),
-                };
-                if let Err(what) = taken {
-                    refuse(name, Some(text), what);
-                }
-            }
+            Opt::Oom => command = Command::Oom(reader.pids()),
         }
     }
+    let Options { config, no_daemon, sink, root, json, .. } = &options;
     if *sink == Some(Sink::Stderr) && !*no_daemon && !config.once && root.is_none() && !crate::is_init() {
-        refuse(b"log", Some(c"stderr"), "a daemon has none, add --no-daemon");
+        refuse("log", Some(OsStr::new("stderr")), "a daemon has none, add --no-daemon");
     }
     if *json && !matches!(command, Command::Status) {
-        refuse(b"json", None, "only with --status");
+        refuse("json", None, "only with --status");
     }
-    command
+    (command, options)
 }
 
 const NO_PID: &str = "needs PIDs";
 
 /// A pid as the command line names it, `self` for our own.
-#[cold]
-pub fn parse_pid_or_self(text: &[u8]) -> Option<Pid> {
+fn parse_pid_or_self(text: &[u8]) -> Option<Pid> {
     if text == b"self" { Some(getpid()) } else { parse_pid(text) }
 }
 
@@ -361,7 +268,6 @@ enum Zero {
     Refused,
 }
 
-#[cold]
 fn parse_pair(value: &[u8], zero: Zero) -> Result<Pair, &'static str> {
     const SHAPE: &str = "not TERM[,KILL], each a percentage up to 100 or a size with K, M or G";
     let mut parts = value.split(|&byte| byte == b',');
@@ -384,7 +290,6 @@ fn parse_pair(value: &[u8], zero: Zero) -> Result<Pair, &'static str> {
     }
 }
 
-#[cold]
 fn parse_amount(text: &[u8]) -> Option<Amount> {
     let (&last, number) = text.split_last()?;
     let unit_kib = match last {
@@ -399,7 +304,6 @@ fn parse_amount(text: &[u8]) -> Option<Amount> {
     (kib < 1 << 50).then_some(Amount::Kib(kib))
 }
 
-#[cold]
 fn parse_share(text: &[u8]) -> Option<Amount> {
     let share_bp = parse_hundredths(text)?;
     (share_bp <= 10_000).then_some(Amount::Share(share_bp as u32))
@@ -428,14 +332,12 @@ fn parse_sink(text: &[u8]) -> Result<Sink, &'static str> {
     }
 }
 
-#[cold]
-fn parse_globs(text: &'static [u8], slot: &mut Option<Globs<'static>>) -> Result<(), &'static str> {
-    *slot = Some(Globs::parse(text).map_err(|wrong| match wrong {
+fn parse_globs(text: &'static CStr) -> Result<Globs<'static>, &'static str> {
+    Globs::parse(text.to_bytes()).map_err(|wrong| match wrong {
         GlobError::EmptyList => "the list is empty",
         GlobError::EmptyItem => "an item of the list is empty",
         GlobError::OpenBracket => "a [ is not closed",
-    })?);
-    Ok(())
+    })
 }
 
 /// May a path be relative? Not one that is used after we changed to `/`.
@@ -445,40 +347,34 @@ enum Relative {
     Refused,
 }
 
-#[cold]
-fn parse_path(
-    text: &'static CStr,
-    relative: Relative,
-    slot: &mut Option<&'static CStr>,
-) -> Result<(), &'static str> {
+fn parse_path(text: &'static CStr, relative: Relative) -> Result<&'static CStr, &'static str> {
     match text.to_bytes().first() {
-        None => return Err("the path is empty"),
-        Some(b'/') => {}
-        Some(_) if relative == Relative::Allowed => {}
-        Some(_) => return Err("not an absolute path"),
+        None => Err("the path is empty"),
+        Some(b'/') => Ok(text),
+        Some(_) if relative == Relative::Allowed => Ok(text),
+        Some(_) => Err("not an absolute path"),
     }
-    *slot = Some(text);
-    Ok(())
 }
 
 /// A file that will be replaced by another, if there is one: no device, nor a
 /// link, which is there for a reason.
-#[cold]
-fn parse_replaced(text: &'static CStr, slot: &mut Option<&'static CStr>) -> Result<(), &'static str> {
-    parse_path(text, Relative::Refused, slot)?;
-    match statat(CWD, text, AtFlags::SYMLINK_NOFOLLOW) {
+fn parse_replaced(text: &'static CStr) -> Result<&'static CStr, &'static str> {
+    if text.count_bytes() > MAX_PATH {
+        return Err("the path is too long");
+    }
+    let path = parse_path(text, Relative::Refused)?;
+    match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => Err("not a file"),
-        _ => Ok(()),
+        _ => Ok(path),
     }
 }
 
-#[cold]
-fn parse_program(text: &'static CStr, slot: &mut Option<&'static CStr>) -> Result<(), &'static str> {
-    parse_path(text, Relative::Refused, slot)?;
-    let is_file = statat(CWD, text, AtFlags::empty())
+fn parse_program(text: &'static CStr) -> Result<&'static CStr, &'static str> {
+    let path = parse_path(text, Relative::Refused)?;
+    let is_file = statat(CWD, path, AtFlags::empty())
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-    if is_file && accessat(CWD, text, Access::EXEC_OK, AtFlags::empty()).is_ok() {
-        Ok(())
+    if is_file && accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()).is_ok() {
+        Ok(path)
     } else {
         Err("not an executable file")
     }

@@ -1,9 +1,41 @@
-//! Tables for people, and the same facts as one JSON object for programs.
+//! Lines and tables for people, and the same facts as one JSON object for programs.
 
-use crate::print;
+use bustd::sys::child::{Environment, exit_now};
+use bustd::sys::file::{stderr, stdout};
 use bustd::sys::line::Line;
-use bustd::sys::{child::Environment, file::stdout};
 use core::ffi::c_int;
+
+/// Exit status for a bad command line.
+pub const EXIT_USAGE: i32 = 2;
+/// Exit status for everything else that keeps us from starting.
+pub const EXIT_FAILURE: i32 = 1;
+
+/// Prints to standard output and returns the exit status.
+pub fn print(text: &[u8]) -> c_int {
+    match rustix::io::write(stdout(), text) {
+        Ok(len) if len == text.len() => 0,
+        _ => EXIT_FAILURE,
+    }
+}
+
+/// Says why on standard error and exits.
+pub fn fail(status: i32, why: &str) -> ! {
+    fail_with(status, complaint().text(why))
+}
+
+/// A line for [`fail_with`], begun.
+pub fn complaint() -> Line {
+    let mut line = Line::default();
+    line.text("bustd: ");
+    line
+}
+
+/// The same as [`fail`] with a longer story.
+pub fn fail_with(status: i32, line: &mut Line) -> ! {
+    line.end_line();
+    let _ = rustix::io::write(stderr(), line.as_bytes());
+    exit_now(status)
+}
 
 /// Where the first column after a row's name begins.
 const NAME_WIDTH: usize = 6;

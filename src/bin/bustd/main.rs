@@ -1,8 +1,8 @@
-//! bustd, the program: start-up in order, then the loop.
+//! bustd, the program: reads the command line, and guards or answers.
 //!
 //! The entry point is C's, so that the standard library's own start-up code,
-//! which needs a heap and threads, is not linked. Nothing else of that library
-//! is used: there is no heap.
+//! which needs threads, is not linked. Reading the command line may allocate,
+//! from an arena; the guard seals it before it does anything else.
 #![no_main]
 #![deny(unsafe_code)]
 
@@ -11,37 +11,32 @@ mod cli;
 mod console;
 mod daemon;
 mod oom;
+#[allow(dead_code, reason = "the build script reads the rest")]
+mod options;
+mod start;
 mod status;
 
-use bustd::act::capability::Capabilities;
 use bustd::monitor::Monitor;
-use bustd::read::kfile::{ReadError, Tree};
-use bustd::read::process::read_own_pid;
-use bustd::sys::arguments::{Arguments, NoHeap};
-use bustd::sys::child::{self, Environment};
-use bustd::sys::file::{self, Closed};
-use bustd::sys::line::Line;
-use bustd::sys::program::StartupCode;
-use bustd::sys::signals::open_signals;
-use bustd::tell::log::{Log, Sink};
-use cli::{Command, Options};
+use bustd::sys::arena::{self, Arena};
+use bustd::sys::child::Environment;
+use bustd::sys::file::fill_standard_streams;
+use cli::{Argv, Command};
+use console::print;
 use core::ffi::{CStr, c_char, c_int};
-use daemon::{DEFAULT_PIDFILE, Pidfile, PidfileError};
-use rustix::fd::{AsFd, BorrowedFd};
 use rustix::process::getpid;
+use start::open_tree;
 
 #[global_allocator]
-static NO_HEAP: NoHeap = NoHeap;
+static ARENA: Arena = Arena::new();
 
-/// Exit status for a bad command line.
-const EXIT_USAGE: i32 = 2;
-/// Exit status for everything else that keeps us from starting.
-const EXIT_FAILURE: i32 = 1;
+/// Name, version, commit and target.
+const VERSION: &str = concat!("bustd ", env!("CARGO_PKG_VERSION"), " (", env!("BUSTD_BUILD"), ")\n");
 
 /// Where the C library enters.
 ///
 /// # Safety
-/// `argv` and `environ` hold NUL-terminated strings, as main(3) is given them.
+/// `argv` holds `argc` NUL-terminated strings, and `environ` such strings up to a
+/// null pointer; they are never written to or freed, as main(3) is given them.
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(
@@ -49,26 +44,37 @@ pub unsafe extern "C" fn main(
     argv: *const *const c_char,
     environ: *const *const c_char,
 ) -> c_int {
-    let closed = file::fill_standard_streams();
-    // SAFETY: as main(3) is given them, and they stay as long as the process.
-    let mut args = unsafe { Arguments::new(argc, argv) };
-    // SAFETY: the same.
+    let closed = fill_standard_streams();
+    let count = usize::try_from(argc).unwrap_or(0);
+    // SAFETY: by the caller's promise there are so many, and they are C strings
+    // that stay as they are.
+    let argv = Argv::new((0..count).map(|at| unsafe { CStr::from_ptr(*argv.add(at)) }));
+    // SAFETY: by the same promise.
     let environment = unsafe { Environment::new(environ) };
-    // The first is the program's name.
-    args.next();
-    let mut options = Options::default();
-    let command = cli::parse(args, &mut options);
+    let (command, options) = cli::parse(&argv);
+    drop(argv);
     match command {
-        Command::Guard => guard(&options, closed, environment),
-        Command::Help => print(cli::HELP.as_bytes()),
-        Command::Version => print(concat!("bustd ", env!("CARGO_PKG_VERSION"), "\n").as_bytes()),
+        Command::Guard => {
+            // SAFETY: there is one thread, and nobody holds a block: the parser
+            // and the arguments are dropped, and options point to the stack.
+            unsafe { ARENA.seal() };
+            start::guard(&options, closed, environment)
+        }
+        Command::Help => print(&cli::HELP),
+        Command::Version => print(VERSION.as_bytes()),
         Command::Status => status::show(&options, &open_tree(&options), environment),
         Command::Check => check::show(&options, &open_tree(&options)),
-        Command::Oom(pids) => {
-            let pids = pids.filter_map(|pid| cli::parse_pid_or_self(pid.to_bytes()));
-            oom::show(pids, &open_tree(&options), environment)
-        }
+        Command::Oom(pids) => oom::show(&pids, &open_tree(&options), environment),
     }
+}
+
+/// Takes the place of the C library's; [`arena::abort`] says why. The standard
+/// library ends with it what it cannot go on with; a panic of the small build
+/// is a trap, which is our own as well.
+#[allow(unsafe_code)]
+#[unsafe(no_mangle)]
+extern "C" fn abort() -> ! {
+    arena::abort()
 }
 
 /// Are we process 1?
@@ -76,127 +82,50 @@ pub fn is_init() -> bool {
     getpid().is_init()
 }
 
-/// Opens what everything is read from, or ends the program.
-fn open_tree(options: &Options) -> Tree {
-    let root = options.root;
-    let tree = root.map_or_else(Tree::open_live, Tree::open_captured).unwrap_or_else(|error| {
-        let mut line = complaint();
-        line.quoted(root.unwrap_or(c"/").to_bytes()).text(": cannot open proc below it: ");
-        fail_with(EXIT_FAILURE, line.text(error.reason()))
-    });
-    if tree.live && read_own_pid(tree.proc.as_fd()) != Ok(getpid()) {
-        // What it shows under a pid is not what we would signal there.
-        fail(EXIT_FAILURE, "/proc is not mounted, or another pid namespace's");
-    }
-    tree
+/// Runs the loop, once the code that led here is given up. Not inlined into
+/// that code, for it must be outside of it.
+#[inline(never)]
+pub fn watch(monitor: &mut Monitor<'_>) {
+    #[cfg(startup_section)]
+    program::release_startup();
+    monitor.run();
 }
 
+/// Makes the program's own pages resident and keeps them so, less those of
+/// start-up where they have a section.
+pub fn hold_program() {
+    program::lock();
+}
+
+/// Where the linker put the program.
 #[allow(unsafe_code)]
-fn guard(options: &Options, closed: Closed, environment: Environment) -> c_int {
-    let Options { config, no_daemon, sink, pidfile, .. } = options;
-    let tree = open_tree(options);
-    let startup = StartupCode::default();
-    let daemon = tree.live && !no_daemon && !config.once && !is_init();
-    let parent = daemon.then(|| {
-        // SAFETY: this program has one thread, and its `abort` signals nobody else.
-        let forked = unsafe { daemon::fork_and_leave() };
-        forked.unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot become a daemon"))
-    });
-    let pidfile = take_pidfile(*pidfile, daemon);
-    let signals = open_signals().unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot receive signals (signalfd)"));
-    let mut log = open_log(*sink, daemon || is_init() || closed.stderr);
-    let capabilities = match tree.live {
-        true => Capabilities::acquire(&tree, environment, &startup),
-        false => Capabilities::of_captured(),
-    };
-    let mut monitor = Monitor::new(&tree, *config, capabilities, &signals, &mut log);
-    monitor.begin_stats(pidfile.as_ref().map(Pidfile::as_fd));
-    if tree.live
-        && !config.once
-        && let Err(error) = monitor.announce()
-    {
-        let mut line = complaint();
-        fail_with(EXIT_FAILURE, line.text("cannot read /proc/meminfo: ").text(error.reason()))
-    }
-    if let Some(parent) = parent {
-        monitor.let_go_of_stderr();
-        daemon::detach();
-        parent.release();
-    }
-    monitor.run(&startup);
-    if let Some(pidfile) = pidfile {
-        pidfile.remove();
-    }
-    0
-}
+mod program {
+    use bustd::sys::program;
 
-/// Takes the pidfile that was asked for, or root's daemon's own if it can be.
-fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
-    let default = || (daemon && rustix::process::geteuid().is_root()).then_some(DEFAULT_PIDFILE);
-    let path = asked.or_else(default)?;
-    match Pidfile::create(path) {
-        Ok(pidfile) => Some(pidfile),
-        Err(PidfileError::Held(pid)) => {
-            let mut line = complaint();
-            line.text("already running");
-            if pid > 0 {
-                line.text(" with pid ").signed(pid.into());
-            }
-            fail_with(EXIT_FAILURE, line.text(": it holds ").quoted(path.to_bytes()))
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static edata: u8;
+    }
+
+    /// Locks what the loop and a kill need, from the first byte to the last that
+    /// the file holds.
+    pub fn lock() {
+        // SAFETY: linkers define both, as the ends of what is mapped of the file,
+        // but for the section below, which lies behind that.
+        unsafe { program::lock_program((&raw const __executable_start).addr()..(&raw const edata).addr()) };
+    }
+
+    /// Gives up the code and constants of start-up. They have a section of their
+    /// own where the build script's linker script was used.
+    #[cfg(startup_section)]
+    pub fn release_startup() {
+        unsafe extern "C" {
+            static __startup_begin: u8;
+            static __startup_end: u8;
         }
-        Err(PidfileError::NotAFile) => {
-            let mut line = complaint();
-            line.text("--pidfile ").quoted(path.to_bytes());
-            fail_with(EXIT_FAILURE, line.text(": not a file, or one that has another name besides"))
-        }
-        // A system without /run does not have to have one for us.
-        Err(PidfileError::Io(_)) if asked.is_none() => None,
-        Err(PidfileError::Io(errno)) => {
-            let mut line = complaint();
-            line.text("--pidfile ").quoted(path.to_bytes()).text(": ");
-            fail_with(EXIT_FAILURE, line.text(ReadError::from(errno).reason()))
-        }
+        let section = (&raw const __startup_begin).addr()..(&raw const __startup_end).addr();
+        // SAFETY: the section begins on a page, nothing lies behind it, and it is
+        // not writable.
+        unsafe { program::release_startup(section) };
     }
-}
-
-/// Opens the sink that was asked for; else the first that somebody can read.
-fn open_log(asked: Option<Sink>, stderr_unread: bool) -> Log {
-    match asked {
-        Some(sink) => Log::open(sink),
-        None if stderr_unread => {
-            let kmsg = Log::open(Sink::Kmsg);
-            if kmsg.sink() == Sink::Kmsg { kmsg } else { Log::open(Sink::Syslog) }
-        }
-        None => Log::open(Sink::Stderr),
-    }
-}
-
-/// Prints to standard output and returns the exit status.
-#[allow(unsafe_code)]
-fn print(text: &[u8]) -> c_int {
-    // SAFETY: standard output was filled at entry and is never closed.
-    let stdout = unsafe { BorrowedFd::borrow_raw(1) };
-    match rustix::io::write(stdout, text) {
-        Ok(len) if len == text.len() => 0,
-        _ => EXIT_FAILURE,
-    }
-}
-
-/// Says why on standard error and exits.
-fn fail(status: i32, why: &str) -> ! {
-    fail_with(status, complaint().text(why))
-}
-
-/// A line for [`fail_with`], begun.
-fn complaint() -> Line {
-    let mut line = Line::default();
-    line.text("bustd: ");
-    line
-}
-
-/// The same as [`fail`] with a longer story.
-fn fail_with(status: i32, line: &mut Line) -> ! {
-    line.end_line();
-    let _ = rustix::io::write(file::stderr(), line.as_bytes());
-    child::exit_now(status)
 }

@@ -1,7 +1,6 @@
 //! `--oom`: what the kernel's own killer knows of single processes.
 
-use crate::EXIT_FAILURE;
-use crate::console::{Console, Kind, Table, Value, column};
+use crate::console::{Console, EXIT_FAILURE, Kind, Table, Value, column};
 use bustd::read::kfile::{ReadError, Tree};
 use bustd::read::memory::read_overcommit;
 use bustd::read::process::{self, Pid, Status};
@@ -23,12 +22,12 @@ const STATES: Table = Table {
 };
 
 /// Tells it on standard output, a row for each of `pids`.
-pub fn show(pids: impl Iterator<Item = Pid>, tree: &Tree, environment: Environment) -> c_int {
+pub fn show(pids: &[Pid], tree: &Tree, environment: Environment) -> c_int {
     let mut console = Console::new(false, environment);
     console.begin(&STATES);
     let proc = tree.proc.as_fd();
     let overcommit = read_overcommit(proc).map_or("-", |mode| mode.name());
-    for pid in pids {
+    for &pid in pids {
         let score = process::read_oom_score(proc, pid).ok();
         let adj = process::read_oom_score_adj(proc, pid).ok();
         let freeable_kib = process::read_status(proc, pid).ok().and_then(|status| freeable_kib(&status));

@@ -2,9 +2,10 @@
 //! choose first. A question: it changes nothing.
 
 use crate::cli::Options;
-use crate::console::{Column, Console, Kind, Table, Value, column};
+use crate::console::{
+    Column, Console, EXIT_FAILURE, Kind, Table, Value, column, complaint, fail, fail_with,
+};
 use crate::daemon::{DEFAULT_PIDFILE, find_holder};
-use crate::{EXIT_FAILURE, fail};
 use bustd::act::capability::Prospects;
 use bustd::choose::observer::{Observer, StallSource};
 use bustd::choose::selector::Selector;
@@ -101,8 +102,8 @@ pub fn show(options: &Options, tree: &Tree, environment: Environment) -> c_int {
     let levels = Levels::of(&config.limits, &snapshot.mem, snapshot.loss.shmem_kib);
     let mut selector = Selector::new(tree, policy, getpid(), observer.page_kib());
     if let Err(error) = selector.survey(&snapshot, now_us()) {
-        let mut line = crate::complaint();
-        crate::fail_with(EXIT_FAILURE, line.text("cannot look at the processes: ").text(error.reason()));
+        let mut line = complaint();
+        fail_with(EXIT_FAILURE, line.text("cannot look at the processes: ").text(error.reason()));
     }
 
     let mut console = Console::new(options.json, environment);
