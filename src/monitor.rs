@@ -70,6 +70,8 @@ pub struct Monitor<'a> {
 
 impl<'a> Monitor<'a> {
     /// A guard over `tree`.
+    // Out of line, so that its parts are off the stack once they are put together.
+    #[inline(never)]
     pub fn new(
         tree: &'a Tree,
         config: Config<'a>,
@@ -115,6 +117,8 @@ impl<'a> Monitor<'a> {
     ///
     /// # Errors
     /// Memory cannot be read: nothing could be guarded.
+    // Out of line, so that the loop does not run below its stack.
+    #[inline(never)]
     pub fn announce(&mut self) -> Result<(), ReadError> {
         let Judged { snapshot, levels, .. } = self.look(read_clock())?;
         let start = Start {

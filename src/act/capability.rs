@@ -76,6 +76,8 @@ impl Capabilities {
 
     /// Asks the running kernel for everything, and changes our process to what it
     /// grants: priority, `oom_score_adj`, locked memory.
+    // Out of line, so that the loop does not run below its stack.
+    #[inline(never)]
     pub fn acquire(tree: &Tree, environment: Environment) -> Self {
         let has_pidfd = pidfd::probe();
         let init = process::read_stat(tree.proc.as_fd(), Pid::INIT);

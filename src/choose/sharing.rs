@@ -4,7 +4,7 @@
 use super::survey::{Killable, Surveyor};
 use crate::decide::attribution::{MAX_SHARERS, Sharing};
 use crate::decide::victim::{Candidate, Ranking};
-use crate::read::process::{Identity, Pid, Statm};
+use crate::read::process::{Identity, JobKey, Pid, Statm};
 use crate::sys::process::shares_address_space;
 
 /// Shared memories that are told apart in one survey.
@@ -59,11 +59,25 @@ pub struct LargestMappers {
 /// A mapper of much shared memory, and what it has besides.
 pub struct Mapper {
     /// Who it is.
-    pub pid: Pid,
-    /// Everything read of it.
-    pub killable: Killable,
+    pub id: Identity,
+    /// What tells which job it belongs to.
+    pub job: JobKey,
     /// Shared memory, in KiB.
     pub shmem_kib: u64,
+    /// Anonymous memory and swap, in KiB.
+    pub private_kib: u64,
+}
+
+impl Mapper {
+    fn new(pid: Pid, killable: &Killable) -> Option<Self> {
+        let Killable { stat, status, .. } = killable;
+        Some(Self {
+            id: Identity { pid, starttime: stat.starttime },
+            job: stat.job_key(status.uid),
+            shmem_kib: status.shmem_kib?,
+            private_kib: status.anon_kib.unwrap_or(0).saturating_add(status.swap_kib.unwrap_or(0)),
+        })
+    }
 }
 
 impl LargestMappers {
@@ -91,9 +105,7 @@ impl LargestMappers {
     pub(super) fn read_related(&self, surveyor: &Surveyor<'_>) -> Option<[Option<Mapper>; MAPPERS]> {
         let mut mappers = self.found.map(|place| {
             let (pid, _) = place?;
-            let killable = surveyor.read_killable(pid, &|_, _| true)?;
-            let shmem_kib = killable.status.shmem_kib?;
-            Some(Mapper { pid, killable, shmem_kib })
+            Mapper::new(pid, &surveyor.read_killable(pid, &|_, _| true)?)
         });
         let shmem_kib = |place: &Option<Mapper>| place.as_ref().map_or(0, |mapper| mapper.shmem_kib);
         let most = (0..MAPPERS).max_by_key(|&at| (shmem_kib(&mappers[at]), core::cmp::Reverse(at)))?;
@@ -113,7 +125,7 @@ impl LargestMappers {
         let is_alone = self.found.iter().flatten().all(|(pid, statm)| {
             let pages_kib = statm.shared_pages.saturating_mul(surveyor.page_kib());
             pages_kib < most_kib / 2
-                || mappers.iter().flatten().any(|mapper| mapper.pid == *pid)
+                || mappers.iter().flatten().any(|mapper| mapper.id.pid == *pid)
                 || surveyor.maps_little_shmem(*pid, most_kib / 2)
         });
         let has_others = others().next().is_some();
@@ -123,24 +135,7 @@ impl LargestMappers {
 
 /// Of one user, and of one job, one process group, or parent and child?
 fn are_related(one: &Mapper, other: &Mapper) -> bool {
-    let (mine, theirs) = (&one.killable.stat, &other.killable.stat);
-    let is_child = theirs.ppid == one.pid.as_raw_pid() || mine.ppid == other.pid.as_raw_pid();
-    let uid = one.killable.status.uid;
-    uid == other.killable.status.uid
-        && (is_child
-            || mine.pgrp > 1 && mine.pgrp == theirs.pgrp
-            || mine.job_key(uid).same_job(&theirs.job_key(uid)))
-}
-
-impl Mapper {
-    /// Who it is.
-    pub fn id(&self) -> Identity {
-        Identity { pid: self.pid, starttime: self.killable.stat.starttime }
-    }
-
-    /// Anonymous memory and swap, in KiB.
-    pub fn private_kib(&self) -> u64 {
-        let status = &self.killable.status;
-        status.anon_kib.unwrap_or(0).saturating_add(status.swap_kib.unwrap_or(0))
-    }
+    let (mine, theirs) = (&one.job, &other.job);
+    let is_child = theirs.ppid == one.id.pid.as_raw_pid() || mine.ppid == other.id.pid.as_raw_pid();
+    mine.uid == theirs.uid && (is_child || mine.pgrp > 1 && mine.pgrp == theirs.pgrp || mine.same_job(theirs))
 }

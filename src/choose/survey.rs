@@ -353,21 +353,22 @@ impl<'a> Surveyor<'a> {
         sharings: &mut Sharings,
     ) {
         let Some(first) = related.first().and_then(Option::as_ref) else { return };
-        let private_kib = related.iter().flatten().map(Mapper::private_kib).fold(0, u64::saturating_add);
+        let private_kib = related.iter().flatten().map(|mapper| mapper.private_kib).fold(0, u64::saturating_add);
         let freeable_kib = first.shmem_kib.saturating_add(private_kib);
         if freeable_kib < self.context.min_freeable_kib() {
             return;
         }
-        let Killable { oom_score_adj, preference, .. } = first.killable;
-        let baseline = self.context.baseline_of(first.id(), freeable_kib, oom_score_adj, preference);
+        let Some(killable) = self.read_killable(first.id.pid, &|_, _| true) else { return };
+        let Killable { oom_score_adj, preference, .. } = killable;
+        let baseline = self.context.baseline_of(first.id, freeable_kib, oom_score_adj, preference);
         let most_growth_kib = baseline.growth_kib(private_kib).saturating_add(self.context.shmem_growth_kib);
         let growth_kib = baseline.growth_kib(freeable_kib).min(most_growth_kib);
         let mut others = [None; MAX_SHARERS];
         for (place, other) in others.iter_mut().zip(related[1..].iter().flatten()) {
-            ranking.remove(other.id());
-            *place = Some(other.id());
+            ranking.remove(other.id);
+            *place = Some(other.id);
         }
-        ranking.enter(self.candidate(first.pid, &first.killable, freeable_kib, baseline, growth_kib));
-        sharing::add(sharings, Sharing { first: first.id(), others });
+        ranking.enter(self.candidate(first.id.pid, &killable, freeable_kib, baseline, growth_kib));
+        sharing::add(sharings, Sharing { first: first.id, others });
     }
 }

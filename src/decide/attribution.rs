@@ -1,7 +1,7 @@
 //! Who took what is missing. Pure.
 
 use crate::decide::snapshot::Loss;
-use crate::decide::victim::{Candidate, TABLE};
+use crate::decide::victim::Candidate;
 use crate::read::process::Identity;
 
 /// Fewer of one job than this are judged one by one: four compilers at once are
@@ -28,7 +28,7 @@ pub struct Culprit {
 pub type Sharers = [Option<Identity>; MAX_SHARERS];
 
 /// As many of those that share one memory are killed at a time.
-pub const MAX_SHARERS: usize = TABLE;
+pub const MAX_SHARERS: usize = 8;
 
 /// A memory that several processes share, and that is counted once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -103,30 +103,34 @@ struct MeminfoLines {
     s_reclaimable: Option<u64>,
 }
 
+/// Which line is which field.
+const MEMINFO_KEYS: [(&str, fn(&mut MeminfoLines) -> &mut Option<u64>); 15] = [
+    ("MemTotal", |lines| &mut lines.mem_total),
+    ("MemFree", |lines| &mut lines.mem_free),
+    ("MemAvailable", |lines| &mut lines.mem_available),
+    ("AnonPages", |lines| &mut lines.anon_pages),
+    ("Shmem", |lines| &mut lines.shmem),
+    ("Active(file)", |lines| &mut lines.active_file),
+    ("Inactive(file)", |lines| &mut lines.inactive_file),
+    ("SwapTotal", |lines| &mut lines.swap_total),
+    ("SwapFree", |lines| &mut lines.swap_free),
+    ("KernelStack", |lines| &mut lines.kernel_stack),
+    ("PageTables", |lines| &mut lines.page_tables),
+    ("CmaFree", |lines| &mut lines.cma_free),
+    ("Buffers", |lines| &mut lines.buffers),
+    ("Cached", |lines| &mut lines.cached),
+    ("SReclaimable", |lines| &mut lines.s_reclaimable),
+];
+
 impl MeminfoLines {
     fn parse(text: &[u8]) -> Self {
         let mut lines = Self::default();
         for (key, number) in kfile::keyed_numbers(text) {
-            let line = match key {
-                b"MemTotal" => &mut lines.mem_total,
-                b"MemFree" => &mut lines.mem_free,
-                b"MemAvailable" => &mut lines.mem_available,
-                b"AnonPages" => &mut lines.anon_pages,
-                b"Shmem" => &mut lines.shmem,
-                b"Active(file)" => &mut lines.active_file,
-                b"Inactive(file)" => &mut lines.inactive_file,
-                b"SwapTotal" => &mut lines.swap_total,
-                b"SwapFree" => &mut lines.swap_free,
-                b"KernelStack" => &mut lines.kernel_stack,
-                b"PageTables" => &mut lines.page_tables,
-                b"CmaFree" => &mut lines.cma_free,
-                b"Buffers" => &mut lines.buffers,
-                b"Cached" => &mut lines.cached,
-                b"SReclaimable" => &mut lines.s_reclaimable,
-                _ => continue,
-            };
-            // Of a key that comes twice the first line counts.
-            *line = line.or(Some(number));
+            let known = MEMINFO_KEYS.iter().find(|(name, _)| name.as_bytes() == key);
+            if let Some((_, field)) = known {
+                // Of a key that comes twice the first line counts.
+                field(&mut lines).get_or_insert(number);
+            }
         }
         lines
     }

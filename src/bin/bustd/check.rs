@@ -19,6 +19,8 @@ const ROW_LEN: usize = 66;
 
 /// Tells on standard output whom each pattern matches, and what looks wrong.
 /// That the command line can be read at all has been checked by then.
+// Out of line, so that the guard does not run below its stack.
+#[inline(never)]
 pub fn show(options: &Options, tree: &Tree) -> c_int {
     let believed = if tree.live { Prospects::probe(tree).believed } else { Believed::Everybody };
     let policy = Policy { believed, ..options.config.policy };

@@ -22,6 +22,8 @@ const STATES: Table = Table {
 };
 
 /// Tells it on standard output, a row for each of `pids`.
+// Out of line, so that the guard does not run below its stack.
+#[inline(never)]
 pub fn show(pids: &[Pid], tree: &Tree, environment: Environment) -> c_int {
     let mut console = Console::new(false, environment);
     console.begin(&STATES);

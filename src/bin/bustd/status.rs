@@ -89,6 +89,8 @@ to_*: how far from there. A stall counts while available memory is below.
 ";
 
 /// Tells it all on standard output.
+// Out of line, so that the guard does not run below its stack.
+#[inline(never)]
 pub fn show(options: &Options, tree: &Tree, environment: Environment) -> c_int {
     let config = &options.config;
     let mut policy = config.policy;
