@@ -587,7 +587,7 @@ fn a_root_without_proc_is_an_error() {
     ] {
         let mut bustd = Command::new(BUSTD);
         let bustd = bustd.current_dir(tree.path()).args(["--once", "--root", root]);
-        assert_ends(bustd, 1, &format!("bustd: \"{root}\": cannot open proc below it: {why}\n"));
+        assert_ends(bustd, 1, &format!("bustd: cannot open proc below \"{root}\": {why}\n"));
     }
 }
 

@@ -353,7 +353,8 @@ impl<'a> Surveyor<'a> {
         sharings: &mut Sharings,
     ) {
         let Some(first) = related.first().and_then(Option::as_ref) else { return };
-        let private_kib = related.iter().flatten().map(|mapper| mapper.private_kib).fold(0, u64::saturating_add);
+        let private_kib =
+            related.iter().flatten().map(|mapper| mapper.private_kib).fold(0, u64::saturating_add);
         let freeable_kib = first.shmem_kib.saturating_add(private_kib);
         if freeable_kib < self.context.min_freeable_kib() {
             return;

@@ -3,9 +3,9 @@
 
 use crate::console::{EXIT_USAGE, complaint, fail_with};
 use crate::options::{OPTIONS, Opt};
-use bustd::config::pattern::{GlobError, Globs};
 use bustd::config::Config;
 use bustd::config::limits::{Amount, Pair};
+use bustd::config::pattern::{GlobError, Globs};
 use bustd::read::kfile::{parse_hundredths, parse_u64};
 use bustd::read::listing::parse_pid;
 use bustd::read::process::Pid;
@@ -160,16 +160,35 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The option's value, as `parse` understands it.
-    fn value<T>(&mut self, parse: impl FnOnce(&[u8]) -> Result<T, &'static str>) -> T {
-        let value = self.parser.value().unwrap_or_else(|error| refuse_error(self.name, &error));
-        parse(value.as_bytes()).unwrap_or_else(|what| refuse(self.name, Some(&value), what))
+    /// The option's value.
+    fn value(&mut self) -> &'static CStr {
+        match self.parser.value() {
+            Ok(value) => self.argv.keep(&value),
+            Err(error) => refuse_error(self.name, &error),
+        }
     }
 
-    /// The same for a value that outlives the heap.
-    fn kept<T>(&mut self, parse: impl FnOnce(&'static CStr) -> Result<T, &'static str>) -> T {
-        let value = self.parser.value().unwrap_or_else(|error| refuse_error(self.name, &error));
-        parse(self.argv.keep(&value)).unwrap_or_else(|what| refuse(self.name, Some(&value), what))
+    /// What the option's value was parsed into, unless it is refused.
+    fn accept<T>(&self, value: &CStr, parsed: Result<T, &'static str>) -> T {
+        match parsed {
+            Ok(parsed) => parsed,
+            Err(what) => refuse(self.name, Some(OsStr::from_bytes(value.to_bytes())), what),
+        }
+    }
+
+    fn pair(&mut self, zero: Zero) -> Pair {
+        let text = self.value();
+        self.accept(text, parse_pair(text.to_bytes(), zero))
+    }
+
+    fn globs(&mut self) -> Globs<'static> {
+        let text = self.value();
+        self.accept(text, parse_globs(text))
+    }
+
+    fn path(&mut self, parse: fn(&'static CStr) -> Result<&'static CStr, &'static str>) -> &'static CStr {
+        let text = self.value();
+        self.accept(text, parse(text))
     }
 
     /// For an option that ends the reading: a value it was given is refused all
@@ -211,23 +230,32 @@ pub fn parse(argv: &Argv) -> (Command, Options) {
         given |= bit;
         let config = &mut options.config;
         match row.id {
-            Opt::Mem => config.limits.mem = Some(reader.value(|text| parse_pair(text, Zero::Refused))),
-            Opt::Swap => config.limits.swap = reader.value(|text| parse_pair(text, Zero::Allowed)),
-            Opt::Psi => config.limits.psi_bp = reader.value(parse_psi),
-            Opt::Grace => config.grace_us = reader.value(parse_grace_ms) * 1000,
-            Opt::Prefer => config.policy.prefer = Some(reader.kept(parse_globs)),
-            Opt::Avoid => config.policy.avoid = Some(reader.kept(parse_globs)),
-            Opt::Unkillables => config.policy.unkillables = Some(reader.kept(parse_globs)),
+            Opt::Mem => config.limits.mem = Some(reader.pair(Zero::Refused)),
+            Opt::Swap => config.limits.swap = reader.pair(Zero::Allowed),
+            Opt::Psi => {
+                let text = reader.value();
+                config.limits.psi_bp = reader.accept(text, parse_psi(text.to_bytes()));
+            }
+            Opt::Grace => {
+                let text = reader.value();
+                config.grace_us = reader.accept(text, parse_grace_ms(text.to_bytes())) * 1000;
+            }
+            Opt::Prefer => config.policy.prefer = Some(reader.globs()),
+            Opt::Avoid => config.policy.avoid = Some(reader.globs()),
+            Opt::Unkillables => config.policy.unkillables = Some(reader.globs()),
             Opt::KillPgroup => config.kill_pgroup = true,
-            Opt::BeforeKill => config.before_kill = Some(reader.kept(parse_program)),
-            Opt::OnKill => config.on_kill = Some(reader.kept(parse_program)),
+            Opt::BeforeKill => config.before_kill = Some(reader.path(parse_program)),
+            Opt::OnKill => config.on_kill = Some(reader.path(parse_program)),
             Opt::DryRun => config.dry_run = true,
             Opt::Once => config.once = true,
-            Opt::Root => options.root = Some(reader.kept(|text| parse_path(text, Relative::Allowed))),
+            Opt::Root => options.root = Some(reader.path(parse_any_path)),
             Opt::NoDaemon => options.no_daemon = true,
-            Opt::Pidfile => options.pidfile = Some(reader.kept(|text| parse_path(text, Relative::Refused))),
-            Opt::Log => options.sink = Some(reader.value(parse_sink)),
-            Opt::Stats => config.stats = Some(reader.kept(parse_replaced)),
+            Opt::Pidfile => options.pidfile = Some(reader.path(parse_absolute_path)),
+            Opt::Log => {
+                let text = reader.value();
+                options.sink = Some(reader.accept(text, parse_sink(text.to_bytes())));
+            }
+            Opt::Stats => config.stats = Some(reader.path(parse_replaced)),
             Opt::Verbose => config.verbose = true,
             Opt::Json => options.json = true,
             // The rest of the line is not read.
@@ -340,19 +368,15 @@ fn parse_globs(text: &'static CStr) -> Result<Globs<'static>, &'static str> {
     })
 }
 
-/// May a path be relative? Not one that is used after we changed to `/`.
-#[derive(Clone, Copy, PartialEq)]
-enum Relative {
-    Allowed,
-    Refused,
+/// A path that is used before we change to `/`, and so may be relative.
+fn parse_any_path(text: &'static CStr) -> Result<&'static CStr, &'static str> {
+    if text.is_empty() { Err("the path is empty") } else { Ok(text) }
 }
 
-fn parse_path(text: &'static CStr, relative: Relative) -> Result<&'static CStr, &'static str> {
-    match text.to_bytes().first() {
-        None => Err("the path is empty"),
-        Some(b'/') => Ok(text),
-        Some(_) if relative == Relative::Allowed => Ok(text),
-        Some(_) => Err("not an absolute path"),
+fn parse_absolute_path(text: &'static CStr) -> Result<&'static CStr, &'static str> {
+    match parse_any_path(text)?.to_bytes() {
+        [b'/', ..] => Ok(text),
+        _ => Err("not an absolute path"),
     }
 }
 
@@ -362,7 +386,7 @@ fn parse_replaced(text: &'static CStr) -> Result<&'static CStr, &'static str> {
     if text.count_bytes() > MAX_PATH {
         return Err("the path is too long");
     }
-    let path = parse_path(text, Relative::Refused)?;
+    let path = parse_absolute_path(text)?;
     match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => Err("not a file"),
         _ => Ok(path),
@@ -370,7 +394,7 @@ fn parse_replaced(text: &'static CStr) -> Result<&'static CStr, &'static str> {
 }
 
 fn parse_program(text: &'static CStr) -> Result<&'static CStr, &'static str> {
-    let path = parse_path(text, Relative::Refused)?;
+    let path = parse_absolute_path(text)?;
     let is_file = statat(CWD, path, AtFlags::empty())
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
     if is_file && accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()).is_ok() {

@@ -19,6 +19,8 @@ pub fn print(text: &[u8]) -> c_int {
 }
 
 /// Says why on standard error and exits.
+// Out of line for the same reason.
+#[inline(never)]
 pub fn fail(status: i32, why: &str) -> ! {
     fail_with(status, complaint().text(why))
 }
@@ -28,6 +30,24 @@ pub fn complaint() -> Line {
     let mut line = Line::default();
     line.text("bustd: ");
     line
+}
+
+/// The same about a path or another value: `what "value": why`.
+// Out of line, so that whoever goes on to guard has no such line on its stack.
+#[inline(never)]
+pub fn fail_about(status: i32, what: &str, value: &[u8], why: &str) -> ! {
+    let mut line = complaint();
+    line.text(what).quoted(value).text(": ").text(why);
+    fail_with(status, &mut line)
+}
+
+/// Says what could not be done and why.
+// Out of line for the same reason.
+#[inline(never)]
+pub fn fail_because(status: i32, what: &str, why: &str) -> ! {
+    let mut line = complaint();
+    line.text(what).text(": ").text(why);
+    fail_with(status, &mut line)
 }
 
 /// The same as [`fail`] with a longer story.

@@ -1,7 +1,7 @@
 //! Starting: what happens between the command line and the loop.
 
 use crate::cli::Options;
-use crate::console::{EXIT_FAILURE, complaint, fail, fail_with};
+use crate::console::{EXIT_FAILURE, complaint, fail, fail_about, fail_because, fail_with};
 use crate::daemon::{self, DEFAULT_PIDFILE, Pidfile, PidfileError};
 use crate::{hold_program, is_init, watch};
 use bustd::act::capability::Capabilities;
@@ -20,9 +20,8 @@ use rustix::process::getpid;
 pub fn open_tree(options: &Options) -> Tree {
     let root = options.root;
     let tree = root.map_or_else(Tree::open_live, Tree::open_captured).unwrap_or_else(|error| {
-        let mut line = complaint();
-        line.quoted(root.unwrap_or(c"/").to_bytes()).text(": cannot open proc below it: ");
-        fail_with(EXIT_FAILURE, line.text(error.reason()))
+        let dir = root.unwrap_or(c"/").to_bytes();
+        fail_about(EXIT_FAILURE, "cannot open proc below ", dir, error.reason())
     });
     if tree.live && read_own_pid(tree.proc.as_fd()) != Ok(getpid()) {
         // What it shows under a pid is not what we would signal there.
@@ -43,8 +42,7 @@ pub fn guard(options: &Options, closed: Closed, environment: Environment) -> c_i
         forked.unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot become a daemon"))
     });
     let pidfile = take_pidfile(*pidfile, daemon);
-    let signals =
-        open_signals().unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot receive signals (signalfd)"));
+    let signals = open_signals().unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot receive signals (signalfd)"));
     let mut log = open_log(*sink, daemon || is_init() || closed.stderr);
     let capabilities = match tree.live {
         true => Capabilities::acquire(&tree, environment),
@@ -59,8 +57,7 @@ pub fn guard(options: &Options, closed: Closed, environment: Environment) -> c_i
         && !config.once
         && let Err(error) = monitor.announce()
     {
-        let mut line = complaint();
-        fail_with(EXIT_FAILURE, line.text("cannot read /proc/meminfo: ").text(error.reason()))
+        fail_because(EXIT_FAILURE, "cannot read /proc/meminfo", error.reason())
     }
     if let Some(parent) = parent {
         monitor.let_go_of_stderr();
@@ -80,27 +77,29 @@ fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
     let path = asked.or_else(default)?;
     match Pidfile::create(path) {
         Ok(pidfile) => Some(pidfile),
-        Err(PidfileError::Held(pid)) => {
-            let mut line = complaint();
-            line.text("already running");
-            if pid > 0 {
-                line.text(" with pid ").signed(pid.into());
-            }
-            fail_with(EXIT_FAILURE, line.text(": it holds ").quoted(path.to_bytes()))
-        }
+        Err(PidfileError::Held(pid)) => fail_held(pid, path),
         Err(PidfileError::NotAFile) => {
-            let mut line = complaint();
-            line.text("--pidfile ").quoted(path.to_bytes());
-            fail_with(EXIT_FAILURE, line.text(": not a file, or one that has another name besides"))
+            let why = "not a file, or one that has another name besides";
+            fail_about(EXIT_FAILURE, "--pidfile ", path.to_bytes(), why)
         }
         // A system without /run does not have to have one for us.
         Err(PidfileError::Io(_)) if asked.is_none() => None,
         Err(PidfileError::Io(errno)) => {
-            let mut line = complaint();
-            line.text("--pidfile ").quoted(path.to_bytes()).text(": ");
-            fail_with(EXIT_FAILURE, line.text(ReadError::from(errno).reason()))
+            fail_about(EXIT_FAILURE, "--pidfile ", path.to_bytes(), ReadError::from(errno).reason())
         }
     }
+}
+
+/// Another guard is there.
+// Out of line, so that who goes on to guard has no such line on its stack.
+#[inline(never)]
+fn fail_held(pid: i32, path: &CStr) -> ! {
+    let mut line = complaint();
+    line.text("already running");
+    if pid > 0 {
+        line.text(" with pid ").signed(pid.into());
+    }
+    fail_with(EXIT_FAILURE, line.text(": it holds ").quoted(path.to_bytes()))
 }
 
 /// Opens the sink that was asked for; else the first that somebody can read.

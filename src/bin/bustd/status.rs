@@ -2,9 +2,7 @@
 //! choose first. A question: it changes nothing.
 
 use crate::cli::Options;
-use crate::console::{
-    Column, Console, EXIT_FAILURE, Kind, Table, Value, column, complaint, fail, fail_with,
-};
+use crate::console::{Column, Console, EXIT_FAILURE, Kind, Table, Value, column, fail, fail_because};
 use crate::daemon::{DEFAULT_PIDFILE, find_holder};
 use bustd::act::capability::Prospects;
 use bustd::choose::observer::{Observer, StallSource};
@@ -104,8 +102,7 @@ pub fn show(options: &Options, tree: &Tree, environment: Environment) -> c_int {
     let levels = Levels::of(&config.limits, &snapshot.mem, snapshot.loss.shmem_kib);
     let mut selector = Selector::new(tree, policy, getpid(), observer.page_kib());
     if let Err(error) = selector.survey(&snapshot, now_us()) {
-        let mut line = complaint();
-        fail_with(EXIT_FAILURE, line.text("cannot look at the processes: ").text(error.reason()));
+        fail_because(EXIT_FAILURE, "cannot look at the processes", error.reason());
     }
 
     let mut console = Console::new(options.json, environment);
