@@ -124,7 +124,10 @@ fn link_small(out: &Path, release: &Path) {
 
 /// What of the C library runs before `main` and after it.
 const LIBC_STARTUP: &[&str] =
-    &["__libc_start_main", "libc_start_main_stage2", "__init_libc", "static_init_tls"];
+    &["__libc_start_main", "libc_start_main_stage2", "__init_libc", "static_init_tls", "__init_tls"];
+
+/// Parts of the C library that only start-up uses, by file.
+const LIBC_STARTUP_FILES: &[&str] = &["sysconf", "getrlimit", "getauxval", "__init_tls", "fcntl"];
 
 /// Augments the linker's own script. The compiler's crtbegin.o may refer to its
 /// own tables. The section of start-up stands behind everything, where another
@@ -134,6 +137,9 @@ fn linker_script() -> String {
     let mut inputs = String::from("    *crt1.o(.text .text.*)\n    *(.text.main)\n");
     for name in LIBC_STARTUP {
         let _ = writeln!(inputs, "    *(.text.{name})");
+    }
+    for name in LIBC_STARTUP_FILES {
+        let _ = writeln!(inputs, "    *{name}.*o(.text .text.* .rodata .rodata.*)");
     }
     for part in STARTUP {
         let _ = writeln!(inputs, "    *(.text.*{part}* .rodata.*{part}*)");

@@ -19,7 +19,7 @@ use crate::decide::verdict::{Rule, Urgency, Verdict, decide};
 use crate::decide::victim::Candidate;
 use crate::read::kfile::{ReadError, Tree};
 use crate::sys::event::{self, Sources, Woken};
-use crate::sys::program::touch_stack;
+use crate::sys::program::renew_stack;
 use crate::sys::signals::{Notice, take_notice};
 use crate::sys::time::now_us as read_clock;
 use crate::tell::log::Log;
@@ -29,7 +29,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 /// How much of the stack a step takes; CI measures it.
-const STEP_STACK: usize = 8 * 1024;
+const STEP_STACK: usize = 6400;
 
 /// A snapshot, its limits, and what they call for: decided once.
 struct Judged {
@@ -141,7 +141,7 @@ impl<'a> Monitor<'a> {
     /// Runs until a signal ends it, or with `once` until the decision is made
     /// and carried out.
     pub fn run(&mut self) {
-        touch_stack::<STEP_STACK>();
+        renew_stack::<STEP_STACK>(self.observer.page_kib() as usize * 1024);
         let mut woken = Woken::default();
         loop {
             match self.step(woken, read_clock()) {
@@ -326,7 +326,7 @@ impl<'a> Monitor<'a> {
             return MIN_SLEEP_US;
         }
         let before = FreeMemory::from(snapshot);
-        match self.executor.begin(&culprit, rule, self.selector.grown(), before, now_us) {
+        match self.executor.begin(&culprit, rule, &self.selector.grown(), before, now_us) {
             // Below the KILL limit the signal comes first: a line takes time.
             Ok(begun) if urgency == Urgency::Kill => {
                 let now = Some((snapshot, *verdict));

@@ -581,7 +581,7 @@ fn policy(lists: [Option<&'static [u8]>; 3]) -> Policy<'static> {
 /// How many processes a survey saw, all of them.
 fn count(surveyed: &Surveyed) -> Option<u32> {
     match surveyed {
-        Surveyed::All { processes, .. } => Some(*processes),
+        Surveyed::All { processes } => Some(*processes),
         _ => None,
     }
 }
@@ -712,7 +712,7 @@ proptest! {
                 now_us: NOW_US,
             };
             let mut ranking = Ranking::<2>::default();
-            let listed = survey(dirs.proc.as_fd(), &scope, &mut ranking).unwrap();
+            let listed = survey(dirs.proc.as_fd(), &scope, &mut ranking, &mut Default::default()).unwrap();
             let mut expected = candidates(&processes, &policy);
             rank(&mut expected);
             expected.truncate(2);
@@ -749,7 +749,7 @@ proptest! {
             let dirs = open(&tree);
             let (mut few, mut many) = (Ranking::<2>::default(), Ranking::<TABLE>::default());
             for surveyed in
-                [survey(dirs.proc.as_fd(), scope, &mut few), survey(dirs.proc.as_fd(), scope, &mut many)]
+                [survey(dirs.proc.as_fd(), scope, &mut few, &mut Default::default()), survey(dirs.proc.as_fd(), scope, &mut many, &mut Default::default())]
             {
                 assert_eq!(surveyed.as_ref().ok().and_then(count), Some(processes.len() as u32));
             }

@@ -197,11 +197,13 @@ impl<'a> Executor<'a> {
     ///
     /// # Errors
     /// The victim cannot be had; nothing was done.
+    // Out of line, so that surveys do not run below what is put together here.
+    #[inline(never)]
     pub fn begin(
         &mut self,
         culprit: &Culprit,
         rule: Rule,
-        grown: [Option<Identity>; TABLE],
+        grown: &[Option<Identity>; TABLE],
         before: FreeMemory,
         now_us: u64,
     ) -> Result<Begun, Refusal> {
@@ -327,10 +329,10 @@ fn goes_on(active: &ActiveKill, began_us: u64) -> Event {
     }
 }
 
-fn members_of(culprit: &Culprit, grown: [Option<Identity>; TABLE]) -> Members {
+fn members_of(culprit: &Culprit, grown: &[Option<Identity>; TABLE]) -> Members {
     // Whoever is old did not take part. A spawn burst goes on while it is killed.
     let born_before = if culprit.is_spawn_burst { u64::MAX } else { time::boottime_ticks() };
-    Members { job: culprit.victim.job, grown, born_after: young_since(), born_before }
+    Members { job: culprit.victim.job, grown: *grown, born_after: young_since(), born_before }
 }
 
 #[cfg(test)]
@@ -372,7 +374,7 @@ mod tests {
         let mut executor = executor(&tree);
         let id = Identity { pid: rustix::process::getpid(), starttime: 1 };
         let culprit = Culprit::one(Candidate { id, ..VACANT });
-        let begun = executor.begin(&culprit, Rule::Floor, [None; TABLE], FreeMemory::default(), 0);
+        let begun = executor.begin(&culprit, Rule::Floor, &[None; TABLE], FreeMemory::default(), 0);
         assert_eq!(begun, Ok(Begun::default()));
         assert!(executor.is_killing() && executor.is_busy());
         let event = executor.step(None, 0);
@@ -381,7 +383,7 @@ mod tests {
         assert!(!executor.is_killing() && executor.step(None, 0).is_none());
         let gone = Identity { pid: Pid::from_raw(i32::MAX).unwrap(), starttime: 1 };
         let culprit = Culprit::one(Candidate { id: gone, ..VACANT });
-        let begun = executor.begin(&culprit, Rule::Floor, [None; TABLE], FreeMemory::default(), 0);
+        let begun = executor.begin(&culprit, Rule::Floor, &[None; TABLE], FreeMemory::default(), 0);
         assert!(matches!(begun, Err(Refusal::Gone | Refusal::Failed(_))), "{begun:?}");
     }
 
@@ -392,7 +394,7 @@ mod tests {
         let id = Identity { pid: rustix::process::getpid(), starttime: 1 };
         let culprit = Culprit::one(Candidate { id, freeable_kib: 400, ..VACANT });
         let before = FreeMemory { mem_available_kib: 1000, swap_free_kib: 0 };
-        let begun = executor.begin(&culprit, Rule::Floor, [None; TABLE], before, 0);
+        let begun = executor.begin(&culprit, Rule::Floor, &[None; TABLE], before, 0);
         assert_eq!(begun, Ok(Begun::default()));
         let active = executor.active.as_ref().unwrap();
         let snapshot = |mem_available_kib| Snapshot {

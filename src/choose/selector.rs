@@ -21,7 +21,7 @@ const MS: u64 = 1000;
 const SECOND: u64 = 1_000_000;
 
 /// Victims that would not die, remembered so that another is chosen.
-const SET_ASIDE: usize = 32;
+const SET_ASIDE: usize = 16;
 
 /// Below so many times the TERM limit growth is noted as often as memory gets
 /// less.
@@ -128,6 +128,7 @@ pub struct Selector<'a> {
     last: Option<LastSurvey>,
     /// Who shares memory with one in the table.
     sharings: Sharings,
+    spare_sharings: Sharings,
     /// Surveys in a row that failed.
     failures: u32,
     /// When growth may be noted again.
@@ -149,6 +150,7 @@ impl<'a> Selector<'a> {
             spare: Ranking::default(),
             last: None,
             sharings: Sharings::default(),
+            spare_sharings: Sharings::default(),
             failures: 0,
             note_due_us: 0,
             writers: Writers::default(),
@@ -201,7 +203,7 @@ impl<'a> Selector<'a> {
         let before = self.last.map(|_| &self.table);
         let context = self.terms.context(snapshot, &self.set_aside, before, &self.vigil, now_us);
         self.spare.clear();
-        let surveyed = survey(self.terms.proc, &context, &mut self.spare);
+        let surveyed = survey(self.terms.proc, &context, &mut self.spare, &mut self.spare_sharings);
         let result = self.take_over(surveyed, snapshot, now_us);
         if snapshot.loss.shmem_kib > snapshot.loss.total_kib / 2 {
             self.look_for_writers(snapshot, now_us);
@@ -220,9 +222,9 @@ impl<'a> Selector<'a> {
         now_us: u64,
     ) -> Result<(), ReadError> {
         match surveyed {
-            Ok(Surveyed::All { processes, sharings }) => {
+            Ok(Surveyed::All { processes }) => {
                 core::mem::swap(&mut self.table, &mut self.spare);
-                self.sharings = sharings;
+                core::mem::swap(&mut self.sharings, &mut self.spare_sharings);
                 self.failures = 0;
                 let taken_kib = snapshot.mem.taken_kib();
                 self.last = Some(LastSurvey { at_us: now_us, taken_kib, processes });

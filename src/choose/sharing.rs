@@ -8,7 +8,7 @@ use crate::read::process::{Identity, JobKey, Pid, Statm};
 use crate::sys::process::shares_address_space;
 
 /// Shared memories that are told apart in one survey.
-pub const SHARINGS: usize = 4;
+pub const SHARINGS: usize = 2;
 
 /// What a survey found of them.
 pub type Sharings = [Option<Sharing>; SHARINGS];

@@ -82,8 +82,6 @@ impl SurveyContext<'_> {
 }
 
 /// How a survey ended.
-// Made once in a survey and taken apart at once; there is no heap.
-#[allow(clippy::large_enum_variant)]
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Surveyed {
@@ -91,8 +89,6 @@ pub enum Surveyed {
     All {
         /// How many there are, kernel threads included.
         processes: u32,
-        /// Who shares memory with one that is ranked.
-        sharings: Sharings,
     },
     /// Processes could not be read although they are there: whoever was not may
     /// be worth more than anybody who was.
@@ -104,7 +100,8 @@ pub enum Surveyed {
     Interrupted,
 }
 
-/// Lists every process and ranks those that could be chosen. One file each
+/// Lists every process and ranks those that could be chosen; `sharings` becomes
+/// who shares memory with one that is ranked. One file each
 /// bounds what a process can score; more is read only of those that can still
 /// get in. A process that vanishes meanwhile is passed over.
 ///
@@ -114,6 +111,7 @@ pub fn survey<const N: usize>(
     proc: BorrowedFd<'_>,
     context: &SurveyContext<'_>,
     ranking: &mut Ranking<N>,
+    sharings: &mut Sharings,
 ) -> Result<Surveyed, ReadError> {
     let surveyor = Surveyor::new(proc, context);
     let mut processes = 0_u32;
@@ -137,10 +135,10 @@ pub fn survey<const N: usize>(
     if listed == Listed::Stopped {
         return Ok(Surveyed::Interrupted);
     }
-    let mut sharings = Sharings::default();
+    *sharings = Sharings::default();
     // The pids of a captured tree are somebody else's here.
     if context.own.is_some() {
-        fold_address_spaces(ranking, &mut sharings);
+        fold_address_spaces(ranking, sharings);
     }
     // Shared memory is freed with its last mapper. Whoever maps most is that
     // for certain only where nobody else maps half as much of anything.
@@ -150,11 +148,11 @@ pub fn survey<const N: usize>(
             ranking.enter(candidate);
         }
     } else if let Some(related) = mappers.read_related(&surveyor) {
-        surveyor.enter_related(&related, ranking, &mut sharings);
+        surveyor.enter_related(&related, ranking, sharings);
     }
     match surveyor.failure.get() {
         Some(errno) => Ok(Surveyed::Incomplete { errno }),
-        None => Ok(Surveyed::All { processes, sharings }),
+        None => Ok(Surveyed::All { processes }),
     }
 }
 

@@ -103,8 +103,11 @@ struct MeminfoLines {
     s_reclaimable: Option<u64>,
 }
 
-/// Which line is which field.
-const MEMINFO_KEYS: [(&str, fn(&mut MeminfoLines) -> &mut Option<u64>); 15] = [
+/// The field that a line goes to.
+type MeminfoField = fn(&mut MeminfoLines) -> &mut Option<u64>;
+
+/// Which line goes to which field.
+const MEMINFO_KEYS: [(&str, MeminfoField); 15] = [
     ("MemTotal", |lines| &mut lines.mem_total),
     ("MemFree", |lines| &mut lines.mem_free),
     ("MemAvailable", |lines| &mut lines.mem_available),

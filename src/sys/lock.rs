@@ -1,4 +1,4 @@
-use core::ffi::c_int;
+use core::ffi::{c_int, c_long};
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
@@ -37,15 +37,21 @@ pub fn unlock_before(file: BorrowedFd<'_>, from: u64) {
     }
 }
 
+/// The call that takes a flock with offsets of 64 bits.
+#[cfg(target_pointer_width = "64")]
+const SYS_FCNTL: c_long = libc::SYS_fcntl;
+#[cfg(target_pointer_width = "32")]
+const SYS_FCNTL: c_long = libc::SYS_fcntl64;
+
 fn set(file: BorrowedFd<'_>, kind: c_int, start: u64, len: u64) -> Result<(), Errno> {
     // SAFETY: all zero is a valid flock, from the start of the file.
     let mut lock: libc::flock = unsafe { core::mem::zeroed() };
     lock.l_type = kind as _;
     lock.l_start = start as _;
     lock.l_len = len as _;
-    // SAFETY: reads one flock.
-    let answer = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) };
-    super::result_of(answer.into()).map(|_| ())
+    // SAFETY: reads one flock, of the shape that the C library gives this call.
+    let answer = unsafe { libc::syscall(SYS_FCNTL, file.as_raw_fd(), libc::F_SETLK, &raw const lock) };
+    super::result_of(answer).map(|_| ())
 }
 
 /// Who has locked `file` for writing; whoever has only locked it for reading is

@@ -1,6 +1,6 @@
 use core::ffi::c_void;
 use core::ops::Range;
-use rustix::mm::{Advice, madvise, mlock, munlock};
+use rustix::mm::{Advice, MlockFlags, madvise, mlock, mlock_with, munlock};
 
 /// Makes pages of the program resident and keeps them so, those too that
 /// nothing has touched yet: a page of the kill path read from a disk that is
@@ -42,10 +42,37 @@ pub fn drop_vdso() {
     }
 }
 
-/// Makes the stack resident as far down as any step of the loop goes: where
-/// memory has run out, a page more may be long in coming.
+/// More of the stack than start-up takes, and less than the kernel maps at first.
+const STARTUP_STACK: usize = 40 * 1024;
+
+/// More than the frames of [`renew_stack`] and of the system calls it makes take
+/// below its first variable.
+const OWN_FRAME: usize = 512;
+
+/// Gives up what start-up has used of the stack below its caller, then makes the
+/// stack resident as far down as any step of the loop goes: where memory has run
+/// out, a page more may be long in coming. `page` is the size of a page in bytes.
+/// No harm where it is refused.
+// Out of line, so that its own frame is above what is given up.
 #[inline(never)]
-pub fn touch_stack<const BYTES: usize>() {
+pub fn renew_stack<const BYTES: usize>(page: usize) {
+    let here = core::hint::black_box(&mut 0_u8) as *mut u8 as usize;
+    let end = (here - OWN_FRAME) / page * page;
+    let (start, len) = ((end - STARTUP_STACK) as *mut c_void, STARTUP_STACK);
+    // SAFETY: the stack below everything that is in use, which the kernel has
+    // mapped; a page that is dropped is all zero when it is touched again.
+    let is_unlocked =
+        unsafe { munlock(start, len).and_then(|()| madvise(start, len, Advice::LinuxDontNeed)) };
+    if is_unlocked.is_ok() {
+        // SAFETY: locks pages as they are touched (Linux 4.4).
+        let _ = unsafe { mlock_with(start, len, MlockFlags::ONFAULT) };
+    }
+    touch_stack::<BYTES>();
+}
+
+// Out of line, so that the array is gone when it has been touched.
+#[inline(never)]
+fn touch_stack<const BYTES: usize>() {
     core::hint::black_box(&mut [0_u8; BYTES]);
 }
 

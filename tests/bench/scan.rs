@@ -53,7 +53,8 @@ pub fn scan_survey(proc: BorrowedFd<'_>) -> usize {
         now_us: 0,
     };
     let mut ranking = Ranking::<TABLE>::default();
-    let Ok(Surveyed::All { processes: listed, .. }) = survey(proc, &scope, &mut ranking) else {
+    let Ok(Surveyed::All { processes: listed }) = survey(proc, &scope, &mut ranking, &mut Default::default())
+    else {
         panic!("the survey failed")
     };
     black_box(ranking);

@@ -1,6 +1,6 @@
 //! `--oom`: what the kernel's own killer knows of single processes.
 
-use crate::console::{Console, EXIT_FAILURE, Kind, Table, Value, column};
+use crate::console::{Column, Console, EXIT_FAILURE, Kind, Table, Value, column};
 use bustd::read::kfile::{ReadError, Tree};
 use bustd::read::memory::read_overcommit;
 use bustd::read::process::{self, Pid, Status};
@@ -8,18 +8,16 @@ use bustd::sys::child::Environment;
 use core::ffi::c_int;
 use rustix::fd::AsFd;
 
-const STATES: Table = Table {
-    title: "processes",
-    is_list: true,
-    columns: &[
-        column("overcommit", "overcommit", Kind::Name),
-        column("pid", "pid", Kind::Count),
-        column("comm", "comm", Kind::Name),
-        column("oom_score", "oom_score", Kind::Count),
-        column("oom_score_adj", "oom_score_adj", Kind::Count),
-        column("freeable", "freeable_kib", Kind::Size),
-    ],
-};
+static STATES_COLUMNS: [Column; 6] = [
+    column("overcommit", "overcommit", Kind::Name),
+    column("pid", "pid", Kind::Count),
+    column("comm", "comm", Kind::Name),
+    column("oom_score", "oom_score", Kind::Count),
+    column("oom_score_adj", "oom_score_adj", Kind::Count),
+    column("freeable", "freeable_kib", Kind::Size),
+];
+
+static STATES: Table = Table { title: "processes", is_list: true, columns: &STATES_COLUMNS };
 
 /// Tells it on standard output, a row for each of `pids`.
 // Out of line, so that the guard does not run below its stack.

@@ -26,49 +26,43 @@ const WINDOW_US: u64 = 500_000;
 /// How many candidates are shown.
 const SHOWN: usize = 10;
 
-const MEMORY: Table = Table {
-    title: "memory",
-    is_list: false,
-    columns: &[
-        column("total", "total_kib", Kind::Size),
-        column("free", "free_kib", Kind::Size),
-        column("avail", "avail_kib", Kind::Size),
-        column("term", "term_kib", Kind::Size),
-        column("to_term", "to_term_kib", Kind::Size),
-        column("kill", "kill_kib", Kind::Size),
-        column("to_kill", "to_kill_kib", Kind::Size),
-    ],
-};
+static MEMORY_COLUMNS: [Column; 7] = [
+    column("total", "total_kib", Kind::Size),
+    column("free", "free_kib", Kind::Size),
+    column("avail", "avail_kib", Kind::Size),
+    column("term", "term_kib", Kind::Size),
+    column("to_term", "to_term_kib", Kind::Size),
+    column("kill", "kill_kib", Kind::Size),
+    column("to_kill", "to_kill_kib", Kind::Size),
+];
 
-const PRESSURE: Table = Table {
-    title: "psi",
-    is_list: false,
-    columns: &[
-        column("avg10", "avg10_bp", Kind::Share),
-        column("avg60", "avg60_bp", Kind::Share),
-        column("avg300", "avg300_bp", Kind::Share),
-        column("500ms", "500ms_bp", Kind::Share),
-        column("limit", "limit_bp", Kind::Share),
-        column("to_limit", "to_limit_bp", Kind::Share),
-        column("below", "below_kib", Kind::Size),
-    ],
-};
+static MEMORY: Table = Table { title: "memory", is_list: false, columns: &MEMORY_COLUMNS };
 
-const PLAN: Table = Table {
-    title: "plan",
-    is_list: false,
-    columns: &[
-        column("nearest_rule", "nearest_rule", Kind::Name),
-        column("trigger_ms", "trigger_ms", Kind::Count),
-        column("can_lock", "can_lock", Kind::Flag),
-        column("can_kill", "can_kill", Kind::Flag),
-        column("can_free", "can_free", Kind::Flag),
-        column("daemon", "daemon", Kind::Count),
-        column("kills", "kills", Kind::Count),
-    ],
-};
+static PRESSURE_COLUMNS: [Column; 7] = [
+    column("avg10", "avg10_bp", Kind::Share),
+    column("avg60", "avg60_bp", Kind::Share),
+    column("avg300", "avg300_bp", Kind::Share),
+    column("500ms", "500ms_bp", Kind::Share),
+    column("limit", "limit_bp", Kind::Share),
+    column("to_limit", "to_limit_bp", Kind::Share),
+    column("below", "below_kib", Kind::Size),
+];
 
-const CANDIDATE_COLUMNS: &[Column] = &[
+static PRESSURE: Table = Table { title: "psi", is_list: false, columns: &PRESSURE_COLUMNS };
+
+static PLAN_COLUMNS: [Column; 7] = [
+    column("nearest_rule", "nearest_rule", Kind::Name),
+    column("trigger_ms", "trigger_ms", Kind::Count),
+    column("can_lock", "can_lock", Kind::Flag),
+    column("can_kill", "can_kill", Kind::Flag),
+    column("can_free", "can_free", Kind::Flag),
+    column("daemon", "daemon", Kind::Count),
+    column("kills", "kills", Kind::Count),
+];
+
+static PLAN: Table = Table { title: "plan", is_list: false, columns: &PLAN_COLUMNS };
+
+static CANDIDATES_COLUMNS: [Column; 7] = [
     column("pid", "pid", Kind::Count),
     column("uid", "uid", Kind::Count),
     column("freeable", "freeable_kib", Kind::Size),
@@ -78,7 +72,7 @@ const CANDIDATE_COLUMNS: &[Column] = &[
     column("why", "why", Kind::Rest),
 ];
 
-const CANDIDATES: Table = Table { title: "candidates", is_list: true, columns: CANDIDATE_COLUMNS };
+static CANDIDATES: Table = Table { title: "candidates", is_list: true, columns: &CANDIDATES_COLUMNS };
 
 /// What the names of the columns do not tell.
 const LEGEND: &str = "\
