@@ -240,9 +240,9 @@ impl Console {
     }
 
     /// Shows a text, to people only.
-    pub fn note(&mut self, text: &str) {
+    pub fn note(&mut self, text: &[u8]) {
         if self.style != Style::Json {
-            self.status |= print(text.as_bytes());
+            self.status |= print(text);
         }
     }
 

@@ -75,7 +75,7 @@ static CANDIDATES_COLUMNS: [Column; 7] = [
 static CANDIDATES: Table = Table { title: "candidates", is_list: true, columns: &CANDIDATES_COLUMNS };
 
 /// What the names of the columns do not tell.
-const LEGEND: &str = "\
+static LEGEND: [u8; 151] = *b"\
 SIGTERM at term, SIGKILL at kill, where memory and swap are both down to it;
 to_*: how far from there. A stall counts while available memory is below.
 ";
@@ -102,7 +102,7 @@ pub fn show(options: &Options, tree: &Tree, environment: Environment) -> c_int {
     let mut console = Console::new(options.json, environment);
     put_memory(&mut console, &snapshot, &levels);
     put_pressure(&mut console, &mut snapshot, &levels, observer.read_pressure(), tree.live);
-    console.note(LEGEND);
+    console.note(&LEGEND);
     let pidfile = options.pidfile.or(tree.live.then_some(DEFAULT_PIDFILE));
     put_plan(&mut console, nearest_rule(&snapshot, &levels).name(), &prospects, pidfile);
     put_candidates(&mut console, selector.candidates());
