@@ -54,6 +54,13 @@ const STARTUP: &[&str] = &[
     "4Tree9open_live",
     "4Tree13open_captured",
     "14read_overcommit",
+    "13read_own_pid",
+    "12nearest_rule",
+    "5pidfd5probe",
+    "13probe_release",
+    "4lock11find_holder",
+    "4lock8lock_all",
+    "14has_bare_names",
 ];
 
 fn main() {
@@ -127,7 +134,8 @@ const LIBC_STARTUP: &[&str] =
     &["__libc_start_main", "libc_start_main_stage2", "__init_libc", "static_init_tls", "__init_tls"];
 
 /// Parts of the C library that only start-up uses, by file.
-const LIBC_STARTUP_FILES: &[&str] = &["sysconf", "getrlimit", "getauxval", "__init_tls", "fcntl"];
+const LIBC_STARTUP_FILES: &[&str] =
+    &["__libc_start_main", "__init_tls", "exit", "sysconf", "getrlimit", "getauxval", "fcntl"];
 
 /// Augments the linker's own script. The compiler's crtbegin.o may refer to its
 /// own tables. The section of start-up stands behind everything, where another

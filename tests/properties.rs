@@ -3,7 +3,7 @@
 
 mod tree;
 
-use bustd::choose::survey::{SurveyContext, Surveyed, survey};
+use bustd::choose::survey::{Remembered, SurveyContext, Surveyed, survey};
 use bustd::choose::vigil::Vigil;
 use bustd::config::limits::{Amount, Limits, Pair};
 use bustd::config::pattern::Globs;
@@ -756,7 +756,9 @@ proptest! {
             (few.all().to_vec(), many)
         };
         let (_, table) = survey_of(&before, &scope);
-        let (few, many) = survey_of(&after, &SurveyContext { before: Some(&table), now_us: passed_us, ..scope });
+        let mut remembered = Remembered::default();
+        remembered.renew(&table);
+        let (few, many) = survey_of(&after, &SurveyContext { before: Some(&remembered), now_us: passed_us, ..scope });
         prop_assert_eq!(&few, &many.all()[..few.len()]);
         prop_assert_eq!(few.len(), many.all().len().min(2));
     }

@@ -2,7 +2,7 @@
 
 use super::sharing::Sharings;
 use super::spawn_burst::survey_spawn_burst;
-use super::survey::{SurveyContext, Surveyed, survey};
+use super::survey::{Remembered, SurveyContext, Surveyed, survey};
 use super::vigil::Vigil;
 use super::writers::Writers;
 use crate::config::policy::Policy;
@@ -94,7 +94,7 @@ impl<'a> Terms<'a> {
         &self,
         snapshot: &Snapshot,
         set_aside: &'s [Option<Identity>],
-        before: Option<&'s Ranking<TABLE>>,
+        before: Option<&'s Remembered>,
         vigil: &'s Vigil<'a>,
         now_us: u64,
     ) -> SurveyContext<'s>
@@ -123,12 +123,11 @@ pub struct Selector<'a> {
     vigil: Vigil<'a>,
     /// The largest processes, as of the last survey.
     table: Ranking<TABLE>,
-    /// Where the next survey is made, so that one that fails leaves the table.
-    spare: Ranking<TABLE>,
+    /// What the last survey that succeeded tells the next.
+    remembered: Remembered,
     last: Option<LastSurvey>,
     /// Who shares memory with one in the table.
     sharings: Sharings,
-    spare_sharings: Sharings,
     /// Surveys in a row that failed.
     failures: u32,
     /// When growth may be noted again.
@@ -147,10 +146,9 @@ impl<'a> Selector<'a> {
             terms: Terms { proc: tree.proc.as_fd(), policy, own, page_kib },
             vigil: Vigil::new(tree.proc.as_fd()),
             table: Ranking::default(),
-            spare: Ranking::default(),
+            remembered: Remembered::default(),
             last: None,
             sharings: Sharings::default(),
-            spare_sharings: Sharings::default(),
             failures: 0,
             note_due_us: 0,
             writers: Writers::default(),
@@ -197,13 +195,13 @@ impl<'a> Selector<'a> {
     /// Brings the table up to date.
     ///
     /// # Errors
-    /// `/proc` cannot be listed, or not every process could be read; the table
-    /// stays as it was.
+    /// `/proc` cannot be listed, or not every process could be read. Then nobody is
+    /// known until the next survey, but who had how much before that still is.
     pub fn survey(&mut self, snapshot: &Snapshot, now_us: u64) -> Result<(), ReadError> {
-        let before = self.last.map(|_| &self.table);
+        let before = self.last.map(|_| &self.remembered);
         let context = self.terms.context(snapshot, &self.set_aside, before, &self.vigil, now_us);
-        self.spare.clear();
-        let surveyed = survey(self.terms.proc, &context, &mut self.spare, &mut self.spare_sharings);
+        self.table.clear();
+        let surveyed = survey(self.terms.proc, &context, &mut self.table, &mut self.sharings);
         let result = self.take_over(surveyed, snapshot, now_us);
         if snapshot.loss.shmem_kib > snapshot.loss.total_kib / 2 {
             self.look_for_writers(snapshot, now_us);
@@ -214,43 +212,36 @@ impl<'a> Selector<'a> {
         result
     }
 
-    /// Makes the table of what a survey found, if that is better than the old one.
+    /// Remembers what a survey found, unless it failed: then whoever was not seen
+    /// may be worth more than anybody who was, and nobody is to be chosen by it.
     fn take_over(
         &mut self,
         surveyed: Result<Surveyed, ReadError>,
         snapshot: &Snapshot,
         now_us: u64,
     ) -> Result<(), ReadError> {
-        match surveyed {
-            Ok(Surveyed::All { processes }) => {
-                core::mem::swap(&mut self.table, &mut self.spare);
-                core::mem::swap(&mut self.sharings, &mut self.spare_sharings);
-                self.failures = 0;
-                let taken_kib = snapshot.mem.taken_kib();
-                self.last = Some(LastSurvey { at_us: now_us, taken_kib, processes });
-                Ok(())
-            }
-            // There is no time for more, and better some than nobody.
-            Ok(Surveyed::Interrupted) if self.last.is_none() => {
-                core::mem::swap(&mut self.table, &mut self.spare);
-                Ok(())
-            }
-            Ok(Surveyed::Interrupted) => Ok(()),
+        let processes = match surveyed {
+            Ok(Surveyed::All { processes }) => processes,
+            // There is no time for more, and better some than nobody. What was not
+            // seen is not forgotten.
+            Ok(Surveyed::Interrupted) => return Ok(()),
             // One process whose files can never be read must not blind us for ever.
             Ok(Surveyed::Incomplete { errno }) if self.failures >= MAX_FAILURES && !is_shortage(errno) => {
-                core::mem::swap(&mut self.table, &mut self.spare);
-                self.sharings = Sharings::default();
-                Ok(())
+                return Ok(());
             }
-            Ok(Surveyed::Incomplete { errno }) => {
-                self.failures += 1;
-                Err(ReadError::Io(errno))
-            }
-            Err(error) => {
-                self.failures += 1;
-                Err(error)
-            }
-        }
+            Ok(Surveyed::Incomplete { errno }) => return Err(self.fail(ReadError::Io(errno))),
+            Err(error) => return Err(self.fail(error)),
+        };
+        self.failures = 0;
+        self.remembered.renew(&self.table);
+        self.last = Some(LastSurvey { at_us: now_us, taken_kib: snapshot.mem.taken_kib(), processes });
+        Ok(())
+    }
+
+    fn fail(&mut self, error: ReadError) -> ReadError {
+        self.failures += 1;
+        self.table.clear();
+        error
     }
 
     fn look_for_writers(&mut self, snapshot: &Snapshot, now_us: u64) {
@@ -342,11 +333,6 @@ impl<'a> Selector<'a> {
             return Err(NoVictim::NoWriter { shmem_growth_kib: snapshot.loss.shmem_kib });
         }
         Ok(writer)
-    }
-
-    /// Is anybody known, from this survey or one before?
-    pub fn knows_anybody(&self) -> bool {
-        !self.table.all().is_empty()
     }
 
     /// Which of the table's processes grew, for whom the culprit's job dies with.

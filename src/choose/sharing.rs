@@ -102,6 +102,8 @@ impl LargestMappers {
 
     /// Those that hold one shared memory among them: related processes of one
     /// user that map about as much, when nobody else does.
+    // Out of line, so that listing the processes does not run below these tables.
+    #[inline(never)]
     pub(super) fn read_related(&self, surveyor: &Surveyor<'_>) -> Option<[Option<Mapper>; MAPPERS]> {
         let mut mappers = self.found.map(|place| {
             let (pid, _) = place?;

@@ -34,9 +34,9 @@ pub struct SurveyContext<'a> {
     pub own: Option<Pid>,
     /// Processes that were killed and would not die.
     pub set_aside: &'a [Option<Identity>],
-    /// The ranking of the survey before, which tells the baselines; `None` where
-    /// this is the first: then nobody has grown.
-    pub before: Option<&'a Ranking<TABLE>>,
+    /// The survey before, which tells the baselines; `None` where this is the first:
+    /// then nobody has grown.
+    pub before: Option<&'a Remembered>,
     /// How much `Shmem` has grown: no process's shared memory has by more.
     pub shmem_growth_kib: u64,
     /// Watches memory meanwhile.
@@ -52,31 +52,56 @@ impl SurveyContext<'_> {
 
     /// The most freeable memory that a process which was not ranked can have had
     /// at the survey before.
-    fn most_unranked_kib(&self, before: &Ranking<TABLE>, adj: i16, preference: Preference) -> u64 {
-        // Where the ranking was not full everybody was in it who was worth it.
-        let most_kib = before
-            .last()
-            .map_or(0, |last| most_weighted_kib(last.score_kib, adj, preference, self.total_kib));
+    fn most_unranked_kib(&self, before: &Remembered, adj: i16, preference: Preference) -> u64 {
+        let unranked_kib = |last| most_weighted_kib(last, adj, preference, self.total_kib);
+        let most_kib = before.last_score_kib.map_or(0, unranked_kib);
         most_kib.max(self.min_freeable_kib())
     }
 
     /// No process of this pid has a lower baseline.
     fn least_baseline_kib(&self, pid: Pid) -> u64 {
         let Some(before) = self.before else { return u64::MAX };
-        let held = before.all().iter().find(|held| held.id.pid == pid);
+        let held = before.held.iter().flatten().find(|(id, _)| id.pid == pid);
         // What lets a process score most makes its unranked memory least.
         let unranked_kib = self.most_unranked_kib(before, i16::MAX, self.policy.best_preference());
-        held.map_or(u64::MAX, |held| held.baseline.kib).min(unranked_kib)
+        held.map_or(u64::MAX, |(_, baseline)| baseline.kib).min(unranked_kib)
     }
 
     fn baseline_of(&self, id: Identity, freeable_kib: u64, adj: i16, preference: Preference) -> Baseline {
         let Some(before) = self.before else { return Baseline::new(freeable_kib, self.now_us) };
-        match before.all().iter().find(|held| held.id == id) {
-            Some(held) => held.baseline.after(freeable_kib, self.now_us),
+        match before.held.iter().flatten().find(|held| held.0 == id) {
+            Some((_, baseline)) => baseline.after(freeable_kib, self.now_us),
             None => {
                 let most_kib = self.most_unranked_kib(before, adj, preference);
                 Baseline::new(freeable_kib.min(most_kib), self.now_us)
             }
+        }
+    }
+}
+
+/// What a survey needs of the one before: a third of its ranking, in place of
+/// which the new one is made.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    held: [Option<(Identity, Baseline)>; TABLE],
+    /// Nobody who was not ranked had a higher score; `None` where everybody was
+    /// ranked who was worth it.
+    last_score_kib: Option<i64>,
+}
+
+impl Default for Remembered {
+    fn default() -> Self {
+        Self { held: [None; TABLE], last_score_kib: None }
+    }
+}
+
+impl Remembered {
+    /// Becomes what `ranking` tells.
+    pub fn renew(&mut self, ranking: &Ranking<TABLE>) {
+        self.last_score_kib = ranking.last().map(|last| last.score_kib);
+        self.held = [None; TABLE];
+        for (place, ranked) in self.held.iter_mut().zip(ranking.all()) {
+            *place = Some((ranked.id, ranked.baseline));
         }
     }
 }

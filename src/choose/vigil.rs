@@ -1,6 +1,5 @@
 //! Memory looked at again while something else takes its time.
 
-use crate::read::kfile::ReadError;
 use crate::read::memory::MeminfoFile;
 use crate::sys::time::now_us;
 use core::cell::{Cell, RefCell};
@@ -47,7 +46,7 @@ impl<'a> Vigil<'a> {
         }
         self.looked_us.set(now_us);
         let Some(stop_kib) = self.stop_kib.get() else { return false };
-        let read: Result<_, ReadError> = self.meminfo.borrow_mut().read(self.proc);
-        read.is_ok_and(|mem| mem.mem_available_kib <= stop_kib)
+        let available_kib = self.meminfo.borrow_mut().read_available_kib(self.proc);
+        available_kib.is_some_and(|available_kib| available_kib <= stop_kib)
     }
 }

@@ -68,11 +68,16 @@ pub enum Attribution {
 
 /// The growing group that grew most, if there is one.
 pub fn select_growing_group(ranked: &[Candidate]) -> Option<Culprit> {
-    let groups = ranked.iter().map(|first| GrowingGroup::around(first, ranked));
-    let large = groups.filter(|group| group.members >= GROWING_GROUP_MIN);
-    // Of equal ones the first, so not max_by_key: they are the same group.
-    let most = large.reduce(|most, group| if group.growth_kib > most.growth_kib { group } else { most })?;
-    let GrowingGroup { first, members, freeable_kib, growth_kib, score_kib } = most;
+    let mut most: Option<GrowingGroup<'_>> = None;
+    for first in ranked {
+        let group = GrowingGroup::around(first, ranked);
+        // Of equal ones the first: they are the same group.
+        let is_more = most.as_ref().is_none_or(|most| group.growth_kib > most.growth_kib);
+        if group.members >= GROWING_GROUP_MIN && is_more {
+            most = Some(group);
+        }
+    }
+    let GrowingGroup { first, members, freeable_kib, growth_kib, score_kib } = most?;
     Some(Culprit { members, ..Culprit::one(Candidate { freeable_kib, growth_kib, score_kib, ..*first }) })
 }
 

@@ -213,6 +213,23 @@ impl MeminfoFile {
     }
 }
 
+/// `MemAvailable` is the third line.
+const MEMINFO_START_LEN: usize = 192;
+
+impl MeminfoFile {
+    /// Reads no more than `MemAvailable`, for a look in between; `None` where that
+    /// cannot be had.
+    pub fn read_available_kib(&mut self, proc: BorrowedFd<'_>) -> Option<u64> {
+        if self.0.is_none() {
+            self.0 = open(proc, c"meminfo", OFlags::RDONLY).ok();
+        }
+        let mut buf = [0; MEMINFO_START_LEN];
+        let len = rustix::io::pread(self.0.as_ref()?, &mut buf, 0).ok()?;
+        let mut lines = kfile::keyed_numbers(kfile::whole_lines(&buf, len));
+        lines.find_map(|(key, kib)| (key == b"MemAvailable").then_some(kib))
+    }
+}
+
 /// Counters of `/proc/vmstat` that stand in for pressure where there is no PSI.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Vmstat {

@@ -55,8 +55,7 @@ pub fn announce(log: &mut Log, start: &Start<'_>, capabilities: &Capabilities) {
     warn_of_missing(log, start.has_pressure, capabilities);
     if start.has_doubted_names {
         log.info(|line| {
-            line.text("--unkillables and --avoid: a bare name spares processes of users below 1000; ");
-            line.text("write any:NAME or UID:NAME for others");
+            line.text("a bare name spares no ordinary user's process; see any:NAME and UID:NAME");
         });
     }
     let Start { snapshot: Snapshot { mem, .. }, levels, .. } = start;
