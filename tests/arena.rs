@@ -93,6 +93,7 @@ fn allocate_sealed() {
 fn fork_sealed() {
     // SAFETY: one thread, and from here on nothing that is on the heap is used.
     unsafe { ARENA.seal() };
+    // SAFETY: one thread; neither side signals itself through the C library.
     match unsafe { bustd::sys::child::fork() } {
         Ok(bustd::sys::child::Forked::Child) => {
             std::hint::black_box(Box::new(1_u8));

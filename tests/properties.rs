@@ -3,7 +3,8 @@
 
 mod tree;
 
-use bustd::choose::survey::{Remembered, SurveyContext, Surveyed, survey};
+use bustd::choose::survey::{Surveyed, survey};
+use bustd::choose::surveyor::{Remembered, SurveyContext};
 use bustd::choose::vigil::Vigil;
 use bustd::config::limits::{Amount, Limits, Pair};
 use bustd::config::pattern::Globs;

@@ -46,6 +46,9 @@ pub struct Ended {
 /// Children at once: two hooks and a release each for the active kill and the one
 /// before.
 const MAX_CHILDREN: usize = 6;
+/// Releases among them: one that waits for its victim's lock cannot be ended, and
+/// hooks must find a place.
+const MAX_RELEASES: usize = 2;
 
 /// Our running children.
 #[derive(Debug, Default)]
@@ -86,6 +89,10 @@ impl Children {
     /// # Errors
     /// Those of fork(2); EAGAIN when too many children are running.
     pub fn start_release(&mut self, pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+        let releases = self.running.iter().flatten().filter(|child| child.purpose == Purpose::Release);
+        if releases.count() >= MAX_RELEASES {
+            return Err(Errno::AGAIN);
+        }
         let place = self.free_place()?;
         let pid = child::spawn_release(pidfd)?;
         // It cannot be ended while it waits for the victim's lock.

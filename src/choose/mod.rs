@@ -10,6 +10,9 @@ pub mod claim;
 /// Memory looked at again meanwhile.
 pub mod vigil;
 
+/// One process read for a survey.
+pub mod surveyor;
+
 /// Memory that several processes share.
 pub mod sharing;
 

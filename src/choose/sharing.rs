@@ -1,7 +1,7 @@
 //! Memory that several processes share: counted once, and free only once all of
 //! them are dead.
 
-use super::survey::{Killable, Surveyor};
+use super::surveyor::{Killable, Surveyor};
 use crate::decide::attribution::{MAX_SHARERS, Sharing};
 use crate::decide::victim::{Candidate, Ranking};
 use crate::read::process::{Identity, JobKey, Pid, Statm};
@@ -140,4 +140,31 @@ fn are_related(one: &Mapper, other: &Mapper) -> bool {
     let (mine, theirs) = (&one.job, &other.job);
     let is_child = theirs.ppid == one.id.pid.as_raw_pid() || mine.ppid == other.id.pid.as_raw_pid();
     mine.uid == theirs.uid && (is_child || mine.pgrp > 1 && mine.pgrp == theirs.pgrp || mine.same_job(theirs))
+}
+
+/// Ranks those that hold a shared memory among them as one.
+pub(super) fn enter_related<const N: usize>(
+    surveyor: &Surveyor<'_>,
+    related: &[Option<Mapper>],
+    ranking: &mut Ranking<N>,
+    sharings: &mut Sharings,
+) {
+    let Some(first) = related.first().and_then(Option::as_ref) else { return };
+    let private_kib = related.iter().flatten().map(|mapper| mapper.private_kib).fold(0, u64::saturating_add);
+    let freeable_kib = first.shmem_kib.saturating_add(private_kib);
+    if freeable_kib < surveyor.context.min_freeable_kib() {
+        return;
+    }
+    let Some(killable) = surveyor.read_killable(first.id.pid, &|_, _| true) else { return };
+    let Killable { oom_score_adj, preference, .. } = killable;
+    let baseline = surveyor.context.baseline_of(first.id, freeable_kib, oom_score_adj, preference);
+    let most_growth_kib = baseline.growth_kib(private_kib).saturating_add(surveyor.context.shmem_growth_kib);
+    let growth_kib = baseline.growth_kib(freeable_kib).min(most_growth_kib);
+    let mut others = [None; MAX_SHARERS];
+    for (place, other) in others.iter_mut().zip(related[1..].iter().flatten()) {
+        ranking.remove(other.id);
+        *place = Some(other.id);
+    }
+    ranking.enter(surveyor.candidate(first.id.pid, &killable, freeable_kib, baseline, growth_kib));
+    add(sharings, Sharing { first: first.id, others });
 }

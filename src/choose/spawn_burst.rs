@@ -1,7 +1,7 @@
 //! Spawn bursts: many small, young processes of one job that took memory
 //! together.
 
-use super::survey::{Killable, SurveyContext, Surveyor};
+use super::surveyor::{Killable, SurveyContext, Surveyor};
 use crate::decide::attribution::Culprit;
 use crate::decide::baseline::{Baseline, weighted_kib};
 use crate::decide::victim::{Candidate, min_freeable_kib, score_kib};

@@ -1,7 +1,7 @@
 //! Who writes to tmpfs: what they wrote is nobody's freeable memory, so whoever
 //! wrote it has to be found by its writing.
 
-use super::survey::{SurveyContext, Surveyor};
+use super::surveyor::{SurveyContext, Surveyor};
 use crate::decide::attribution::Culprit;
 use crate::decide::baseline::Baseline;
 use crate::decide::victim::min_freeable_kib;

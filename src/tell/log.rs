@@ -32,6 +32,9 @@ pub enum Level {
 /// syslog(3)'s LOG_DAEMON.
 const FACILITY_DAEMON: u64 = 3 << 3;
 
+/// After this many lines /dev/kmsg is opened anew.
+const KMSG_BURST: u32 = 8;
+
 /// The log.
 #[derive(Debug)]
 pub struct Log {
@@ -40,6 +43,8 @@ pub struct Log {
     sink: Sink,
     own_pid: u64,
     lost: u64,
+    /// Lines written to [`Sink::Kmsg`] since it was opened.
+    since_open: u32,
     /// The line being written. Here, and not on the stack of whoever writes.
     line: Line,
 }
@@ -57,7 +62,7 @@ impl Log {
             None => (Sink::Stderr, reopen_stderr()),
         };
         let own_pid = rustix::process::getpid().as_raw_pid().unsigned_abs().into();
-        Self { fd, sink, own_pid, lost: 0, line: Line::default() }
+        Self { fd, sink, own_pid, lost: 0, since_open: 0, line: Line::default() }
     }
 
     /// Where lines really go.
@@ -122,7 +127,23 @@ impl Log {
         self.write(Level::Info, build);
     }
 
+    /// The kernel drops what is written to one open /dev/kmsg faster than ten
+    /// lines in five seconds (printk_devkmsg, Linux 4.8), and says that it was
+    /// written. It counts for each open file anew.
+    fn renew_kmsg(&mut self) {
+        self.since_open += 1;
+        if self.since_open >= KMSG_BURST
+            && let Ok(file) = open(CWD, c"/dev/kmsg", OFlags::WRONLY)
+        {
+            self.fd = Some(file);
+            self.since_open = 1;
+        }
+    }
+
     fn try_write(&mut self) -> bool {
+        if self.sink == Sink::Kmsg {
+            self.renew_kmsg();
+        }
         let bytes = self.line.as_bytes();
         match (self.sink, &self.fd) {
             (Sink::Syslog, Some(socket)) => {

@@ -1,7 +1,8 @@
 //! What it costs to look at every process once: bustd's survey beside a floor.
 
 use crate::clock::thread_cpu_ns;
-use bustd::choose::survey::{SurveyContext, Surveyed, survey};
+use bustd::choose::survey::{Surveyed, survey};
+use bustd::choose::surveyor::SurveyContext;
 use bustd::choose::vigil::Vigil;
 use bustd::config::policy::Policy;
 use bustd::decide::victim::{Ranking, TABLE};

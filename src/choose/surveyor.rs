@@ -1,0 +1,297 @@
+//! One process read for a survey, no further than it still matters.
+
+use super::claim::read_preference;
+use super::vigil::Vigil;
+use crate::config::policy::{Policy, Preference};
+use crate::decide::baseline::{Baseline, weighted_kib};
+use crate::decide::victim::{
+    Candidate, Ranking, TABLE, min_freeable_kib, most_weighted_kib, score_bound_kib, score_kib,
+};
+use crate::read::ancestry::Ancestry;
+use crate::read::kfile::ReadError;
+use crate::read::process::{self, Identity, NEVER_KILL_ADJ, Pid, Stat, Statm, Status};
+use crate::sys::may_signal;
+use core::cell::Cell;
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+/// What a survey needs to know besides /proc.
+#[derive(Clone, Copy, Debug)]
+pub struct SurveyContext<'a> {
+    /// What the user and the machine rule out or favour.
+    pub policy: Policy<'a>,
+    /// All memory, for negative `oom_score_adj` and the least worth a kill.
+    pub total_kib: u64,
+    /// Swap in use: none means that resident memory is all there is.
+    pub swap_used_kib: u64,
+    /// KiB in a page.
+    pub page_kib: u64,
+    /// Ourselves; `None` where the tree is not the running kernel's.
+    pub own: Option<Pid>,
+    /// Processes that were killed and would not die.
+    pub set_aside: &'a [Option<Identity>],
+    /// The survey before, which tells the baselines; `None` where this is the first:
+    /// then nobody has grown.
+    pub before: Option<&'a Remembered>,
+    /// How much `Shmem` has grown: no process's shared memory has by more.
+    pub shmem_growth_kib: u64,
+    /// Watches memory meanwhile.
+    pub vigil: &'a Vigil<'a>,
+    /// Now.
+    pub now_us: u64,
+}
+
+impl SurveyContext<'_> {
+    pub(super) fn min_freeable_kib(&self) -> u64 {
+        min_freeable_kib(self.total_kib)
+    }
+
+    /// The most freeable memory that a process which was not ranked can have had
+    /// at the survey before.
+    fn most_unranked_kib(&self, before: &Remembered, adj: i16, preference: Preference) -> u64 {
+        let unranked_kib = |last| most_weighted_kib(last, adj, preference, self.total_kib);
+        let most_kib = before.last_score_kib.map_or(0, unranked_kib);
+        most_kib.max(self.min_freeable_kib())
+    }
+
+    /// No process of this pid has a lower baseline.
+    fn least_baseline_kib(&self, pid: Pid) -> u64 {
+        let Some(before) = self.before else { return u64::MAX };
+        let held = before.held.iter().flatten().find(|(id, _)| id.pid == pid);
+        // What lets a process score most makes its unranked memory least.
+        let unranked_kib = self.most_unranked_kib(before, i16::MAX, self.policy.best_preference());
+        held.map_or(u64::MAX, |(_, baseline)| baseline.kib).min(unranked_kib)
+    }
+
+    pub(super) fn baseline_of(
+        &self,
+        id: Identity,
+        freeable_kib: u64,
+        adj: i16,
+        preference: Preference,
+    ) -> Baseline {
+        let Some(before) = self.before else { return Baseline::new(freeable_kib, self.now_us) };
+        match before.held.iter().flatten().find(|held| held.0 == id) {
+            Some((_, baseline)) => baseline.after(freeable_kib, self.now_us),
+            None => {
+                let most_kib = self.most_unranked_kib(before, adj, preference);
+                Baseline::new(freeable_kib.min(most_kib), self.now_us)
+            }
+        }
+    }
+}
+
+/// What a survey needs of the one before: a third of its ranking, in place of
+/// which the new one is made.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    held: [Option<(Identity, Baseline)>; TABLE],
+    /// Nobody who was not ranked had a higher score; `None` where everybody was
+    /// ranked who was worth it.
+    last_score_kib: Option<i64>,
+}
+
+impl Default for Remembered {
+    fn default() -> Self {
+        Self { held: [None; TABLE], last_score_kib: None }
+    }
+}
+
+impl Remembered {
+    /// Becomes what `ranking` tells.
+    pub fn renew(&mut self, ranking: &Ranking<TABLE>) {
+        self.last_score_kib = ranking.last().map(|last| last.score_kib);
+        self.held = [None; TABLE];
+        for (place, ranked) in self.held.iter_mut().zip(ranking.all()) {
+            *place = Some((ranked.id, ranked.baseline));
+        }
+    }
+}
+
+/// Does a process's shared memory count as freeable?
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Shared {
+    Ignored,
+    Counts,
+}
+
+/// A process that may be killed.
+pub struct Killable {
+    /// Its `stat`.
+    pub stat: Stat,
+    /// Its `status`.
+    pub status: Status,
+    /// Its `oom_score_adj`.
+    pub oom_score_adj: i16,
+    /// How the user's patterns see it.
+    pub preference: Preference,
+}
+
+/// Reads processes for one survey.
+pub(super) struct Surveyor<'a> {
+    proc: BorrowedFd<'a>,
+    pub(super) context: &'a SurveyContext<'a>,
+    ancestry: Ancestry,
+    /// Why processes could not be read that are there.
+    pub(super) failure: Cell<Option<Errno>>,
+}
+
+impl<'a> Surveyor<'a> {
+    pub(super) fn new(proc: BorrowedFd<'a>, context: &'a SurveyContext<'a>) -> Self {
+        Self { proc, context, ancestry: Ancestry::read(proc, context.own), failure: Cell::new(None) }
+    }
+
+    /// The reading, if there is one. Notes where it failed for a reason that has
+    /// nothing to do with the process.
+    fn known<T>(&self, reading: Result<T, ReadError>) -> Option<T> {
+        if let Err(ReadError::Io(errno)) = reading {
+            self.failure.set(Some(errno));
+        }
+        reading.ok()
+    }
+
+    /// The process's `statm`; `None` for kernel threads and what has vanished.
+    pub(super) fn read_living_statm(&self, pid: Pid) -> Option<Statm> {
+        let statm = self.known(process::read_statm(self.proc, pid))?;
+        if statm.resident_pages > 0 || statm.size_pages > 0 {
+            return Some(statm);
+        }
+        // A kernel thread, a zombie, or a leader that exited before its threads.
+        // Only the last has a score.
+        match self.known(process::read_oom_score(self.proc, pid)) {
+            Some(score) if score > 0 => self.known(process::read_statm_of_threads(self.proc, pid)),
+            _ => None,
+        }
+    }
+
+    /// The most anonymous memory and swap a process can hold.
+    pub(super) fn private_bound_kib(&self, statm: &Statm) -> u64 {
+        let page_kib = self.context.page_kib;
+        let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
+        let absent_pages = statm.size_pages.saturating_sub(statm.resident_pages);
+        let swap_kib = absent_pages.saturating_mul(page_kib).min(self.context.swap_used_kib);
+        anon_pages.saturating_mul(page_kib).saturating_add(swap_kib)
+    }
+
+    /// The same with shared memory.
+    pub(super) fn total_bound_kib(&self, statm: &Statm) -> u64 {
+        let shared_kib = statm.shared_pages.saturating_mul(self.context.page_kib);
+        self.private_bound_kib(statm).saturating_add(shared_kib)
+    }
+
+    /// Reads what tells whether a process may be killed, cheapest first, and only
+    /// as long as `could_enter` says that it still matters. `None` also for what
+    /// has vanished.
+    pub(super) fn read_killable(
+        &self,
+        pid: Pid,
+        could_enter: &dyn Fn(i16, Preference) -> bool,
+    ) -> Option<Killable> {
+        let Self { proc, context, ancestry, .. } = self;
+        let oom_score_adj = self.known(process::read_oom_score_adj(*proc, pid))?;
+        if oom_score_adj == NEVER_KILL_ADJ || !could_enter(oom_score_adj, context.policy.best_preference()) {
+            return None;
+        }
+        if ancestry.has(*proc, pid) {
+            return None;
+        }
+        let stat = self.known(process::read_stat(*proc, pid)).filter(|stat| !stat.is_kernel_thread())?;
+        let id = Identity { pid, starttime: stat.starttime };
+        if context.set_aside.contains(&Some(id)) {
+            return None;
+        }
+        let status = self.known(process::read_status(*proc, pid))?;
+        let preference = read_preference(*proc, pid, &stat.comm, status.uid, &context.policy);
+        if preference == Preference::Unkillable || !could_enter(oom_score_adj, preference) {
+            return None;
+        }
+        // Root of a user namespace has every capability, over its own only.
+        let is_foreign = context.policy.only_uid.is_some_and(|uid| uid != status.uid)
+            || (context.own.is_some() && !may_signal(pid));
+        (!is_foreign).then_some(Killable { stat, status, oom_score_adj, preference })
+    }
+
+    /// Reads the rest of what makes a candidate, as long as `bound_kib`, the most
+    /// freeable memory it can have, could still take it into the ranking. `None`
+    /// for what must never be chosen, is not worth it, cannot get in, or has
+    /// vanished.
+    pub(super) fn read_candidate<const N: usize>(
+        &self,
+        pid: Pid,
+        statm: &Statm,
+        bound_kib: u64,
+        shared: Shared,
+        ranking: &Ranking<N>,
+    ) -> Option<Candidate> {
+        let context = self.context;
+        let most_growth_kib = bound_kib.saturating_sub(context.least_baseline_kib(pid));
+        let most_kib = weighted_kib(bound_kib, most_growth_kib);
+        if bound_kib < context.min_freeable_kib()
+            || !ranking.admits(score_bound_kib(&context.policy, most_kib))
+        {
+            return None;
+        }
+        let could_enter =
+            |adj, preference| ranking.admits(score_kib(most_kib, adj, preference, context.total_kib));
+        let killable = self.read_killable(pid, &could_enter)?;
+        // statm holds the same number as RssAnon, which Linux before 4.5 lacks and
+        // a zombie leader's status too.
+        let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
+        let anon_kib = killable.status.anon_kib.unwrap_or(anon_pages.saturating_mul(context.page_kib));
+        let private_kib = anon_kib.saturating_add(killable.status.swap_kib.unwrap_or(0));
+        let shmem_kib = match shared {
+            Shared::Ignored => 0,
+            Shared::Counts => killable.status.shmem_kib.unwrap_or(0),
+        };
+        let freeable_kib = private_kib.saturating_add(shmem_kib);
+        if freeable_kib < context.min_freeable_kib() {
+            return None;
+        }
+        let id = Identity { pid, starttime: killable.stat.starttime };
+        let Killable { oom_score_adj, preference, .. } = killable;
+        let baseline = context.baseline_of(id, freeable_kib, oom_score_adj, preference);
+        // That it is the only one to map its shared memory may be new; the memory
+        // is no newer than Shmem's growth.
+        let most_growth_kib = baseline.growth_kib(private_kib).saturating_add(context.shmem_growth_kib);
+        let growth_kib = baseline.growth_kib(freeable_kib).min(most_growth_kib);
+        Some(self.candidate(pid, &killable, freeable_kib, baseline, growth_kib))
+    }
+
+    pub(super) fn candidate(
+        &self,
+        pid: Pid,
+        killable: &Killable,
+        freeable_kib: u64,
+        baseline: Baseline,
+        growth_kib: u64,
+    ) -> Candidate {
+        // Growth that is not worth a kill is chance.
+        let growth_kib = if growth_kib < self.context.min_freeable_kib() { 0 } else { growth_kib };
+        let Killable { oom_score_adj, preference, .. } = *killable;
+        let weighted_kib = weighted_kib(freeable_kib, growth_kib);
+        Candidate {
+            id: Identity { pid, starttime: killable.stat.starttime },
+            job: killable.stat.job_key(killable.status.uid),
+            oom_score_adj,
+            preference,
+            freeable_kib,
+            baseline,
+            growth_kib,
+            score_kib: score_kib(weighted_kib, oom_score_adj, preference, self.context.total_kib),
+        }
+    }
+
+    pub(super) fn min_freeable_kib(&self) -> u64 {
+        self.context.min_freeable_kib()
+    }
+
+    pub(super) fn page_kib(&self) -> u64 {
+        self.context.page_kib
+    }
+
+    /// Is it certain that the process maps less shared memory than that?
+    pub(super) fn maps_little_shmem(&self, pid: Pid, less_than_kib: u64) -> bool {
+        let status = self.known(process::read_status(self.proc, pid));
+        status.and_then(|status| status.shmem_kib).is_some_and(|kib| kib < less_than_kib)
+    }
+}
