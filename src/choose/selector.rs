@@ -534,14 +534,15 @@ mod tests {
         machine.set(100, "database", 60);
         let levels = |snapshot: &Snapshot| Levels::of(&Limits::default(), &snapshot.mem, 0);
         let mut now = snapshot(0, 0);
-        assert!(selector.is_note_due(1));
-        selector.note_growth(&now, &levels(&now), 1);
-        assert!(selector.last.is_some() && !selector.is_note_due(2));
+        let start_us = read_clock();
+        assert!(selector.is_note_due(start_us));
+        selector.note_growth(&now, &levels(&now), start_us);
+        assert!(selector.last.is_some() && !selector.is_note_due(start_us + 1));
         let noted_us = |selector: &Selector<'_>| selector.last.map(|last| last.at_us);
         // Not again at once, and not while nothing is lost.
         let later_us = read_clock() + 10 * SECOND;
         selector.note_growth(&now, &levels(&now), later_us);
-        assert_eq!(noted_us(&selector), Some(1));
+        assert_eq!(noted_us(&selector), Some(start_us));
         now.mem.mem_available_kib -= 4 * MIB;
         selector.note_growth(&now, &levels(&now), later_us);
         assert_eq!(noted_us(&selector), Some(later_us));
