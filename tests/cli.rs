@@ -620,3 +620,13 @@ fn closed_streams_do_no_harm() {
     // What it opens itself does not take a stream's place and get its lines.
     assert_eq!(said("2>&-"), "");
 }
+
+/// The README shows what `--help` prints.
+#[test]
+fn the_readme_shows_the_help() {
+    let output = Command::new(BUSTD).arg("--help").output().unwrap();
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme.split_once("<!-- help -->\n```\n").expect("the help's place");
+    let (shown, _) = rest.split_once("```\n<!-- /help -->").expect("its end");
+    assert_eq!(shown, String::from_utf8(output.stdout).unwrap());
+}

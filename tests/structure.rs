@@ -32,6 +32,7 @@ fn module_of(path: &Path) -> Option<String> {
     let parts: Vec<_> = path.strip_prefix(src()).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
     match parts[..] {
         ["lib.rs"] | ["bin", ..] => None,
+        [_, tests] if tests.ends_with("_tests.rs") => None,
         [floor] => Some(floor.trim_end_matches(".rs").to_owned()),
         [floor, "mod.rs"] => Some(floor.to_owned()),
         [floor, file] => Some(format!("{floor}::{}", file.trim_end_matches(".rs"))),

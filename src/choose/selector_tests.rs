@@ -1,0 +1,179 @@
+//! The selector over made-up machines.
+
+use super::*;
+use crate::config::limits::Limits;
+use crate::decide::snapshot::Loss;
+use crate::read::memory::Meminfo;
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{format, fs};
+
+const MIB: u64 = 1024;
+
+/// A /proc that is made up.
+struct Machine(PathBuf);
+
+impl Machine {
+    fn new() -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bustd-selector-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir_all(dir.join("proc")).unwrap();
+        Self(dir)
+    }
+
+    fn tree(&self) -> Tree {
+        Tree::open_captured(&CString::new(self.0.to_str().unwrap()).unwrap()).unwrap()
+    }
+
+    fn set(&self, pid: u32, comm: &str, anon_mib: u64) {
+        let dir = self.0.join(format!("proc/{pid}"));
+        fs::create_dir_all(&dir).unwrap();
+        let (pages, anon_kib) = (anon_mib * 256, anon_mib * MIB);
+        let stat = format!("{pid} ({comm}) S 7 {pid} {pid} 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0\n");
+        fs::write(dir.join("stat"), stat).unwrap();
+        fs::write(dir.join("statm"), format!("{pages} {pages} 0 1 0 0 0\n")).unwrap();
+        fs::write(dir.join("status"), format!("Uid:\t0\t0\t0\t0\nRssAnon:\t{anon_kib} kB\n")).unwrap();
+        fs::write(dir.join("oom_score_adj"), "0\n").unwrap();
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// 320 MiB of memory of which so much is missing.
+fn snapshot(total_kib: u64, shmem_kib: u64) -> Snapshot {
+    let mem = Meminfo {
+        mem_total_kib: 320 * MIB,
+        mem_available_kib: 20 * MIB,
+        anon_kib: 280 * MIB,
+        shmem_kib,
+        ..Meminfo::default()
+    };
+    Snapshot { mem, loss: Loss { total_kib, shmem_kib }, ..Snapshot::default() }
+}
+
+fn selector(tree: &Tree) -> Selector<'_> {
+    Selector::new(tree, Policy::default(), Pid::INIT, 4)
+}
+
+fn select(selector: &mut Selector<'_>, urgency: Urgency, lost: &Snapshot) -> Result<i32, NoVictim> {
+    let selected = selector.select_victim(Rule::Exhaustion, urgency, lost, 5_000_000);
+    selected.map(|culprit| culprit.victim.id.pid.as_raw_pid())
+}
+
+#[test]
+fn who_grew_dies_before_who_is_large() {
+    let machine = Machine::new();
+    let tree = machine.tree();
+    let mut selector = selector(&tree);
+    machine.set(100, "database", 60);
+    machine.set(200, "leak", 10);
+    assert_eq!(selector.survey(&snapshot(0, 0), 1), Ok(()));
+    // Nothing is known of who grew, and so size decides.
+    assert_eq!(select(&mut selector, Urgency::Term, &snapshot(0, 0)), Ok(100));
+    machine.set(200, "leak", 40);
+    assert_eq!(selector.survey(&snapshot(30 * MIB, 0), 2), Ok(()));
+    assert_eq!(select(&mut selector, Urgency::Term, &snapshot(30 * MIB, 0)), Ok(200));
+    let first = Culprit::one(selector.candidates()[0]);
+    assert_eq!(selector.next_after(&first).map(|next| next.id.pid.as_raw_pid()), Some(100));
+}
+
+#[test]
+fn a_kill_is_no_reason_for_another() {
+    let machine = Machine::new();
+    let tree = machine.tree();
+    let mut selector = selector(&tree);
+    machine.set(100, "database", 60);
+    assert_eq!(selector.survey(&snapshot(0, 0), 1), Ok(()));
+    selector.settle();
+    assert_eq!(select(&mut selector, Urgency::Term, &snapshot(0, 0)), Err(NoVictim::Steady));
+    // Unless memory is below the KILL limit, has become less, or was enough.
+    assert_eq!(select(&mut selector, Urgency::Kill, &snapshot(0, 0)), Ok(100));
+    assert_eq!(select(&mut selector, Urgency::Term, &snapshot(2 * MIB, 0)), Ok(100));
+    selector.leave_low();
+    assert_eq!(select(&mut selector, Urgency::Term, &snapshot(0, 0)), Ok(100));
+}
+
+#[test]
+fn who_is_set_aside_or_too_small_is_not_chosen() {
+    let machine = Machine::new();
+    let tree = machine.tree();
+    let mut selector = selector(&tree);
+    machine.set(100, "stuck", 60);
+    machine.set(200, "small", 1);
+    assert_eq!(selector.survey(&snapshot(0, 0), 1), Ok(()));
+    let stuck = selector.candidates()[0].id;
+    selector.set_aside(stuck);
+    assert_eq!(selector.survey(&snapshot(0, 0), 2), Ok(()));
+    let nobody = Err(NoVictim::NoCandidate { processes: 2 });
+    assert_eq!(select(&mut selector, Urgency::Kill, &snapshot(0, 0)), nobody);
+}
+
+#[test]
+fn a_survey_that_fails_forgets_no_baseline() {
+    let machine = Machine::new();
+    let tree = machine.tree();
+    let mut selector = selector(&tree);
+    machine.set(100, "database", 60);
+    machine.set(200, "leak", 10);
+    assert_eq!(selector.survey(&snapshot(0, 0), 1), Ok(()));
+    // A file that cannot be read although it is there.
+    let statm = machine.0.join("proc/200/statm");
+    fs::remove_file(&statm).unwrap();
+    fs::create_dir(&statm).unwrap();
+    for _ in 0..MAX_FAILURES {
+        assert!(selector.survey(&snapshot(0, 0), 2).is_err());
+        assert!(selector.candidates().is_empty());
+    }
+    // That file's process does not blind it for ever.
+    assert_eq!(selector.survey(&snapshot(0, 0), 3), Ok(()));
+    assert_eq!(selector.candidates().len(), 1);
+    fs::remove_dir(&statm).unwrap();
+    machine.set(200, "leak", 40);
+    assert_eq!(selector.survey(&snapshot(30 * MIB, 0), 4), Ok(()));
+    assert_eq!(select(&mut selector, Urgency::Term, &snapshot(30 * MIB, 0)), Ok(200));
+    let database = selector.candidates().iter().find(|held| held.id.pid.as_raw_pid() == 100);
+    assert_eq!(database.unwrap().growth_kib, 0);
+}
+
+#[test]
+fn nobody_dies_for_a_tmpfs_that_nobody_fills_unless_there_is_no_time() {
+    let machine = Machine::new();
+    let tree = machine.tree();
+    let mut selector = selector(&tree);
+    machine.set(100, "database", 60);
+    let full = snapshot(200 * MIB, 200 * MIB);
+    assert_eq!(selector.survey(&full, 1), Ok(()));
+    assert_eq!(select(&mut selector, Urgency::Term, &full), Err(NoVictim::TooSoon));
+    let later = selector.select_victim(Rule::Exhaustion, Urgency::Term, &full, 5_200_000);
+    assert_eq!(later.map(|_| ()), Err(NoVictim::NoWriter { shmem_growth_kib: 200 * MIB }));
+    assert_eq!(select(&mut selector, Urgency::Kill, &full), Ok(100));
+}
+
+#[test]
+fn growth_is_noted_as_memory_gets_less_and_now_and_then() {
+    let machine = Machine::new();
+    let tree = machine.tree();
+    let mut selector = selector(&tree);
+    machine.set(100, "database", 60);
+    let levels = |snapshot: &Snapshot| Levels::of(&Limits::default(), &snapshot.mem, 0);
+    let mut now = snapshot(0, 0);
+    let start_us = read_clock();
+    assert!(selector.is_note_due(start_us));
+    selector.note_growth(&now, &levels(&now), start_us);
+    assert!(selector.last.is_some() && !selector.is_note_due(start_us + 1));
+    let noted_us = |selector: &Selector<'_>| selector.last.map(|last| last.at_us);
+    // Not again at once, and not while nothing is lost.
+    let later_us = read_clock() + 10 * SECOND;
+    selector.note_growth(&now, &levels(&now), later_us);
+    assert_eq!(noted_us(&selector), Some(start_us));
+    now.mem.mem_available_kib -= 4 * MIB;
+    selector.note_growth(&now, &levels(&now), later_us);
+    assert_eq!(noted_us(&selector), Some(later_us));
+    assert!(selector.is_note_due(later_us + NOTE_IDLE_US));
+}
