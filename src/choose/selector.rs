@@ -96,7 +96,7 @@ impl<'a> Terms<'a> {
         snapshot: &Snapshot,
         set_aside: &'s [Option<Identity>],
         before: Option<&'s Remembered>,
-        vigil: &'s Vigil<'a>,
+        vigil: &'s Vigil,
         now_us: u64,
     ) -> SurveyContext<'s>
     where
@@ -121,7 +121,7 @@ impl<'a> Terms<'a> {
 #[derive(Debug)]
 pub struct Selector<'a> {
     terms: Terms<'a>,
-    vigil: Vigil<'a>,
+    vigil: Vigil,
     /// The largest processes, as of the last survey.
     table: Ranking<TABLE>,
     /// What the last survey that succeeded tells the next.

@@ -36,7 +36,7 @@ pub struct SurveyContext<'a> {
     /// How much `Shmem` has grown: no process's shared memory has by more.
     pub shmem_growth_kib: u64,
     /// Watches memory meanwhile.
-    pub vigil: &'a Vigil<'a>,
+    pub vigil: &'a Vigil,
     /// Now.
     pub now_us: u64,
 }

@@ -2,7 +2,7 @@
 
 use crate::read::memory::MeminfoFile;
 use crate::sys::time::now_us;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use rustix::fd::BorrowedFd;
 
 /// Memory is looked at again after this long, whatever else goes on.
@@ -11,23 +11,17 @@ const VIGIL_US: u64 = 40_000;
 /// Watches memory during a scan of all processes, which takes longer the more
 /// there are, and users decide how many there are.
 #[derive(Debug)]
-pub struct Vigil<'a> {
-    proc: BorrowedFd<'a>,
-    meminfo: RefCell<MeminfoFile>,
+pub struct Vigil {
+    meminfo: MeminfoFile,
     /// At or below this much available memory there is no time for more.
     stop_kib: Cell<Option<u64>>,
     looked_us: Cell<u64>,
 }
 
-impl<'a> Vigil<'a> {
+impl Vigil {
     /// A vigil that never ends anything.
-    pub fn new(proc: BorrowedFd<'a>) -> Self {
-        Self {
-            proc,
-            meminfo: RefCell::new(MeminfoFile::default()),
-            stop_kib: Cell::new(None),
-            looked_us: Cell::new(0),
-        }
+    pub fn new(proc: BorrowedFd<'_>) -> Self {
+        Self { meminfo: MeminfoFile::open(proc), stop_kib: Cell::new(None), looked_us: Cell::new(0) }
     }
 
     /// Begins a vigil: memory was looked at just now. `None` where it is urgent
@@ -46,7 +40,7 @@ impl<'a> Vigil<'a> {
         }
         self.looked_us.set(now_us);
         let Some(stop_kib) = self.stop_kib.get() else { return false };
-        let available_kib = self.meminfo.borrow_mut().read_available_kib(self.proc);
+        let available_kib = self.meminfo.read_available_kib();
         available_kib.is_some_and(|available_kib| available_kib <= stop_kib)
     }
 }

@@ -217,12 +217,14 @@ impl MeminfoFile {
 const MEMINFO_START_LEN: usize = 192;
 
 impl MeminfoFile {
+    /// The file, open if it can be.
+    pub fn open(proc: BorrowedFd<'_>) -> Self {
+        Self(open(proc, c"meminfo", OFlags::RDONLY).ok())
+    }
+
     /// Reads no more than `MemAvailable`, for a look in between; `None` where that
     /// cannot be had.
-    pub fn read_available_kib(&mut self, proc: BorrowedFd<'_>) -> Option<u64> {
-        if self.0.is_none() {
-            self.0 = open(proc, c"meminfo", OFlags::RDONLY).ok();
-        }
+    pub fn read_available_kib(&self) -> Option<u64> {
         let mut buf = [0; MEMINFO_START_LEN];
         let len = rustix::io::pread(self.0.as_ref()?, &mut buf, 0).ok()?;
         let mut lines = kfile::keyed_numbers(kfile::whole_lines(&buf, len));
