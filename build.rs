@@ -275,6 +275,10 @@ gets to act when nobody else gets to run.
 It acts when available memory and free swap are both at or below their limits; when tasks are stalled for \
 memory and memory is low; and when everything is stalled and hardly any memory is left, however much swap \
 is free. It chooses the process that holds and has lately taken most memory.
+A pattern of --prefer, --avoid and --unkillables matches a whole process name, with *, ? and [...], and | \
+between patterns. Root's guard believes a bare name in --avoid and --unkillables only of processes with a uid \
+below 1000, because a program chooses its own name. 1000:NAME is about one user's processes, root:NAME about \
+root's, any:NAME about everybody's, and exe:PATH about the file that is executed; 1000:exe:PATH combines them.
 Each log line says what happened, to whom and why. To try it without killing anybody, run \
 bustd -n --dry-run.";
 
@@ -285,7 +289,10 @@ const SIGNALS: &[(&str, &str)] = &[
 
 const EXIT_STATUS: &[(&str, &str)] = &[
     ("0", "The guard was told to end, the daemon is watching, or the question was answered."),
-    ("1", "Something else than the command line kept the guard from starting, or an answer is not whole."),
+    (
+        "1",
+        "Something else than the command line kept the guard from starting, or a question could not be answered whole.",
+    ),
     ("2", "The command line was refused; standard error says why."),
 ];
 

@@ -61,7 +61,7 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Nothing is sent before `hold_us` have passed or [`Self::release_hold`].
+    /// Nothing is sent before `hold_us` have passed or the hold is released.
     pub const fn new(grace_us: u64, hold_us: u64, now_us: u64) -> Self {
         let stage = Stage::Held { until_us: now_us + hold_us };
         Self { stage, grace_us, signalled_us: None, is_asked: false, forced_us: None }

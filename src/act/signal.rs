@@ -1,4 +1,4 @@
-//! Signals. [`signal_process`] is the one function of this crate that signals a
+//! Signals. `signal_process` is the one function of this crate that signals a
 //! process somebody else started; everything it must never do is refused there,
 //! whoever asks.
 

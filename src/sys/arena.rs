@@ -1,7 +1,7 @@
 //! Memory for start-up, and none after it.
 //!
 //! Reading a command line takes a little heap. It comes from one mapping of a
-//! fixed size, which [`Arena::seal`] gives back before the guard watches; who
+//! fixed size, which `Arena::seal` gives back before the guard watches; who
 //! asks for memory after that ends the program, and does not get it.
 
 use core::alloc::{GlobalAlloc, Layout};

@@ -99,7 +99,7 @@ fn push_matches(row: &mut Line, item: &Item<'_>, policy: &Policy<'_>, tree: &Tre
         ""
     });
     if doubted > 0 {
-        row.text("; warning: not believed of ").number(doubted).text(" of ordinary users (any:NAME)");
+        row.text("; warning: does not protect ").number(doubted).text(" of ordinary users (write any:NAME)");
     }
     Ok(())
 }

@@ -75,9 +75,9 @@ static CANDIDATES_COLUMNS: [Column; 7] = [
 static CANDIDATES: Table = Table { title: "candidates", is_list: true, columns: &CANDIDATES_COLUMNS };
 
 /// What the names of the columns do not tell.
-static LEGEND: [u8; 151] = *b"\
-SIGTERM at term, SIGKILL at kill, where memory and swap are both down to it;
-to_*: how far from there. A stall counts while available memory is below.
+static LEGEND: [u8; 152] = *b"\
+SIGTERM at term, SIGKILL at kill, where memory and swap both are down to it;
+to_*: how far from there. Stalls count while available memory is <= below.
 ";
 
 /// Tells it all on standard output.
