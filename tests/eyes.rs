@@ -83,7 +83,7 @@ psi     avg10  avg60 avg300  500ms  limit to_limit     below
 some       5%   2.5%  0.12%      -    25%      20%   600 MiB
 full       1%   0.5%     0%      -    25%      24%   200 MiB
 SIGTERM at term, SIGKILL at kill, where memory and swap are both down to it;
-to_*: how far from there. A stall counts while available memory is below.
+to_*: how far from there. Stalls count while available memory is <= below.
 
 plan    nearest_rule    trigger_ms can_lock can_kill can_free daemon  kills
 guard   exhaustion               -       no      yes       no      -      -
@@ -177,7 +177,7 @@ psi     avg10  avg60 avg300  500ms  limit to_limit     below
 some        -      -      -      -    25%      25%    29 MiB
 full        -      -      -      -    25%      25% 10000 KiB
 SIGTERM at term, SIGKILL at kill, where memory and swap are both down to it;
-to_*: how far from there. A stall counts while available memory is below.
+to_*: how far from there. Stalls count while available memory is <= below.
 
 plan    nearest_rule    trigger_ms can_lock can_kill can_free daemon  kills
 guard   exhaustion               -       no      yes       no      -      -
