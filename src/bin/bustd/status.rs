@@ -76,7 +76,7 @@ static CANDIDATES: Table = Table { title: "candidates", is_list: true, columns: 
 
 /// What the names of the columns do not tell.
 static LEGEND: [u8; 152] = *b"\
-SIGTERM at term, SIGKILL at kill, where memory and swap both are down to it;
+SIGTERM at term, SIGKILL at kill, where memory and swap are both down to it;
 to_*: how far from there. Stalls count while available memory is <= below.
 ";
 
