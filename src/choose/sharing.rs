@@ -4,7 +4,7 @@
 use super::surveyor::{Killable, Surveyor};
 use crate::decide::attribution::{MAX_SHARERS, Sharing};
 use crate::decide::victim::{Candidate, Ranking};
-use crate::read::process::{Identity, JobKey, Pid, Statm};
+use crate::read::process::{Pid, Statm};
 use crate::sys::process::shares_address_space;
 
 /// Shared memories that are told apart in one survey.
@@ -57,27 +57,12 @@ pub struct LargestMappers {
 }
 
 /// A mapper of much shared memory, and what it has besides.
-pub struct Mapper {
-    /// Who it is.
-    pub id: Identity,
-    /// What tells which job it belongs to.
-    pub job: JobKey,
+pub(super) struct Mapper {
+    killable: Killable,
     /// Shared memory, in KiB.
-    pub shmem_kib: u64,
+    shmem_kib: u64,
     /// Anonymous memory and swap, in KiB.
-    pub private_kib: u64,
-}
-
-impl Mapper {
-    fn new(pid: Pid, killable: &Killable) -> Option<Self> {
-        let Killable { stat, status, .. } = killable;
-        Some(Self {
-            id: Identity { pid, starttime: stat.starttime },
-            job: stat.job_key(status.uid),
-            shmem_kib: status.shmem_kib?,
-            private_kib: status.anon_kib.unwrap_or(0).saturating_add(status.swap_kib.unwrap_or(0)),
-        })
-    }
+    private_kib: u64,
 }
 
 impl LargestMappers {
@@ -107,13 +92,14 @@ impl LargestMappers {
     pub(super) fn read_related(&self, surveyor: &Surveyor<'_>) -> Option<[Option<Mapper>; MAPPERS]> {
         let mut mappers = self.found.map(|place| {
             let (pid, _) = place?;
-            Mapper::new(pid, &surveyor.read_killable(pid, &|_, _| true)?)
+            let (killable, status) = surveyor.read_killable(pid)?;
+            Some(Mapper { killable, shmem_kib: status.shmem_kib?, private_kib: status.private_kib(0) })
         });
         let shmem_kib = |place: &Option<Mapper>| place.as_ref().map_or(0, |mapper| mapper.shmem_kib);
         let most = (0..MAPPERS).max_by_key(|&at| (shmem_kib(&mappers[at]), core::cmp::Reverse(at)))?;
         mappers.swap(0, most);
         let most_kib = mappers[0].as_ref()?.shmem_kib;
-        if most_kib < surveyor.min_freeable_kib() {
+        if most_kib < surveyor.context.min_freeable_kib() {
             return None;
         }
         for place in &mut mappers {
@@ -125,18 +111,19 @@ impl LargestMappers {
         let others = || mappers[1..].iter().flatten();
         // One that is spared may hold all of it.
         let is_alone = self.found.iter().flatten().all(|(pid, statm)| {
-            let pages_kib = statm.shared_pages.saturating_mul(surveyor.page_kib());
+            let pages_kib = statm.shared_pages.saturating_mul(surveyor.context.page_kib);
             pages_kib < most_kib / 2
-                || mappers.iter().flatten().any(|mapper| mapper.id.pid == *pid)
+                || mappers.iter().flatten().any(|mapper| mapper.killable.id.pid == *pid)
                 || surveyor.maps_little_shmem(*pid, most_kib / 2)
         });
         let has_others = others().next().is_some();
-        (is_alone && has_others && others().all(|other| are_related(first, other))).then_some(mappers)
+        (is_alone && has_others && others().all(|other| are_related(&first.killable, &other.killable)))
+            .then_some(mappers)
     }
 }
 
 /// Of one user, and of one job, one process group, or parent and child?
-fn are_related(one: &Mapper, other: &Mapper) -> bool {
+fn are_related(one: &Killable, other: &Killable) -> bool {
     let (mine, theirs) = (&one.job, &other.job);
     let is_child = theirs.ppid == one.id.pid.as_raw_pid() || mine.ppid == other.id.pid.as_raw_pid();
     mine.uid == theirs.uid && (is_child || mine.pgrp > 1 && mine.pgrp == theirs.pgrp || mine.same_job(theirs))
@@ -151,20 +138,14 @@ pub(super) fn enter_related<const N: usize>(
 ) {
     let Some(first) = related.first().and_then(Option::as_ref) else { return };
     let private_kib = related.iter().flatten().map(|mapper| mapper.private_kib).fold(0, u64::saturating_add);
-    let freeable_kib = first.shmem_kib.saturating_add(private_kib);
-    if freeable_kib < surveyor.context.min_freeable_kib() {
+    let Some(candidate) = surveyor.grown_candidate(&first.killable, private_kib, first.shmem_kib) else {
         return;
-    }
-    let Some(killable) = surveyor.read_killable(first.id.pid, &|_, _| true) else { return };
-    let Killable { oom_score_adj, preference, .. } = killable;
-    let baseline = surveyor.context.baseline_of(first.id, freeable_kib, oom_score_adj, preference);
-    let most_growth_kib = baseline.growth_kib(private_kib).saturating_add(surveyor.context.shmem_growth_kib);
-    let growth_kib = baseline.growth_kib(freeable_kib).min(most_growth_kib);
+    };
     let mut others = [None; MAX_SHARERS];
     for (place, other) in others.iter_mut().zip(related[1..].iter().flatten()) {
-        ranking.remove(other.id);
-        *place = Some(other.id);
+        ranking.remove(other.killable.id);
+        *place = Some(other.killable.id);
     }
-    ranking.enter(surveyor.candidate(first.id.pid, &killable, freeable_kib, baseline, growth_kib));
-    add(sharings, Sharing { first: first.id, others });
+    ranking.enter(candidate);
+    add(sharings, Sharing { first: candidate.id, others });
 }

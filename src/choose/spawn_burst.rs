@@ -37,7 +37,6 @@ pub fn survey_spawn_burst(
     unexplained_kib: u64,
 ) -> Result<Option<Culprit>, ReadError> {
     let surveyor = Surveyor::new(proc, context);
-    let read_killable = |pid| surveyor.read_killable(pid, &|_, _| true);
     let mut jobs: [Option<Counted>; JOBS] = [const { None }; JOBS];
     // Of a list that is cut short, what was counted counts.
     let _ = list_processes(proc, &mut |pid| {
@@ -58,7 +57,7 @@ pub fn survey_spawn_burst(
         if let Some(counted) = jobs.iter_mut().flatten().find(|counted| counted.job.same_job(&job)) {
             counted.members += 1;
             if counted.members >= SPAWN_BURST_MIN && counted.pid.is_none() {
-                counted.pid = read_killable(pid).map(|_| pid);
+                counted.pid = surveyor.read_killable(pid).map(|_| pid);
             }
         } else if let Some(rarest) = jobs.iter_mut().min_by_key(|place| members(place)) {
             // The rarest makes room: a spawn burst is not the rarest for long.
@@ -77,7 +76,7 @@ pub fn survey_spawn_burst(
     if most_kib < unexplained_kib / 2 {
         return Ok(None);
     }
-    let Some(killable) = read_killable(pid) else { return Ok(None) };
+    let Some((killable, _)) = surveyor.read_killable(pid) else { return Ok(None) };
     // Each is weighed on its own, so that what protects each protects all.
     let share_kib = unexplained_kib / u64::from(members);
     let Killable { oom_score_adj, preference, .. } = killable;
@@ -86,7 +85,7 @@ pub fn survey_spawn_burst(
     if score_kib <= 0 {
         return Ok(None);
     }
-    let first = surveyor.candidate(pid, &killable, unexplained_kib, Baseline::default(), unexplained_kib);
+    let first = surveyor.candidate(&killable, unexplained_kib, Baseline::default(), unexplained_kib);
     let first = Candidate { score_kib: score_kib.saturating_mul(members.into()), ..first };
     Ok(Some(Culprit { members, is_spawn_burst: true, ..Culprit::one(first) }))
 }

@@ -9,7 +9,7 @@ use crate::decide::victim::{
 };
 use crate::read::ancestry::Ancestry;
 use crate::read::kfile::ReadError;
-use crate::read::process::{self, Identity, NEVER_KILL_ADJ, Pid, Stat, Statm, Status};
+use crate::read::process::{self, Identity, JobKey, NEVER_KILL_ADJ, Pid, Statm, Status};
 use crate::sys::may_signal;
 use core::cell::Cell;
 use rustix::fd::BorrowedFd;
@@ -115,12 +115,12 @@ pub(super) enum Shared {
     Counts,
 }
 
-/// A process that may be killed.
-pub struct Killable {
-    /// Its `stat`.
-    pub stat: Stat,
-    /// Its `status`.
-    pub status: Status,
+/// A process that may be killed, and how it is seen.
+pub(super) struct Killable {
+    /// Who it is.
+    pub id: Identity,
+    /// What tells which job it belongs to.
+    pub job: JobKey,
     /// Its `oom_score_adj`.
     pub oom_score_adj: i16,
     /// How the user's patterns see it.
@@ -179,14 +179,19 @@ impl<'a> Surveyor<'a> {
         self.private_bound_kib(statm).saturating_add(shared_kib)
     }
 
-    /// Reads what tells whether a process may be killed, cheapest first, and only
-    /// as long as `could_enter` says that it still matters. `None` also for what
-    /// has vanished.
-    pub(super) fn read_killable(
+    /// Reads whether a process may be killed, and its `status` on the way. `None`
+    /// also for what has vanished.
+    pub(super) fn read_killable(&self, pid: Pid) -> Option<(Killable, Status)> {
+        self.read_killable_if(pid, &|_, _| true)
+    }
+
+    /// The same, cheapest first, and only as long as `could_enter` says that it
+    /// still matters.
+    fn read_killable_if(
         &self,
         pid: Pid,
         could_enter: &dyn Fn(i16, Preference) -> bool,
-    ) -> Option<Killable> {
+    ) -> Option<(Killable, Status)> {
         let Self { proc, context, ancestry, .. } = self;
         let oom_score_adj = self.known(process::read_oom_score_adj(*proc, pid))?;
         if oom_score_adj == NEVER_KILL_ADJ || !could_enter(oom_score_adj, context.policy.best_preference()) {
@@ -208,7 +213,8 @@ impl<'a> Surveyor<'a> {
         // Root of a user namespace has every capability, over its own only.
         let is_foreign = context.policy.only_uid.is_some_and(|uid| uid != status.uid)
             || (context.own.is_some() && !may_signal(pid));
-        (!is_foreign).then_some(Killable { stat, status, oom_score_adj, preference })
+        let job = stat.job_key(status.uid);
+        (!is_foreign).then_some((Killable { id, job, oom_score_adj, preference }, status))
     }
 
     /// Reads the rest of what makes a candidate, as long as `bound_kib`, the most
@@ -233,33 +239,41 @@ impl<'a> Surveyor<'a> {
         }
         let could_enter =
             |adj, preference| ranking.admits(score_kib(most_kib, adj, preference, context.total_kib));
-        let killable = self.read_killable(pid, &could_enter)?;
+        let (killable, status) = self.read_killable_if(pid, &could_enter)?;
         // statm holds the same number as RssAnon, which Linux before 4.5 lacks and
         // a zombie leader's status too.
         let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
-        let anon_kib = killable.status.anon_kib.unwrap_or(anon_pages.saturating_mul(context.page_kib));
-        let private_kib = anon_kib.saturating_add(killable.status.swap_kib.unwrap_or(0));
+        let private_kib = status.private_kib(anon_pages.saturating_mul(context.page_kib));
         let shmem_kib = match shared {
             Shared::Ignored => 0,
-            Shared::Counts => killable.status.shmem_kib.unwrap_or(0),
+            Shared::Counts => status.shmem_kib.unwrap_or(0),
         };
+        self.grown_candidate(&killable, private_kib, shmem_kib)
+    }
+
+    /// A candidate that has grown by what it has above its baseline; `None` where
+    /// all of it is not worth a kill.
+    pub(super) fn grown_candidate(
+        &self,
+        killable: &Killable,
+        private_kib: u64,
+        shmem_kib: u64,
+    ) -> Option<Candidate> {
         let freeable_kib = private_kib.saturating_add(shmem_kib);
-        if freeable_kib < context.min_freeable_kib() {
+        if freeable_kib < self.context.min_freeable_kib() {
             return None;
         }
-        let id = Identity { pid, starttime: killable.stat.starttime };
-        let Killable { oom_score_adj, preference, .. } = killable;
-        let baseline = context.baseline_of(id, freeable_kib, oom_score_adj, preference);
-        // That it is the only one to map its shared memory may be new; the memory
-        // is no newer than Shmem's growth.
-        let most_growth_kib = baseline.growth_kib(private_kib).saturating_add(context.shmem_growth_kib);
+        let Killable { id, oom_score_adj, preference, .. } = *killable;
+        let baseline = self.context.baseline_of(id, freeable_kib, oom_score_adj, preference);
+        // Who maps the shared memory may be new; the memory is no newer than Shmem's
+        // growth.
+        let most_growth_kib = baseline.growth_kib(private_kib).saturating_add(self.context.shmem_growth_kib);
         let growth_kib = baseline.growth_kib(freeable_kib).min(most_growth_kib);
-        Some(self.candidate(pid, &killable, freeable_kib, baseline, growth_kib))
+        Some(self.candidate(killable, freeable_kib, baseline, growth_kib))
     }
 
     pub(super) fn candidate(
         &self,
-        pid: Pid,
         killable: &Killable,
         freeable_kib: u64,
         baseline: Baseline,
@@ -267,11 +281,11 @@ impl<'a> Surveyor<'a> {
     ) -> Candidate {
         // Growth that is not worth a kill is chance.
         let growth_kib = if growth_kib < self.context.min_freeable_kib() { 0 } else { growth_kib };
-        let Killable { oom_score_adj, preference, .. } = *killable;
+        let Killable { id, job, oom_score_adj, preference } = *killable;
         let weighted_kib = weighted_kib(freeable_kib, growth_kib);
         Candidate {
-            id: Identity { pid, starttime: killable.stat.starttime },
-            job: killable.stat.job_key(killable.status.uid),
+            id,
+            job,
             oom_score_adj,
             preference,
             freeable_kib,
@@ -279,14 +293,6 @@ impl<'a> Surveyor<'a> {
             growth_kib,
             score_kib: score_kib(weighted_kib, oom_score_adj, preference, self.context.total_kib),
         }
-    }
-
-    pub(super) fn min_freeable_kib(&self) -> u64 {
-        self.context.min_freeable_kib()
-    }
-
-    pub(super) fn page_kib(&self) -> u64 {
-        self.context.page_kib
     }
 
     /// Is it certain that the process maps less shared memory than that?

@@ -156,12 +156,12 @@ impl Writers {
             return None;
         }
         let surveyor = Surveyor::new(proc, context);
-        let killable = surveyor.read_killable(suspect.id.pid, &|_, _| true)?;
-        if killable.stat.starttime != suspect.id.starttime {
+        let (killable, status) = surveyor.read_killable(suspect.id.pid)?;
+        if killable.id != suspect.id {
             return None;
         }
-        let anon_kib = killable.status.anon_kib.unwrap_or(0);
-        let victim = surveyor.candidate(suspect.id.pid, &killable, anon_kib, Baseline::default(), 0);
+        let anon_kib = status.anon_kib.unwrap_or(0);
+        let victim = surveyor.candidate(&killable, anon_kib, Baseline::default(), 0);
         Some(Culprit { written_kib: suspect.written_kib, ..Culprit::one(victim) })
     }
 

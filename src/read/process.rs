@@ -287,6 +287,14 @@ pub struct Status {
     pub cap_eff: u64,
 }
 
+impl Status {
+    /// Anonymous memory and swap: what nobody shares. `anon_kib` stands in where
+    /// the kernel does not tell that.
+    pub fn private_kib(&self, anon_kib: u64) -> u64 {
+        self.anon_kib.unwrap_or(anon_kib).saturating_add(self.swap_kib.unwrap_or(0))
+    }
+}
+
 /// The lines of a `/proc/PID/status` that are wanted, as far as they have been
 /// read.
 #[derive(Default)]

@@ -57,5 +57,5 @@ pub fn show(pids: &[Pid], tree: &Tree, environment: Environment) -> c_int {
 /// What its death would give back, shared memory left out; not known of kernel
 /// threads, and before Linux 4.5.
 fn freeable_kib(status: &Status) -> Option<u64> {
-    Some(status.anon_kib?.saturating_add(status.swap_kib.unwrap_or(0)))
+    status.anon_kib.map(|anon_kib| status.private_kib(anon_kib))
 }
