@@ -81,37 +81,34 @@ struct LastSurvey {
 }
 
 /// What is the same in every survey.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Terms<'a> {
     proc: BorrowedFd<'a>,
     policy: Policy<'a>,
     /// Ourselves; `None` over a captured tree.
     own: Option<Pid>,
     page_kib: u64,
+    vigil: Vigil,
+    set_aside: [Option<Identity>; SET_ASIDE],
 }
 
-impl<'a> Terms<'a> {
+impl Terms<'_> {
     fn context<'s>(
-        &self,
+        &'s self,
         snapshot: &Snapshot,
-        set_aside: &'s [Option<Identity>],
         before: Option<&'s Remembered>,
-        vigil: &'s Vigil,
         now_us: u64,
-    ) -> SurveyContext<'s>
-    where
-        'a: 's,
-    {
+    ) -> SurveyContext<'s> {
         SurveyContext {
             policy: self.policy,
             total_kib: snapshot.mem.total_kib(),
             swap_used_kib: snapshot.mem.swap_used_kib(),
             page_kib: self.page_kib,
             own: self.own,
-            set_aside,
+            set_aside: &self.set_aside,
             before,
             shmem_growth_kib: snapshot.loss.shmem_kib,
-            vigil,
+            vigil: &self.vigil,
             now_us,
         }
     }
@@ -121,7 +118,6 @@ impl<'a> Terms<'a> {
 #[derive(Debug)]
 pub struct Selector<'a> {
     terms: Terms<'a>,
-    vigil: Vigil,
     /// The largest processes, as of the last survey.
     table: Ranking<TABLE>,
     /// What the last survey that succeeded tells the next.
@@ -134,7 +130,6 @@ pub struct Selector<'a> {
     /// When growth may be noted again.
     note_due_us: u64,
     writers: Writers,
-    set_aside: [Option<Identity>; SET_ASIDE],
     /// Somebody was killed, and memory has been low ever since.
     has_killed: bool,
 }
@@ -144,8 +139,14 @@ impl<'a> Selector<'a> {
     pub fn new(tree: &'a Tree, policy: Policy<'a>, own: Pid, page_kib: u64) -> Self {
         let own = tree.live.then_some(own);
         Self {
-            terms: Terms { proc: tree.proc.as_fd(), policy, own, page_kib },
-            vigil: Vigil::new(tree.proc.as_fd()),
+            terms: Terms {
+                proc: tree.proc.as_fd(),
+                policy,
+                own,
+                page_kib,
+                vigil: Vigil::new(tree.proc.as_fd()),
+                set_aside: [None; SET_ASIDE],
+            },
             table: Ranking::default(),
             remembered: Remembered::default(),
             last: None,
@@ -153,7 +154,6 @@ impl<'a> Selector<'a> {
             failures: 0,
             note_due_us: 0,
             writers: Writers::default(),
-            set_aside: [None; SET_ASIDE],
             has_killed: false,
         }
     }
@@ -187,7 +187,7 @@ impl<'a> Selector<'a> {
         });
         let is_due = is_near && has_got_less && now_us >= self.note_due_us || self.is_note_due(now_us);
         if is_due {
-            self.vigil.begin(Some(levels.mem_kill_kib));
+            self.terms.vigil.begin(Some(levels.mem_kill_kib));
             // One that fails leaves what is known, and is tried again.
             let _ = self.survey(snapshot, now_us);
         }
@@ -200,7 +200,7 @@ impl<'a> Selector<'a> {
     /// known until the next survey, but who had how much before that still is.
     pub fn survey(&mut self, snapshot: &Snapshot, now_us: u64) -> Result<(), ReadError> {
         let before = self.last.map(|_| &self.remembered);
-        let context = self.terms.context(snapshot, &self.set_aside, before, &self.vigil, now_us);
+        let context = self.terms.context(snapshot, before, now_us);
         self.table.clear();
         let surveyed = survey(self.terms.proc, &context, &mut self.table, &mut self.sharings);
         let result = self.take_over(surveyed, snapshot, now_us);
@@ -246,7 +246,7 @@ impl<'a> Selector<'a> {
     }
 
     fn look_for_writers(&mut self, snapshot: &Snapshot, now_us: u64) {
-        let context = self.terms.context(snapshot, &self.set_aside, None, &self.vigil, now_us);
+        let context = self.terms.context(snapshot, None, now_us);
         // Whoever filled it has written as much.
         let least_kib = snapshot.loss.shmem_kib / 4;
         self.writers.look(self.terms.proc, &context, snapshot.mem.shmem_kib, least_kib);
@@ -265,7 +265,7 @@ impl<'a> Selector<'a> {
         snapshot: &Snapshot,
         now_us: u64,
     ) -> Result<(), ReadError> {
-        self.vigil.begin(stop_kib);
+        self.terms.vigil.begin(stop_kib);
         let is_fresh = self.last.is_some_and(|last| now_us < last.at_us + FRESH_US);
         let is_known = is_fresh && self.table.all().iter().any(|held| held.growth_kib > 0);
         if rule == Rule::Floor && is_known { Ok(()) } else { self.survey(snapshot, now_us) }
@@ -293,7 +293,7 @@ impl<'a> Selector<'a> {
             Attribution::Known(culprit) => return Ok(self.with_sharers(culprit)),
             Attribution::Nobody => None,
             Attribution::SpawnBurst { unexplained_kib } => {
-                let context = self.terms.context(snapshot, &self.set_aside, None, &self.vigil, now_us);
+                let context = self.terms.context(snapshot, None, now_us);
                 // Where it cannot be looked for, the ranking has to do.
                 survey_spawn_burst(self.terms.proc, &context, young_since(), unexplained_kib).unwrap_or(None)
             }
@@ -322,7 +322,7 @@ impl<'a> Selector<'a> {
         snapshot: &Snapshot,
         now_us: u64,
     ) -> Result<Option<Culprit>, NoVictim> {
-        let context = self.terms.context(snapshot, &self.set_aside, None, &self.vigil, now_us);
+        let context = self.terms.context(snapshot, None, now_us);
         let writer = self.writers.select(self.terms.proc, &context);
         if writer.is_none() && self.writers.need_another_look(now_us) {
             // Whoever writes now may not have been there, or not have written
@@ -347,8 +347,8 @@ impl<'a> Selector<'a> {
 
     /// Chooses this one no more.
     pub fn set_aside(&mut self, id: Identity) {
-        self.set_aside.rotate_right(1);
-        self.set_aside[0] = Some(id);
+        self.terms.set_aside.rotate_right(1);
+        self.terms.set_aside[0] = Some(id);
     }
 
     /// Somebody was killed: exhaustion alone is no reason for another kill.
