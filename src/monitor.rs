@@ -74,12 +74,11 @@ impl<'a> Monitor<'a> {
     #[inline(never)]
     pub fn new(
         tree: &'a Tree,
-        config: Config<'a>,
+        mut config: Config<'a>,
         capabilities: Capabilities,
         signals: &'a OwnedFd,
         log: &'a mut Log,
     ) -> Self {
-        let mut config = config;
         config.policy.only_uid = capabilities.only_uid;
         config.policy.believed = capabilities.believed;
         config.dry_run |= !tree.live;
@@ -324,18 +323,14 @@ impl<'a> Monitor<'a> {
         }
         let before = FreeMemory::from(snapshot);
         match self.executor.begin(&culprit, rule, &self.selector.grown(), before, now_us) {
-            // Below the KILL limit the signal comes first: a line takes time.
-            Ok(begun) if urgency == Urgency::Kill => {
-                let now = Some((snapshot, *verdict));
-                let event = self.executor.step(now, now_us);
-                self.report_choice(&decision, &culprit);
-                report::begun(self.log, begun);
-                self.heed_event(event, now_us)
-            }
             Ok(begun) => {
+                // Below the KILL limit the signal comes first: a line takes time.
+                let now = Some((snapshot, *verdict));
+                let stepped = (urgency == Urgency::Kill).then(|| self.executor.step(now, now_us));
                 self.report_choice(&decision, &culprit);
                 report::begun(self.log, begun);
-                self.pursue(Some(&judged), now_us)
+                let event = stepped.unwrap_or_else(|| self.executor.step(now, now_us));
+                self.heed_event(event, now_us)
             }
             Err(refusal) => {
                 self.report_choice(&decision, &culprit);
@@ -346,8 +341,7 @@ impl<'a> Monitor<'a> {
     }
 
     fn report_choice(&mut self, decision: &Decision<'_>, culprit: &Culprit) {
-        let is_forced =
-            decision.urgency == Urgency::Kill || self.config.grace_us == 0 || culprit.is_spawn_burst;
+        let is_forced = decision.urgency == Urgency::Kill || self.executor.grace_us(culprit) == 0;
         let signal = if is_forced { "SIGKILL" } else { "SIGTERM" };
         let next = self.selector.next_after(culprit);
         report::choice(self.log, decision, culprit, next, signal, self.config.dry_run);

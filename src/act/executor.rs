@@ -110,7 +110,7 @@ pub struct Begun {
 
 /// No new kill before this, unless it is more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hold {
+struct Hold {
     until_us: u64,
     /// Binds decisions up to this urgency.
     urgency: Urgency,
@@ -189,6 +189,12 @@ impl<'a> Executor<'a> {
         self.hold_off(urgency, for_us, now_us);
     }
 
+    /// From SIGTERM to SIGKILL for this culprit; with 0 it gets SIGKILL at once.
+    pub fn grace_us(&self, culprit: &Culprit) -> u64 {
+        // A thousand signal handlers would take more memory, not less.
+        if culprit.is_spawn_burst { 0 } else { self.config.grace_us }
+    }
+
     fn context(&self) -> SignalContext<'a> {
         SignalContext::new(self.means.proc, self.means.pidfd, self.means.own, self.config.policy)
     }
@@ -222,8 +228,7 @@ impl<'a> Executor<'a> {
         } else {
             None
         };
-        // A thousand signal handlers would take more memory, not less.
-        let grace_us = if culprit.is_spawn_burst { 0 } else { self.config.grace_us };
+        let grace_us = self.grace_us(culprit);
         let kill = Kill::begin(&context, victim, companions, Timeline::new(grace_us, 0, now_us))?;
         let members = culprit.members;
         let active = self.active.insert(ActiveKill { kill, rule, members, before, is_releasing: false });

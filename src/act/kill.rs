@@ -180,12 +180,13 @@ impl Kill {
     /// Does what is due.
     pub fn step(&mut self, context: &SignalContext<'_>, outlook: Outlook, now_us: u64) -> Progress {
         let has_signalled = self.timeline.signalled_us.is_some();
-        if self.is_victim_done(context) && !(has_signalled && self.companions.is_some()) {
+        let is_victim_done = self.is_victim_done(context);
+        if is_victim_done && !(has_signalled && self.companions.is_some()) {
             return Progress::Dead;
         }
         let due = self.timeline.due(outlook, now_us);
         // Nobody may be left who could be sent anything.
-        if has_signalled && matches!(due, Due::Send(_)) && self.is_victim_done(context) {
+        if has_signalled && matches!(due, Due::Send(_)) && is_victim_done {
             self.round = None;
             if let Progress::Dead = self.go_round(context, None) {
                 return Progress::Dead;

@@ -12,7 +12,7 @@ pub enum Amount {
 }
 
 impl Amount {
-    /// The amount in KiB where there are `whole_kib`.
+    /// The amount in KiB where there are `total_kib`.
     pub fn of_kib(self, total_kib: u64) -> u64 {
         match self {
             // In two steps, so that the product fits.

@@ -16,7 +16,7 @@ pub struct Culprit {
     pub victim: Candidate,
     /// How many that is.
     pub members: u32,
-    /// Of a spawn burst every process of its job dies, the old ones too.
+    /// Of a spawn burst every young process of the job dies.
     pub is_spawn_burst: bool,
     /// What it has just written to tmpfs.
     pub written_kib: u64,
