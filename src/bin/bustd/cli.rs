@@ -161,34 +161,17 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The option's value.
-    fn value(&mut self) -> &'static CStr {
+    fn text(&mut self) -> &'static CStr {
         match self.parser.value() {
             Ok(value) => self.argv.keep(&value),
             Err(error) => refuse_error(self.name, &error),
         }
     }
 
-    /// What the option's value was parsed into, unless it is refused.
-    fn accept<T>(&self, value: &CStr, parsed: Result<T, &'static str>) -> T {
-        match parsed {
-            Ok(parsed) => parsed,
-            Err(what) => refuse(self.name, Some(OsStr::from_bytes(value.to_bytes())), what),
-        }
-    }
-
-    fn pair(&mut self, zero: Zero) -> Pair {
-        let text = self.value();
-        self.accept(text, parse_pair(text.to_bytes(), zero))
-    }
-
-    fn globs(&mut self) -> Globs<'static> {
-        let text = self.value();
-        self.accept(text, parse_globs(text))
-    }
-
-    fn path(&mut self, parse: fn(&'static CStr) -> Result<&'static CStr, &'static str>) -> &'static CStr {
-        let text = self.value();
-        self.accept(text, parse(text))
+    /// What the option's value is parsed into, unless it is refused.
+    fn value<T>(&mut self, parse: impl FnOnce(&'static CStr) -> Result<T, &'static str>) -> T {
+        let text = self.text();
+        parse(text).unwrap_or_else(|what| refuse(self.name, Some(OsStr::from_bytes(text.to_bytes())), what))
     }
 
     /// For an option that ends the reading: a value it was given is refused all
@@ -230,32 +213,23 @@ pub fn parse(argv: &Argv) -> (Command, Options) {
         given |= bit;
         let config = &mut options.config;
         match row.id {
-            Opt::Mem => config.limits.mem = Some(reader.pair(Zero::Refused)),
-            Opt::Swap => config.limits.swap = reader.pair(Zero::Allowed),
-            Opt::Psi => {
-                let text = reader.value();
-                config.limits.psi_bp = reader.accept(text, parse_psi(text.to_bytes()));
-            }
-            Opt::Grace => {
-                let text = reader.value();
-                config.grace_us = reader.accept(text, parse_grace_ms(text.to_bytes())) * 1000;
-            }
-            Opt::Prefer => config.policy.prefer = Some(reader.globs()),
-            Opt::Avoid => config.policy.avoid = Some(reader.globs()),
-            Opt::Unkillables => config.policy.unkillables = Some(reader.globs()),
+            Opt::Mem => config.limits.mem = Some(reader.value(|text| parse_pair(text, Zero::Refused))),
+            Opt::Swap => config.limits.swap = reader.value(|text| parse_pair(text, Zero::Allowed)),
+            Opt::Psi => config.limits.psi_bp = reader.value(parse_psi),
+            Opt::Grace => config.grace_us = reader.value(parse_grace_ms) * 1000,
+            Opt::Prefer => config.policy.prefer = Some(reader.value(parse_globs)),
+            Opt::Avoid => config.policy.avoid = Some(reader.value(parse_globs)),
+            Opt::Unkillables => config.policy.unkillables = Some(reader.value(parse_globs)),
             Opt::KillPgroup => config.kill_pgroup = true,
-            Opt::BeforeKill => config.before_kill = Some(reader.path(parse_program)),
-            Opt::OnKill => config.on_kill = Some(reader.path(parse_program)),
+            Opt::BeforeKill => config.before_kill = Some(reader.value(parse_program)),
+            Opt::OnKill => config.on_kill = Some(reader.value(parse_program)),
             Opt::DryRun => config.dry_run = true,
             Opt::Once => config.once = true,
-            Opt::Root => options.root = Some(reader.path(parse_any_path)),
+            Opt::Root => options.root = Some(reader.value(parse_any_path)),
             Opt::NoDaemon => options.no_daemon = true,
-            Opt::Pidfile => options.pidfile = Some(reader.path(parse_absolute_path)),
-            Opt::Log => {
-                let text = reader.value();
-                options.sink = Some(reader.accept(text, parse_sink(text.to_bytes())));
-            }
-            Opt::Stats => config.stats = Some(reader.path(parse_replaced)),
+            Opt::Pidfile => options.pidfile = Some(reader.value(parse_absolute_path)),
+            Opt::Log => options.sink = Some(reader.value(parse_sink)),
+            Opt::Stats => config.stats = Some(reader.value(parse_replaced)),
             Opt::Verbose => config.verbose = true,
             Opt::Json => options.json = true,
             // The rest of the line is not read.
@@ -296,9 +270,9 @@ enum Zero {
     Refused,
 }
 
-fn parse_pair(value: &[u8], zero: Zero) -> Result<Pair, &'static str> {
+fn parse_pair(value: &'static CStr, zero: Zero) -> Result<Pair, &'static str> {
     const SHAPE: &str = "not TERM[,KILL], each a percentage up to 100 or a size with K, M or G";
-    let mut parts = value.split(|&byte| byte == b',');
+    let mut parts = value.to_bytes().split(|&byte| byte == b',');
     let mut next = || parts.next().map(|part| parse_amount(part).ok_or(SHAPE)).transpose();
     let term = next()?.ok_or(SHAPE)?;
     let kill = next()?.unwrap_or(term.half());
@@ -337,7 +311,8 @@ fn parse_share(text: &[u8]) -> Option<Amount> {
     (share_bp <= 10_000).then_some(Amount::Share(share_bp as u32))
 }
 
-fn parse_psi(text: &[u8]) -> Result<u32, &'static str> {
+fn parse_psi(text: &'static CStr) -> Result<u32, &'static str> {
+    let text = text.to_bytes();
     match parse_share(text.strip_suffix(b"%").unwrap_or(text)) {
         Some(Amount::Share(share_bp)) if share_bp > 0 => Ok(share_bp),
         _ => Err("not a percentage above 0 and up to 100"),
@@ -347,12 +322,14 @@ fn parse_psi(text: &[u8]) -> Result<u32, &'static str> {
 /// A minute: a machine that can wait longer needs no guard.
 const MAX_GRACE_MS: u64 = 60_000;
 
-fn parse_grace_ms(text: &[u8]) -> Result<u64, &'static str> {
-    parse_u64(text).filter(|&ms| ms <= MAX_GRACE_MS).ok_or("not a number of milliseconds up to 60000")
+fn parse_grace_ms(text: &'static CStr) -> Result<u64, &'static str> {
+    parse_u64(text.to_bytes())
+        .filter(|&ms| ms <= MAX_GRACE_MS)
+        .ok_or("not a number of milliseconds up to 60000")
 }
 
-fn parse_sink(text: &[u8]) -> Result<Sink, &'static str> {
-    match text {
+fn parse_sink(text: &'static CStr) -> Result<Sink, &'static str> {
+    match text.to_bytes() {
         b"stderr" => Ok(Sink::Stderr),
         b"kmsg" => Ok(Sink::Kmsg),
         b"syslog" => Ok(Sink::Syslog),
