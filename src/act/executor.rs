@@ -13,11 +13,8 @@ use crate::decide::verdict::{Rule, Urgency, Verdict};
 use crate::decide::victim::{Candidate, TABLE};
 use crate::read::process::{Identity, Pid};
 use crate::sys::child::Inherited;
-use crate::sys::time;
+use crate::sys::time::{self, MS, SECOND};
 use rustix::fd::BorrowedFd;
-
-const MS: u64 = 1000;
-const SECOND: u64 = 1_000_000;
 
 /// A victim not gone this long after SIGKILL has its memory released for it.
 /// Not at once: that takes a fork, which takes memory.

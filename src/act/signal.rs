@@ -8,7 +8,7 @@ use crate::read::ancestry::Ancestry;
 use crate::read::kfile::ReadError;
 use crate::read::process::{self, Identity, NEVER_KILL_ADJ, Pid, Stat};
 use crate::sys::{may_signal, pidfd, time};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal};
@@ -134,8 +134,7 @@ impl Target {
         if let Some(pidfd) = &self.pidfd {
             // Readable once the last thread has exited, not at the leader's exit.
             let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-            let time = Timespec { tv_sec: 0, tv_nsec: (us * 1000) as _ };
-            return poll(&mut fds, Some(&time)).is_ok_and(|ready| ready > 0);
+            return poll(&mut fds, Some(&time::timespec(us))).is_ok_and(|ready| ready > 0);
         }
         time::pause(us);
         match process::read_stat(context.proc, self.id.pid) {

@@ -12,9 +12,8 @@ use crate::read::psi::{Pressure, PressureFile, Stall, StallWindow};
 use crate::read::swap;
 use crate::read::window::Window;
 use crate::sys::program;
+use crate::sys::time::SECOND;
 use rustix::fd::{AsFd, BorrowedFd};
-
-const SECOND: u64 = 1_000_000;
 
 /// The window of the pressure and thrash rules, the one that avg10 is named for.
 const STALL_SPAN_US: u64 = 10 * SECOND;

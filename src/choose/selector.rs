@@ -14,12 +14,9 @@ use crate::decide::verdict::{Rule, Urgency};
 use crate::decide::victim::{Candidate, Ranking, TABLE, min_freeable_kib};
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::process::{Identity, Pid};
-use crate::sys::time::{boottime_ticks, now_us as read_clock};
+use crate::sys::time::{MS, SECOND, boottime_ticks, now_us as read_clock};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
-
-const MS: u64 = 1000;
-const SECOND: u64 = 1_000_000;
 
 /// Victims that would not die, remembered so that another is chosen.
 const SET_ASIDE: usize = 16;

@@ -9,6 +9,7 @@ pub mod pattern;
 /// Who counts for more, for less, or not at all.
 pub mod policy;
 
+use crate::sys::time::SECOND;
 use core::ffi::CStr;
 use limits::Limits;
 use policy::Policy;
@@ -43,7 +44,7 @@ impl Default for Config<'_> {
         Self {
             limits: Limits::default(),
             policy: Policy::default(),
-            grace_us: 1_000_000,
+            grace_us: SECOND,
             kill_pgroup: false,
             dry_run: false,
             once: false,

@@ -59,8 +59,8 @@ pub fn weighted_kib(freeable_kib: u64, growth_kib: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::time::SECOND;
 
-    const SECOND: u64 = 1_000_000;
     const MIB: u64 = 1024;
 
     #[test]

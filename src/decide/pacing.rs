@@ -3,9 +3,7 @@
 use crate::decide::levels::Levels;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::FLOOR_SPAN_US;
-
-const MS: u64 = 1000;
-const SECOND: u64 = 1_000_000;
+use crate::sys::time::{MS, SECOND};
 
 /// The fastest plausible leaks, in KiB per ms: 6 GiB/s for RAM is what several
 /// processes touching fresh pages reach, 0.8 GiB/s for swap what zram does.

@@ -1,4 +1,5 @@
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use super::time::timespec;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What can wake us.
@@ -34,10 +35,8 @@ pub fn wait(sources: &Sources<'_>, sleep_us: u64) -> Woken {
         None => PollFd::from_borrowed_fd(sources.signals.as_fd(), PollFlags::empty()),
     };
     let mut polled = [entry(0), entry(1), entry(2)];
-    let timeout =
-        Timespec { tv_sec: (sleep_us / 1_000_000) as i64, tv_nsec: (sleep_us % 1_000_000 * 1000) as _ };
     // EINTR and ENOMEM: as if the time were up, the loop looks at everything.
-    if poll(&mut polled, Some(&timeout)).is_err() {
+    if poll(&mut polled, Some(&timespec(sleep_us))).is_err() {
         return Woken::default();
     }
     let trigger = if sources.trigger.is_some() { polled[1].revents() } else { PollFlags::empty() };

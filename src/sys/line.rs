@@ -72,12 +72,6 @@ impl Line {
         }
     }
 
-    /// Appends a text and a size: most lines are made of such pairs, and this
-    /// saves a call for each.
-    pub fn text_size(&mut self, text: &str, kib: u64) -> &mut Self {
-        self.text(text).size(kib)
-    }
-
     /// Appends a share in basis points as `12.5%`.
     pub fn percent(&mut self, share_bp: u64) -> &mut Self {
         self.number(share_bp / 100);

@@ -1,6 +1,11 @@
 use rustix::event::{Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 
+/// A millisecond in microseconds, the unit of all times here.
+pub const MS: u64 = 1000;
+/// A second in microseconds.
+pub const SECOND: u64 = 1_000_000;
+
 /// CLOCK_MONOTONIC in microseconds.
 pub fn now_us() -> u64 {
     clock_us(ClockId::Monotonic)
@@ -8,7 +13,7 @@ pub fn now_us() -> u64 {
 
 /// Seconds since 1970.
 pub fn realtime_s() -> u64 {
-    clock_us(ClockId::Realtime) / 1_000_000
+    clock_us(ClockId::Realtime) / SECOND
 }
 
 /// Now, as `/proc/PID/stat` tells of the start of a process: in clock ticks of
@@ -19,11 +24,15 @@ pub fn boottime_ticks() -> u64 {
 
 fn clock_us(clock: ClockId) -> u64 {
     let now = clock_gettime(clock);
-    (now.tv_sec as u64).saturating_mul(1_000_000).saturating_add(now.tv_nsec as u64 / 1000)
+    (now.tv_sec as u64).saturating_mul(SECOND).saturating_add(now.tv_nsec as u64 / 1000)
 }
 
-/// Sleeps for less than a second, or until a signal.
+/// So many microseconds, as poll(2) takes them.
+pub fn timespec(us: u64) -> Timespec {
+    Timespec { tv_sec: (us / SECOND) as _, tv_nsec: (us % SECOND * 1000) as _ }
+}
+
+/// Sleeps, or waits for a signal.
 pub fn pause(us: u64) {
-    let time = Timespec { tv_sec: 0, tv_nsec: (us * 1000) as _ };
-    let _ = poll(&mut [], Some(&time));
+    let _ = poll(&mut [], Some(&timespec(us)));
 }

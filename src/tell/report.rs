@@ -14,10 +14,8 @@ use crate::decide::verdict::{Rule, THRASH_REFAULT_PCT, Urgency};
 use crate::decide::victim::Candidate;
 use crate::read::kfile::ReadError;
 use crate::sys::line::Line;
+use crate::sys::time::{MS, SECOND};
 use rustix::io::Errno;
-
-const MS: u64 = 1000;
-const SECOND: u64 = 1_000_000;
 
 /// A decision that somebody should die, with all it rests on.
 #[derive(Clone, Copy, Debug)]
