@@ -206,7 +206,7 @@ const MAX_MOUNTINFO_US: u64 = 10_000;
 /// it cannot be told is taken to do so: nobody is to be safe by having many.
 fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid) -> bool {
     let Ok((mounts, listed)) = read_written_mounts(proc, pid) else { return false };
-    if mounts.iter().flatten().count() > 0 && is_any_tmpfs(proc, pid, &mounts) {
+    if mounts[0].is_some() && is_any_tmpfs(proc, pid, &mounts) {
         return true;
     }
     listed == Listed::Stopped

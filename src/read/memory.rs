@@ -187,12 +187,20 @@ pub fn read_meminfo(proc: BorrowedFd<'_>) -> Result<Meminfo, ReadError> {
     parse_meminfo(kfile::read_small(proc, c"meminfo", &mut buf)?).ok_or(ReadError::Malformed)
 }
 
+/// `MemAvailable` is the third line.
+const MEMINFO_START_LEN: usize = 192;
+
 /// `/proc/meminfo`, kept open: where memory has run out, opening a file waits
 /// for the kernel to find some.
 #[derive(Debug, Default)]
 pub struct MeminfoFile(Option<OwnedFd>);
 
 impl MeminfoFile {
+    /// The file, open if it can be.
+    pub fn open(proc: BorrowedFd<'_>) -> Self {
+        Self(open(proc, c"meminfo", OFlags::RDONLY).ok())
+    }
+
     /// Reads the file from its start, opening it where it is not or is no
     /// longer readable (a restarted lxcfs).
     ///
@@ -210,16 +218,6 @@ impl MeminfoFile {
         let len = rustix::io::pread(&file, &mut buf, 0)?;
         self.0 = Some(file);
         parse_meminfo(kfile::whole_lines(&buf, len)).ok_or(ReadError::Malformed)
-    }
-}
-
-/// `MemAvailable` is the third line.
-const MEMINFO_START_LEN: usize = 192;
-
-impl MeminfoFile {
-    /// The file, open if it can be.
-    pub fn open(proc: BorrowedFd<'_>) -> Self {
-        Self(open(proc, c"meminfo", OFlags::RDONLY).ok())
     }
 
     /// Reads no more than `MemAvailable`, for a look in between; `None` where that

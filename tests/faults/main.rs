@@ -108,9 +108,7 @@ fn play(case: &Case, scene: &mut Scene) -> Result<Outcome, String> {
 
 /// The innocent lives, unless it was said that the victim cannot be signalled.
 fn check_innocent(case: &Case, scene: &mut Scene) -> Result<(), String> {
-    let excused = case.is_believed()
-        || scene.journal.count("\"victim\" was not signalled") > 0
-        || scene.journal.count("\"victim\" does not die of SIGKILL") > 0;
+    let excused = case.is_believed() || scene.journal.count("\"victim\" was not signalled") > 0;
     if scene.innocent.stat().is_gone() && !excused { Err("the innocent died".to_owned()) } else { Ok(()) }
 }
 

@@ -139,7 +139,7 @@ impl Scene {
 
     /// Lines of the guard that say why nobody dies, or somebody else does.
     pub fn is_explained(&mut self) -> bool {
-        let reasons = ["not signalled", "set aside", "worth killing", "cannot", "was gone before"];
+        let reasons = ["not signalled", "worth killing", "cannot", "was gone before"];
         reasons.iter().any(|reason| self.journal.count(reason) > self.explained_at_start(reason))
     }
 

@@ -2,7 +2,7 @@
 
 use crate::cli::Options;
 use crate::console::{EXIT_FAILURE, print};
-use bustd::act::capability::Prospects;
+use bustd::act::capability::believed_by_us;
 use bustd::config::limits::{Amount, Pair};
 use bustd::config::pattern::{Globs, Item};
 use bustd::config::policy::{Believed, Claim, Policy, matches};
@@ -22,7 +22,7 @@ const ROW_LEN: usize = 66;
 // Out of line, so that the guard does not run below its stack.
 #[inline(never)]
 pub fn show(options: &Options, tree: &Tree) -> c_int {
-    let believed = if tree.live { Prospects::probe(tree).believed } else { Believed::Everybody };
+    let believed = if tree.live { believed_by_us() } else { Believed::Everybody };
     let policy = Policy { believed, ..options.config.policy };
     let mut status =
         put_globs("--prefer", &policy.prefer, &Policy { believed: Believed::Everybody, ..policy }, tree)

@@ -19,7 +19,7 @@ pub fn print(text: &[u8]) -> c_int {
 }
 
 /// Says why on standard error and exits.
-// Out of line for the same reason.
+// Out of line, so that whoever goes on to guard has no such line on its stack.
 #[inline(never)]
 pub fn fail(status: i32, why: &str) -> ! {
     fail_with(status, complaint().text(why))
@@ -33,7 +33,7 @@ pub fn complaint() -> Line {
 }
 
 /// The same about a path or another value: `what "value": why`.
-// Out of line, so that whoever goes on to guard has no such line on its stack.
+// Out of line for the same reason.
 #[inline(never)]
 pub fn fail_about(status: i32, what: &str, value: &[u8], why: &str) -> ! {
     let mut line = complaint();
@@ -109,7 +109,8 @@ pub const fn column(heading: &'static str, key: &'static str, kind: Kind) -> Col
     Column { heading, key, kind }
 }
 
-/// A table: a row a line, or an object a row.
+/// A table: a row a line, or an object a row. Its columns are a static of their
+/// own: only what has a name can be given up with the rest of start-up.
 pub struct Table {
     /// Stands over the rows' names; for a list, whose rows have none, it is what
     /// programs call the list.
