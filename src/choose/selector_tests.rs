@@ -4,6 +4,7 @@ use super::*;
 use crate::config::limits::Limits;
 use crate::decide::snapshot::Loss;
 use crate::read::memory::Meminfo;
+use std::boxed::Box;
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,16 +16,22 @@ const MIB: u64 = 1024;
 struct Machine(PathBuf);
 
 impl Machine {
-    fn new() -> Self {
+    /// With these processes: pid, name, MiB.
+    fn with(processes: &[(u32, &str, u64)]) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let name = format!("bustd-selector-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(name);
         fs::create_dir_all(dir.join("proc")).unwrap();
-        Self(dir)
+        let machine = Self(dir);
+        processes.iter().for_each(|&(pid, comm, anon_mib)| machine.set(pid, comm, anon_mib));
+        machine
     }
 
-    fn tree(&self) -> Tree {
-        Tree::open_captured(&CString::new(self.0.to_str().unwrap()).unwrap()).unwrap()
+    /// One that knows nobody yet. Its tree is there for as long as the test.
+    fn selector(&self) -> Selector<'static> {
+        let dir = CString::new(self.0.to_str().unwrap()).unwrap();
+        let tree = Box::leak(Box::new(Tree::open_captured(&dir).unwrap()));
+        Selector::new(tree, Policy::default(), Pid::INIT, 4)
     }
 
     fn set(&self, pid: u32, comm: &str, anon_mib: u64) {
@@ -57,10 +64,6 @@ fn snapshot(total_kib: u64, shmem_kib: u64) -> Snapshot {
     Snapshot { mem, loss: Loss { total_kib, shmem_kib }, ..Snapshot::default() }
 }
 
-fn selector(tree: &Tree) -> Selector<'_> {
-    Selector::new(tree, Policy::default(), Pid::INIT, 4)
-}
-
 fn select(selector: &mut Selector<'_>, urgency: Urgency, lost: &Snapshot) -> Result<i32, NoVictim> {
     let selected = selector.select_victim(Rule::Exhaustion, urgency, lost, 5_000_000);
     selected.map(|culprit| culprit.victim.id.pid.as_raw_pid())
@@ -68,11 +71,8 @@ fn select(selector: &mut Selector<'_>, urgency: Urgency, lost: &Snapshot) -> Res
 
 #[test]
 fn who_grew_dies_before_who_is_large() {
-    let machine = Machine::new();
-    let tree = machine.tree();
-    let mut selector = selector(&tree);
-    machine.set(100, "database", 60);
-    machine.set(200, "leak", 10);
+    let machine = Machine::with(&[(100, "database", 60), (200, "leak", 10)]);
+    let mut selector = machine.selector();
     assert_eq!(selector.survey(&snapshot(0, 0), 1), Ok(()));
     // Nothing is known of who grew, and so size decides.
     assert_eq!(select(&mut selector, Urgency::Term, &snapshot(0, 0)), Ok(100));
@@ -85,10 +85,8 @@ fn who_grew_dies_before_who_is_large() {
 
 #[test]
 fn a_kill_is_no_reason_for_another() {
-    let machine = Machine::new();
-    let tree = machine.tree();
-    let mut selector = selector(&tree);
-    machine.set(100, "database", 60);
+    let machine = Machine::with(&[(100, "database", 60)]);
+    let mut selector = machine.selector();
     assert_eq!(selector.survey(&snapshot(0, 0), 1), Ok(()));
     selector.settle();
     assert_eq!(select(&mut selector, Urgency::Term, &snapshot(0, 0)), Err(NoVictim::Steady));
@@ -101,11 +99,8 @@ fn a_kill_is_no_reason_for_another() {
 
 #[test]
 fn who_is_set_aside_or_too_small_is_not_chosen() {
-    let machine = Machine::new();
-    let tree = machine.tree();
-    let mut selector = selector(&tree);
-    machine.set(100, "stuck", 60);
-    machine.set(200, "small", 1);
+    let machine = Machine::with(&[(100, "stuck", 60), (200, "small", 1)]);
+    let mut selector = machine.selector();
     assert_eq!(selector.survey(&snapshot(0, 0), 1), Ok(()));
     let stuck = selector.candidates()[0].id;
     selector.set_aside(stuck);
@@ -116,11 +111,8 @@ fn who_is_set_aside_or_too_small_is_not_chosen() {
 
 #[test]
 fn a_survey_that_fails_forgets_no_baseline() {
-    let machine = Machine::new();
-    let tree = machine.tree();
-    let mut selector = selector(&tree);
-    machine.set(100, "database", 60);
-    machine.set(200, "leak", 10);
+    let machine = Machine::with(&[(100, "database", 60), (200, "leak", 10)]);
+    let mut selector = machine.selector();
     assert_eq!(selector.survey(&snapshot(0, 0), 1), Ok(()));
     // A file that cannot be read although it is there.
     let statm = machine.0.join("proc/200/statm");
@@ -143,10 +135,8 @@ fn a_survey_that_fails_forgets_no_baseline() {
 
 #[test]
 fn nobody_dies_for_a_tmpfs_that_nobody_fills_unless_there_is_no_time() {
-    let machine = Machine::new();
-    let tree = machine.tree();
-    let mut selector = selector(&tree);
-    machine.set(100, "database", 60);
+    let machine = Machine::with(&[(100, "database", 60)]);
+    let mut selector = machine.selector();
     let full = snapshot(200 * MIB, 200 * MIB);
     assert_eq!(selector.survey(&full, 1), Ok(()));
     assert_eq!(select(&mut selector, Urgency::Term, &full), Err(NoVictim::TooSoon));
@@ -157,10 +147,8 @@ fn nobody_dies_for_a_tmpfs_that_nobody_fills_unless_there_is_no_time() {
 
 #[test]
 fn growth_is_noted_as_memory_gets_less_and_now_and_then() {
-    let machine = Machine::new();
-    let tree = machine.tree();
-    let mut selector = selector(&tree);
-    machine.set(100, "database", 60);
+    let machine = Machine::with(&[(100, "database", 60)]);
+    let mut selector = machine.selector();
     let levels = |snapshot: &Snapshot| Levels::of(&Limits::default(), &snapshot.mem, 0);
     let mut now = snapshot(0, 0);
     let start_us = read_clock();

@@ -1,24 +1,16 @@
 //! A guard, whom it is to kill and whom not.
 
-use crate::harness::{Eater, FakeMeminfo, Guard, Journal, OnTerm, exit_of, pid_of};
+use crate::harness::{self, Eater, FakeMeminfo, Guard, Journal, OnTerm, exit_of, pid_of};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 pub const TRACE: &str = "/run/trace";
 
 /// Looks again and again; whether it came true in time.
-pub fn within(ms: u64, mut happened: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + Duration::from_millis(ms);
-    while !happened() {
-        if Instant::now() > deadline {
-            return false;
-        }
-        sleep(Duration::from_millis(2));
-    }
-    true
+pub fn within(ms: u64, happened: impl FnMut() -> bool) -> bool {
+    harness::within(Duration::from_millis(ms), happened).is_some()
 }
 
 /// Everybody on stage; when the scene is over, so are they.

@@ -7,20 +7,23 @@
 mod grow;
 #[path = "../tree/mod.rs"]
 mod tree;
+#[path = "../processes/harness/wait.rs"]
+#[allow(dead_code, reason = "what waits in the tests with processes")]
+mod wait;
 
 use grow::{Node, Nodes, grown_wild, sound};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Signal, kill_process};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{env, thread};
 use tree::Tree;
+use wait::{ends_within, has_begun, pid_of, within};
 
 /// How many are played by default.
 const TREES: u64 = 500;
@@ -83,23 +86,13 @@ fn start(tree: &Tree, args: &[&str]) -> Child {
 }
 
 fn finish(tree: &Tree, mut child: Child) -> Run {
-    let pidfd = pidfd_open(pid_of(&child), PidfdFlags::empty()).expect("our child");
-    let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-    let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience)).expect("poll") > 0;
-    if !ended {
-        child.kill().expect("our child");
-    }
-    let status = child.wait().expect("our child");
+    let status = ends_within(PATIENCE, &mut child);
     let [out, err] = ["out", "err"].map(|name| fs::read(tree.path().join(name)).expect("what it wrote"));
-    Run { status: ended.then_some(status), out, err }
+    Run { status, out, err }
 }
 
 fn run(tree: &Tree, args: &[&str]) -> Run {
     finish(tree, start(tree, args))
-}
-
-fn pid_of(child: &Child) -> Pid {
-    Pid::from_raw(child.id() as i32).expect("not 0")
 }
 
 /// A guard that sees tmpfs take what there is, and so looks who writes there.
@@ -110,21 +103,11 @@ fn run_guard(tree: &Tree, mut meminfo: Vec<u8>) -> Run {
         let err = fs::read_to_string(tree.path().join("err")).unwrap_or_default();
         err.matches(what).count()
     };
-    let within = |ms, happened: &dyn Fn() -> bool| {
-        let began = Instant::now();
-        while !happened() && began.elapsed() < Duration::from_millis(ms) {
-            thread::sleep(Duration::from_millis(2));
-        }
-    };
-    // Before its signals are blocked one would end it.
-    let path = format!("/proc/{pid}/status");
-    let has_begun =
-        || fs::read_to_string(&path).is_ok_and(|text| !text.contains("SigBlk:\t0000000000000000"));
-    within(2000, &has_begun);
+    within(Duration::from_secs(2), || has_begun(pid));
     for _ in 0..2 {
         let before = said("status: ");
         let _ = kill_process(pid, Signal::USR1);
-        within(500, &|| said("status: ") > before);
+        within(Duration::from_millis(500), || said("status: ") > before);
     }
     for (from, to) in [("   300000 kB", "   150000 kB"), ("Shmem: 100000", "Shmem: 900000")] {
         if let Some(at) = meminfo.windows(from.len()).position(|window| window == from.as_bytes()) {
@@ -134,7 +117,7 @@ fn run_guard(tree: &Tree, mut meminfo: Vec<u8>) -> Run {
     let file = File::options().write(true).open(tree.path().join("proc/meminfo"));
     let _ = file.and_then(|file| file.write_all_at(&meminfo, 0));
     let _ = kill_process(pid, Signal::USR1);
-    within(400, &|| said("would kill") + said("tmpfs") > 0);
+    within(Duration::from_millis(400), || said("would kill") + said("tmpfs") > 0);
     let _ = kill_process(pid, Signal::TERM);
     let mut run = finish(tree, guard);
     // What was asked for is no complaint.

@@ -1,10 +1,10 @@
 //! What real processes do.
 
 use crate::harness::{
-    ASK, Breeder, Eater, FORCE, FakeMeminfo, Guard, Journal, NOBODY, ONCE, in_namespace, is_initial_user,
-    living, skip,
+    ASK, Breeder, Eater, FORCE, FakeMeminfo, Guard, Journal, NOBODY, ONCE, in_namespace,
+    in_namespace_with_users, living, within,
 };
-use crate::{actor, chosen, line_within, map, rest, set_comm, within};
+use crate::{actor, chosen, line_within, map, rest, set_comm};
 use std::ffi::c_void;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -109,7 +109,7 @@ fn a_survey_that_fails_forgets_nobody() {
         guard.look(&mut journal);
         guard.look(&mut journal);
 
-        let before = limit_files(&guard, 3);
+        let before = limit_open_files(&guard, 3);
         // So much less that it has to look who has grown, and cannot.
         meminfo.set_available(600);
         // A survey is due 100 ms after the last at the earliest; when it takes
@@ -119,7 +119,7 @@ fn a_survey_that_fails_forgets_nobody() {
             guard.look(&mut journal);
             sleep(LOOKS);
         }
-        limit_files(&guard, before);
+        limit_open_files(&guard, before);
 
         culprit.grow(&mut journal);
         meminfo.set_available(500);
@@ -132,7 +132,7 @@ fn a_survey_that_fails_forgets_nobody() {
 }
 
 /// Sets the guard's soft limit of open files; returns what it was.
-fn limit_files(guard: &Guard, most: u64) -> u64 {
+fn limit_open_files(guard: &Guard, most: u64) -> u64 {
     let pid = guard.pid().as_raw_pid();
     // SAFETY: valid limits, read and written.
     unsafe {
@@ -237,10 +237,7 @@ fn mount_many(mounts: usize) {
 /// name protects root's processes and those of system users, below uid 1000.
 #[test]
 fn a_name_protects_no_ordinary_user_from_root() {
-    in_namespace(|| {
-        if !is_initial_user() {
-            return skip("there is only one user here");
-        }
+    in_namespace_with_users(|| {
         let mut journal = Journal::new();
         let roots = Eater::named("roots").comm("sshd").mib(120).start(&journal);
         let systems = Eater::named("systems").comm("sshd").mib(110).uid(101).start(&journal);
@@ -258,10 +255,7 @@ fn a_name_protects_no_ordinary_user_from_root() {
 /// kills the processes of other users that the victim has joined.
 #[test]
 fn a_group_is_killed_for_its_user_only() {
-    in_namespace(|| {
-        if !is_initial_user() {
-            return skip("there is only one user here");
-        }
+    in_namespace_with_users(|| {
         let mut journal = Journal::new();
         let roots = Eater::named("roots").mib(1).group(0).start(&journal);
         let group = roots.pid().as_raw_pid();

@@ -12,39 +12,11 @@ mod deeds;
 mod readings;
 mod start;
 
-use harness::{Journal, pid_of};
-use rustix::process::{Pid, Signal, kill_process};
+use harness::{Journal, within};
+use rustix::process::Pid;
 use std::ffi::{CStr, CString, c_void};
 use std::io::{Read, Write, pipe};
-use std::process::{Child, ExitStatus};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-/// Looks again and again; how long it took to come true, if it did in time.
-fn within(patience: Duration, mut happened: impl FnMut() -> bool) -> Option<Duration> {
-    let began = Instant::now();
-    while !happened() {
-        if began.elapsed() > patience {
-            return None;
-        }
-        sleep(Duration::from_millis(2));
-    }
-    Some(began.elapsed())
-}
-
-/// How a program ends that ends in time; it is killed if it does not.
-fn ends_within(patience: Duration, child: &mut Child) -> Option<ExitStatus> {
-    let mut status = None;
-    within(patience, || {
-        status = child.try_wait().expect("our child");
-        status.is_some()
-    });
-    if status.is_none() {
-        kill_process(pid_of(child), Signal::KILL).expect("our child");
-        child.wait().expect("our child");
-    }
-    status
-}
+use std::time::Duration;
 
 /// How many lines so far hold both.
 fn count(journal: &mut Journal, this: &str, that: &str) -> usize {

@@ -1,11 +1,12 @@
 //! What the guard is shown.
 
 use crate::harness::{
-    Eater, FakeMeminfo, Guard, Journal, PROGRAM, SCRATCH, in_namespace, mount, pid_of, skip,
+    Eater, FakeMeminfo, Guard, Journal, PROGRAM, SCRATCH, ends_within, has_begun, in_namespace, mount,
+    pid_of, skip, within,
 };
 use crate::tree::{Process, Tree};
-use crate::{chosen, ends_within, line_within, within};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::{chosen, line_within};
+use rustix::process::{Signal, kill_process};
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
 use std::process::{Child, Command, Stdio};
@@ -210,13 +211,6 @@ fn an_endless_file_does_not_keep_from_heeding_a_signal() {
         ends_within(Duration::from_secs(2), &mut guard).is_none_or(|status| !status.success())
     });
     assert!(deaf.is_empty(), "SIGTERM is not heeded with {deaf:?}");
-}
-
-/// Whether it has the signals blocked that it takes in its loop.
-fn has_begun(guard: Pid) -> bool {
-    let status = fs::read_to_string(format!("/proc/{guard}/status")).unwrap_or_default();
-    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap_or_default();
-    u64::from_str_radix(blocked, 16).is_ok_and(|mask| mask >> (libc::SIGTERM - 1) & 1 == 1)
 }
 
 /// The same with real memory: the machine of a [`FakeMeminfo`] is larger than

@@ -1,7 +1,9 @@
 //! What keeps a guard from starting, and what should.
 
-use crate::harness::{Guard, Journal, NOBODY, QUIET, SCRATCH, in_namespace, is_initial_user, skip};
-use crate::{actor, within};
+use crate::actor;
+use crate::harness::{
+    Guard, Journal, NOBODY, QUIET, SCRATCH, in_namespace, in_namespace_with_users, skip, within,
+};
 use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -43,10 +45,7 @@ impl Lock {
 /// one left behind.
 #[test]
 fn a_lock_of_just_anybody_keeps_no_guard_from_starting() {
-    in_namespace(|| {
-        if !is_initial_user() {
-            return skip("there is only one user here");
-        }
+    in_namespace_with_users(|| {
         let mut kept = Vec::new();
         for lock in [Lock::Whole(libc::LOCK_EX), Lock::Whole(libc::LOCK_SH), Lock::Bytes] {
             let mut journal = Journal::new();

@@ -2,7 +2,7 @@
 
 use crate::harness::{
     ASK, Eater, FakeMeminfo, Guard, Journal, Leader, NOBODY, ONCE, OnTerm, PROGRAM, Role, bustd,
-    in_namespace, is_initial_user, mount, number_before, script, skip,
+    in_namespace, in_namespace_with_users, mount, number_before, script,
 };
 use std::hint::black_box;
 use std::io;
@@ -113,12 +113,12 @@ fn a_zombie_leader_is_chosen_and_waited_for_with_its_threads() {
 
 #[test]
 fn an_ordinary_user_chooses_among_their_own() {
-    in_namespace(|| expect_choice_among_own(NOBODY, &[], become_nobody));
+    in_namespace_with_users(|| expect_choice_among_own(NOBODY, &[], become_nobody));
 }
 
 #[test]
 fn an_ordinary_user_who_sees_nobody_else_does_too() {
-    in_namespace(|| {
+    in_namespace_with_users(|| {
         mount(&["-o", "remount,hidepid=2", "/proc"]);
         expect_choice_among_own(NOBODY, &["process 1 is hidden (hidepid)"], become_nobody);
     });
@@ -131,7 +131,7 @@ fn become_nobody(command: &mut Command) {
 #[test]
 fn root_without_cap_kill_chooses_among_its_own() {
     const CAP_KILL: libc::c_ulong = 5;
-    in_namespace(|| {
+    in_namespace_with_users(|| {
         expect_choice_among_own(0, &[], |command| {
             let drop_cap_kill = || {
                 // SAFETY: no pointers.
@@ -149,10 +149,7 @@ fn root_without_cap_kill_chooses_among_its_own() {
 /// A user namespace grants every capability, but over its own processes only.
 #[test]
 fn many_beyond_reach_do_not_hide_one_within() {
-    in_namespace(|| {
-        if !is_initial_user() {
-            return skip("there is only one user here");
-        }
+    in_namespace_with_users(|| {
         let mut journal = Journal::new();
         // More than are remembered as beyond reach.
         let foreign = (0..9).map(|_| Eater::named("foreign").mib(24).uid(NOBODY - 1).start(&journal));
@@ -174,9 +171,6 @@ fn many_beyond_reach_do_not_hide_one_within() {
 /// A guard that may signal only `uid`'s processes, and larger ones of others;
 /// it also says `warnings` at start.
 fn expect_choice_among_own(uid: u32, warnings: &[&str], restrict: impl FnOnce(&mut Command)) {
-    if !is_initial_user() {
-        return skip("there is only one user here");
-    }
     let mut journal = Journal::new();
     let foreign = Eater::named("foreign").mib(100).uid(NOBODY - 1).start(&journal);
     let mut own = Eater::named("own").uid(uid).start(&journal);

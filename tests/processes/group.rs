@@ -1,7 +1,7 @@
 //! `--kill-pgroup`: the victim's group, all of it and nobody else.
 
 use crate::harness::{
-    ASK, Eater, Guard, Journal, NOBODY, OnTerm, bustd, in_namespace, is_initial_user, skip,
+    ASK, Eater, Guard, Journal, NOBODY, OnTerm, bustd, in_namespace, in_namespace_with_users,
 };
 use bustd::act::companions::{Companions, Group};
 use bustd::act::kill::{Kill, Outlook, Progress, Timeline};
@@ -88,10 +88,7 @@ fn protected_members_are_spared() {
 
 #[test]
 fn a_member_that_cannot_be_signalled_is_not_waited_for() {
-    in_namespace(|| {
-        if !is_initial_user() {
-            return skip("there is only one user here");
-        }
+    in_namespace_with_users(|| {
         let mut journal = Journal::new();
         let mut leader = Eater::named("leader").uid(NOBODY).group(0).start(&journal);
         let group = leader.pid().as_raw_pid();

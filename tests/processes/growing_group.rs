@@ -3,7 +3,7 @@
 
 use crate::harness::{
     Breeder, Eater, FakeMeminfo, Guard, Journal, NOBODY, PROGRAM, Plan, Writes, age, eventually,
-    in_namespace, is_initial_user, living, skip,
+    in_namespace, in_namespace_with_users, living,
 };
 use bustd::act::companions::{Companions, Members};
 use bustd::act::kill::{Kill, Outlook, Progress, Timeline};
@@ -118,10 +118,7 @@ fn children_of_process_1_in_its_group_are_judged_one_by_one() {
 
 #[test]
 fn members_that_cannot_be_signalled_are_not_waited_for() {
-    in_namespace(|| {
-        if !is_initial_user() {
-            return skip("there is only one user here");
-        }
+    in_namespace_with_users(|| {
         let mut as_nobody = Command::new(PROGRAM);
         as_nobody.args(LIMIT);
         // A user namespace grants every capability, but over its own only.

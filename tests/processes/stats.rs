@@ -3,7 +3,7 @@
 
 use crate::harness::{
     Eater, FORCE, FakeMeminfo, Guard, Journal, NOBODY, ONCE, PROGRAM, QUIET, bustd, in_namespace,
-    is_initial_user, limit_files, mount, skip,
+    in_namespace_with_users, limit_files, mount,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -225,10 +225,7 @@ fn a_full_disk_and_a_directory_that_is_gone_are_told_once() {
 /// Where /proc hides other users' processes from each other.
 #[test]
 fn without_permission_a_row_says_so() {
-    in_namespace(|| {
-        if !is_initial_user() {
-            return skip("there is only one user here");
-        }
+    in_namespace_with_users(|| {
         mount(&["-t", "proc", "-o", "hidepid=1", "none", "/proc"]);
         let output =
             Command::new(PROGRAM).args(["--oom", "1", "self"]).uid(NOBODY).gid(NOBODY).output().unwrap();

@@ -1,6 +1,6 @@
 //! The library's own refusals: what it never signals, whoever asks.
 
-use crate::harness::{Eater, Journal, Leader, NOBODY, OnTerm, in_namespace, is_initial_user, skip};
+use crate::harness::{Eater, Journal, Leader, NOBODY, OnTerm, in_namespace, in_namespace_with_users, skip};
 use bustd::act::signal::{Refusal, SignalContext, Target, may_kill_group, signal_process};
 use bustd::config::policy::Policy;
 use bustd::read::kfile::Tree;
@@ -146,10 +146,7 @@ fn oom_score_adj_of_minus_1000_is_refused() {
 
 #[test]
 fn another_users_process_is_not_permitted() {
-    in_namespace(|| {
-        if !is_initial_user() {
-            return skip("there is only one user here");
-        }
+    in_namespace_with_users(|| {
         let mut journal = Journal::new();
         let roots = Eater::named("roots").start(&journal);
         // The system call and not the C library's function: for this thread

@@ -13,10 +13,14 @@ pub use eater::{Breeder, Eater, Leader, NOBODY, OnTerm, Plan, Writes, age, livin
 pub use guard::{ASK, FORCE, Guard, ONCE, QUIET, bustd, limit_files};
 pub use journal::Journal;
 pub use meminfo::FakeMeminfo;
-#[allow(unused_imports, reason = "of these programs tests/faults alone")]
+#[allow(unused_imports, reason = "for the tests beside these")]
 pub use namespace::inside;
-pub use namespace::{PROGRAM, REPORT, SCRATCH, in_namespace, is_initial_user, mount, script, skip, unshare};
+pub use namespace::{
+    PROGRAM, REPORT, SCRATCH, in_namespace, in_namespace_with_users, mount, script, skip, unshare,
+};
 pub use roles::{ROLE, Role};
+#[allow(unused_imports, reason = "for the tests beside these")]
+pub use wait::{ends_within, has_begun, within};
 pub use wait::{eventually, exit_of, pid_of};
 
 /// The number before the first `unit` of `text`, as in `died 12 ms after`.

@@ -49,6 +49,12 @@ pub fn in_namespace(body: impl FnOnce()) {
     }
 }
 
+/// The same for tests of what one user does to another; skips the test where root
+/// is one of a user namespace and nobody else is there.
+pub fn in_namespace_with_users(body: impl FnOnce()) {
+    in_namespace(|| if is_initial_user() { body() } else { skip("there is only one user here") });
+}
+
 /// This program's test `test` as process 1 of a new namespace, where what it
 /// gives [`in_namespace`] is run; `None`, with a word, where that is not allowed.
 pub fn inside(test: &str) -> Option<Command> {
@@ -81,7 +87,7 @@ pub fn assert_inside() {
 }
 
 /// Are we root of the machine, and not only of a user namespace?
-pub fn is_initial_user() -> bool {
+fn is_initial_user() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().eq(["0", "0", "4294967295"])
 }

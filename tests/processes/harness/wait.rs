@@ -3,6 +3,7 @@
 use rustix::fd::AsRawFd as _;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::ffi::c_int;
+use std::fs;
 use std::io::Error;
 use std::process::{Child, ExitStatus};
 use std::thread::sleep;
@@ -33,11 +34,41 @@ pub fn exit_of(child: &mut Child) -> ExitStatus {
     child.wait().expect("our child")
 }
 
-/// Waits for what tells nobody when it happens.
-pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
-    let started = Instant::now();
+/// How `child` ends, if it does in time; otherwise it is killed.
+#[allow(dead_code, reason = "for the tests beside these")]
+pub fn ends_within(patience: Duration, child: &mut Child) -> Option<ExitStatus> {
+    let pidfd = pidfd_open(pid_of(child), PidfdFlags::empty()).expect("our child");
+    let has_ended = is_readable(pidfd.as_raw_fd(), patience);
+    if !has_ended {
+        child.kill().expect("our child");
+    }
+    let status = child.wait().expect("our child");
+    has_ended.then_some(status)
+}
+
+/// Waits for what tells nobody when it happens; how long it took to come true, if
+/// it did in time.
+pub fn within(patience: Duration, mut happened: impl FnMut() -> bool) -> Option<Duration> {
+    let began = Instant::now();
     while !happened() {
-        assert!(started.elapsed() < PATIENCE, "not so: {what}");
+        if began.elapsed() > patience {
+            return None;
+        }
         sleep(Duration::from_millis(2));
     }
+    Some(began.elapsed())
+}
+
+/// The same for what must come true.
+pub fn eventually(what: &str, happened: impl FnMut() -> bool) {
+    assert!(within(PATIENCE, happened).is_some(), "not so: {what}");
+}
+
+/// Has the guard blocked the signals that it takes in its loop? Before that one
+/// would end it.
+#[allow(dead_code, reason = "for the tests beside these")]
+pub fn has_begun(guard: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{guard}/status")).unwrap_or_default();
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap_or_default();
+    u64::from_str_radix(blocked, 16).is_ok_and(|mask| mask >> (libc::SIGTERM - 1) & 1 == 1)
 }
