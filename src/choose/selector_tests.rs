@@ -165,3 +165,27 @@ fn growth_is_noted_as_memory_gets_less_and_now_and_then() {
     assert_eq!(noted_us(&selector), Some(later_us));
     assert!(selector.is_note_due(later_us + NOTE_IDLE_US));
 }
+
+#[test]
+fn where_everything_stalls_who_is_known_to_grow_will_do() {
+    let machine = Machine::with(&[(100, "database", 60), (200, "leak", 10)]);
+    let mut selector = machine.selector();
+    let first_kib = |selector: &Selector<'_>| selector.candidates()[0].freeable_kib;
+    let survey_for = |selector: &mut Selector<'_>, rule, now_us| {
+        assert_eq!(selector.survey_for(rule, None, &snapshot(30 * MIB, 0), now_us), Ok(()));
+    };
+    survey_for(&mut selector, Rule::Floor, 1);
+    // Nobody is known to have grown.
+    machine.set(200, "leak", 40);
+    survey_for(&mut selector, Rule::Floor, 2);
+    assert_eq!(first_kib(&selector), 40 * MIB);
+    machine.set(200, "leak", 50);
+    survey_for(&mut selector, Rule::Floor, 3);
+    assert_eq!(first_kib(&selector), 40 * MIB);
+    survey_for(&mut selector, Rule::Exhaustion, 4);
+    assert_eq!(first_kib(&selector), 50 * MIB);
+    // What is known from long ago is not.
+    machine.set(200, "leak", 55);
+    survey_for(&mut selector, Rule::Floor, 4 + FRESH_US);
+    assert_eq!(first_kib(&selector), 55 * MIB);
+}

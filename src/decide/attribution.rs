@@ -145,8 +145,8 @@ mod tests {
     const NO_LOSS: Loss = Loss { total_kib: 0, shmem_kib: 0 };
 
     /// What a survey would have made of one process.
-    fn process(pid: i32, pgrp: i32, name: &str, stake_mib: u64, growth_mib: u64) -> Candidate {
-        let (freeable_kib, growth_kib) = (stake_mib * MIB, growth_mib * MIB);
+    fn process(pid: i32, pgrp: i32, name: &str, freeable_mib: u64, growth_mib: u64) -> Candidate {
+        let (freeable_kib, growth_kib) = (freeable_mib * MIB, growth_mib * MIB);
         Candidate {
             id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime: 100 },
             job: JobKey { uid: 0, comm: Comm::new(name.as_bytes()), ppid: 1, pgrp },
@@ -162,8 +162,8 @@ mod tests {
         table
     }
 
-    fn known(accused: Attribution) -> (i32, u32) {
-        match accused {
+    fn known(attribution: Attribution) -> (i32, u32) {
+        match attribution {
             Attribution::Known(culprit) => (culprit.victim.id.pid.as_raw_pid(), culprit.members),
             other => panic!("{other:?}"),
         }
@@ -205,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn a_swarm_is_of_a_kind_and_grew() {
-        // Four of a kind are judged one by one.
+    fn a_growing_group_is_of_one_job_and_grew() {
+        // Four of one job are judged one by one.
         let four: Vec<_> = (10..14).map(|pid| process(pid, 9, "cc1", 20, 10)).collect();
         assert_eq!(select_growing_group(&four), None);
         // So are many that did not grow, ...
@@ -221,7 +221,7 @@ mod tests {
             let daemons: Vec<_> = (10..30).map(|pid| process(pid, pgrp, "sh", 20, 10)).collect();
             assert_eq!(select_growing_group(&daemons), None);
         }
-        // Children of one parent in groups of their own are a swarm.
+        // Children of one parent in groups of their own are one too.
         let jobs: Vec<_> = (10..15)
             .map(|pid| {
                 let job = process(pid, pid, "job", 20, 10);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_grew_more_than_a_swarm_is_the_culprit() {
+    fn one_that_grew_more_than_a_group_is_the_culprit() {
         let mut table: Vec<_> = (10..16).map(|pid| process(pid, 9, "worker", 4, 2)).collect();
         table.push(process(50, 50, "leak", 90, 80));
         let loss = Loss { total_kib: 92 * MIB, shmem_kib: 0 };
@@ -254,6 +254,13 @@ mod tests {
         let segment =
             ranked(std::vec![process(98, 98, "database", 52, 0), process(110, 110, "segment", 160, 155)]);
         assert_eq!(known(attribute(&segment, &filled, LEAST_KIB)), (110, 1));
+        // A leak beside a tmpfs that took more than twice as much, and not quite.
+        let beside = |growth_mib| {
+            ranked(std::vec![process(98, 98, "database", 52, 0), process(110, 110, "leak", 70, growth_mib)])
+        };
+        let more = Loss { total_kib: 160 * MIB, shmem_kib: 100 * MIB };
+        assert_eq!(attribute(&beside(49), &more, LEAST_KIB), Attribution::Writer);
+        assert_eq!(known(attribute(&beside(50), &more, LEAST_KIB)), (110, 1));
         // What is too little to be worth a kill is not looked into.
         let little = Loss { total_kib: LEAST_KIB, shmem_kib: LEAST_KIB };
         assert_eq!(known(attribute(&table, &little, LEAST_KIB)), (98, 1));

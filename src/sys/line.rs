@@ -149,7 +149,7 @@ pub fn digits(number: u64, buf: &mut [u8; DIGITS]) -> &[u8] {
     }
 }
 
-/// Room for what is joined: the longest, a number in the environment, takes 36.
+/// Room for what is joined: the longest, a number in the environment, takes 39.
 const JOINED_CAPACITY: usize = 40;
 
 /// A path or an environment string of two parts, on the stack of who asks the
@@ -211,8 +211,8 @@ mod tests {
     #[test]
     fn two_parts_are_joined() {
         assert_eq!(
-            Joined::with_number("BUSTD_STAKE_KIB=", u64::MAX).as_cstr(),
-            c"BUSTD_STAKE_KIB=18446744073709551615"
+            Joined::with_number("BUSTD_FREEABLE_KIB=", u64::MAX).as_cstr(),
+            c"BUSTD_FREEABLE_KIB=18446744073709551615"
         );
         let cut = Joined::new([b"zram0000000000000000000000000000000000", b"/mm_stat"]);
         assert_eq!(cut.as_cstr(), c"zram0000000000000000000000000000000000/");

@@ -272,7 +272,7 @@ fn a_group_is_killed_for_its_user_only() {
 /// A breeder's children are one job; that of another user is none of it.
 /// Nothing fails here today: it guards what the two above must not break.
 #[test]
-fn a_crowd_is_still_found_by_name_and_group() {
+fn a_spawn_burst_is_still_found_by_name_and_group() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let meminfo = FakeMeminfo::mount(600);

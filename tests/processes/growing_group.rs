@@ -1,4 +1,4 @@
-//! Culprits that are not one large process: swarms, crowds, and who writes to
+//! Culprits that are not one large process: growing groups, spawn bursts, and who writes to
 //! tmpfs. What is lost of memory is made up; who holds how much of it is not.
 
 use crate::harness::{
@@ -31,7 +31,7 @@ const GROWTH_MIB: usize = 18;
 /// What is said by a guard that looks again and has no reason to kill again.
 const RESTRAINT: &str = "but memory has not become less since the last kill";
 
-/// As many as make a swarm, called `worker`, each with a name of its own.
+/// As many as make a growing group, called `worker`, each with a name of its own.
 fn start_workers(journal: &Journal, group: i32) -> Vec<Eater> {
     let start = |number| worker(&format!("worker {number}")).group(group).start(journal);
     (0..5).map(start).collect()
@@ -53,7 +53,7 @@ fn grow(eaters: &[&Eater], journal: &mut Journal) {
 }
 
 #[test]
-fn a_swarm_dies_together_and_nobody_else() {
+fn a_growing_group_dies_together_and_nobody_else() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let meminfo = FakeMeminfo::mount(PLENTY_MIB);
@@ -147,7 +147,7 @@ fn members_that_cannot_be_signalled_are_not_waited_for() {
     });
 }
 
-/// A crowd and whoever else there is; `zombies` of it were there first.
+/// A spawn burst and whoever else there is; `zombies` of it were there first.
 struct Scene {
     journal: Journal,
     meminfo: FakeMeminfo,
@@ -208,7 +208,7 @@ fn a_spawn_burst_is_killed_by_force_and_not_the_old_ones() {
 /// Neither are those that have worked here for long, nor those that are dead,
 /// nor a few.
 #[test]
-fn a_crowd_is_young_and_alive() {
+fn a_spawn_burst_is_young_and_alive() {
     in_namespace(|| {
         let mut scene = Scene::set(47, 60);
         let young = 3;
@@ -223,7 +223,7 @@ fn a_crowd_is_young_and_alive() {
     });
 }
 
-/// Each of a crowd is too small for a kill of its own, 16 MiB here.
+/// Each of a spawn burst is too small for a kill of its own, 16 MiB here.
 #[test]
 fn what_fifty_small_ones_cannot_have_taken_is_not_theirs() {
     in_namespace(|| {
@@ -271,7 +271,7 @@ impl Doomed {
 }
 
 #[test]
-fn members_of_a_crowd_born_while_it_is_killed_die_too() {
+fn members_of_a_spawn_burst_born_while_it_is_killed_die_too() {
     in_namespace(|| {
         let mut doomed = Doomed::new();
         let job = doomed.first.stat().job_key(0);
@@ -297,7 +297,7 @@ fn members_of_a_crowd_born_while_it_is_killed_die_too() {
 }
 
 #[test]
-fn those_started_in_place_of_a_swarms_dead_live() {
+fn those_started_in_place_of_a_groups_dead_live() {
     in_namespace(|| {
         let mut doomed = Doomed::new();
         let job = doomed.first.stat().job_key(0);
