@@ -4,7 +4,6 @@ use crate::act::capability::Capabilities;
 use crate::act::executor::{
     Death, Event, Executor, FreeMemory, HOLD_DRY_RUN_US, HOLD_FAILED_US, Means, SETTLE_US,
 };
-use crate::act::kill::STUCK_AFTER_US;
 use crate::act::signal::Refusal;
 use crate::choose::observer::{Observer, StallSource};
 use crate::choose::selector::{NoVictim, Selector};
@@ -376,9 +375,10 @@ impl<'a> Monitor<'a> {
             Some(Event::GoesOn { left_us, round_us }) => return pacing::kill_sleep_us(left_us, round_us),
             Some(Event::Busy) => return 0,
             Some(Event::Died(death)) => self.finish(&death, now_us),
-            Some(Event::Stuck(victim)) => {
+            Some(Event::TracerKilled(victim, tracer)) => report::tracer_killed(self.log, &victim, tracer),
+            Some(Event::Stuck { victim, after_us }) => {
                 self.selector.set_aside(victim.id);
-                report::stuck(self.log, &victim, STUCK_AFTER_US);
+                report::stuck(self.log, &victim, after_us);
                 self.observer.restart_windows();
             }
             Some(Event::Refused(victim, refusal)) => self.note_refusal(&victim, refusal, now_us),

@@ -90,7 +90,14 @@ pub enum Event {
     /// It is over.
     Died(Death),
     /// The victim took SIGKILL and does not die.
-    Stuck(Candidate),
+    Stuck {
+        /// Who it is.
+        victim: Candidate,
+        /// How long ago it was sent.
+        after_us: u64,
+    },
+    /// The process that held the victim back was killed; the kill goes on.
+    TracerKilled(Candidate, Pid),
     /// The victim could not be signalled.
     Refused(Candidate, Refusal),
 }
@@ -257,6 +264,7 @@ impl<'a> Executor<'a> {
             Progress::Signalled(_) if !active.kill.is_of_one() => return Some(Event::Busy),
             Progress::Signalled(_) => return Some(goes_on(active, now_us)),
             Progress::Busy => return Some(Event::Busy),
+            Progress::TracerKilled(tracer) => return Some(Event::TracerKilled(victim, tracer)),
             Progress::Dead => Event::Died(Death {
                 victim,
                 members: active.members,
@@ -264,7 +272,10 @@ impl<'a> Executor<'a> {
                 timeline: active.kill.timeline,
                 before: active.before,
             }),
-            Progress::Stuck => Event::Stuck(victim),
+            Progress::Stuck => {
+                let forced_us = active.kill.timeline.forced_us.unwrap_or(now_us);
+                Event::Stuck { victim, after_us: now_us.saturating_sub(forced_us) }
+            }
             Progress::Refused(refusal) => Event::Refused(victim, refusal),
         };
         self.active = None;

@@ -2,8 +2,10 @@
 
 use super::companions::{Companions, Round};
 use super::signal::{Refusal, SignalContext, Target, signal_process};
+use super::tracer::kill_tracer;
 use crate::decide::victim::Candidate;
 use crate::read::listing::Listed;
+use crate::read::process::Pid;
 use rustix::fd::BorrowedFd;
 use rustix::process::Signal;
 
@@ -13,6 +15,9 @@ pub const HOOK_HOLD_US: u64 = 200_000;
 /// After SIGKILL a process that can die is gone in far less, even with gigabytes
 /// to free; one that cannot is waiting for a device.
 pub const STUCK_AFTER_US: u64 = 2_000_000;
+
+/// A victim that is still there this long after SIGKILL may be held by a tracer.
+const HELD_AFTER_US: u64 = 500_000;
 
 /// How long a victim may take whose memory is visibly coming back.
 pub const SLOW_AFTER_US: u64 = 10_000_000;
@@ -91,7 +96,10 @@ impl Timeline {
             Stage::Asked { .. } => Due::Nothing,
             Stage::Forced { until_us } if is_overdue => {
                 let since_us = now_us.saturating_sub(until_us - STUCK_AFTER_US);
-                if outlook.is_recovering && since_us < SLOW_AFTER_US { Due::Nothing } else { Due::GiveUp }
+                // What comes back may be somebody else's: below the KILL limit it is
+                // not waited for.
+                let is_worth_waiting = outlook.is_recovering && !outlook.is_urgent;
+                if is_worth_waiting && since_us < SLOW_AFTER_US { Due::Nothing } else { Due::GiveUp }
             }
             Stage::Forced { .. } => Due::SweepCompanions,
         }
@@ -119,6 +127,8 @@ pub enum Progress {
     Signalled(Signal),
     /// A round through the companions is to be gone on with at once.
     Busy,
+    /// SIGKILL was sent to the process that held the victim back.
+    TracerKilled(Pid),
     /// The victim is gone, and its companions.
     Dead,
     /// It took SIGKILL and does not die: uninterruptible.
@@ -138,6 +148,8 @@ pub struct Kill {
     round: Option<Round>,
     /// Why the victim itself could not be signalled.
     refusal: Option<Refusal>,
+    /// Whether any companion was signalled, in whichever round.
+    has_signalled_companions: bool,
     /// When which signal is due, and was sent.
     pub timeline: Timeline,
 }
@@ -154,7 +166,15 @@ impl Kill {
         timeline: Timeline,
     ) -> Result<Self, Refusal> {
         let target = Target::open(context, victim.id)?;
-        Ok(Self { victim, target, companions, round: None, refusal: None, timeline })
+        Ok(Self {
+            victim,
+            target,
+            companions,
+            round: None,
+            refusal: None,
+            has_signalled_companions: false,
+            timeline,
+        })
     }
 
     /// The hook has ended: no reason to wait.
@@ -192,6 +212,13 @@ impl Kill {
                 return Progress::Dead;
             }
         }
+        let is_held = |forced_us| now_us >= forced_us + HELD_AFTER_US;
+        if self.timeline.forced_us.is_some_and(is_held)
+            && !is_victim_done
+            && let Some(tracer) = kill_tracer(context, &self.victim)
+        {
+            return Progress::TracerKilled(tracer);
+        }
         match due {
             Due::Send(signal) => self.send(context, signal, now_us),
             Due::GiveUp => Progress::Stuck,
@@ -223,16 +250,26 @@ impl Kill {
     fn go_round(&mut self, context: &SignalContext<'_>, signal: Option<Signal>) -> Progress {
         let Some(companions) = &self.companions else { return Progress::Waiting };
         let mut round = self.round.take().unwrap_or(Round::new(signal));
-        match companions.advance(context, &mut round, self.victim.id.pid) {
+        let listed = companions.advance(context, &mut round, self.victim.id.pid);
+        self.has_signalled_companions |= round.signalled > 0;
+        match listed {
             Ok(Listed::All) => {}
-            Ok(Listed::Stopped) | Err(_) => {
+            Ok(Listed::Stopped) => {
                 self.round = Some(round);
                 return Progress::Busy;
+            }
+            // Without a descriptor or memory to list them with, at once again would
+            // be as often as the processor can.
+            Err(_) => {
+                self.round = Some(round);
+                return Progress::Waiting;
             }
         }
         match self.refusal {
             // Nobody at all could be signalled.
-            Some(refusal) if round.signalled == 0 && round.living == 0 => Progress::Refused(refusal),
+            Some(refusal) if round.living == 0 && !self.has_signalled_companions => {
+                Progress::Refused(refusal)
+            }
             _ if round.living == 0 && self.is_victim_done(context) => Progress::Dead,
             _ => Progress::Waiting,
         }
@@ -240,7 +277,10 @@ impl Kill {
 
     /// Need the victim itself not be waited for any more?
     fn is_victim_done(&self, context: &SignalContext<'_>) -> bool {
-        self.refusal.is_some() || self.target.is_gone(context)
+        let is_forced = self.timeline.forced_us.is_some();
+        self.refusal.is_some()
+            || self.target.is_gone(context)
+            || is_forced && self.target.has_no_memory(context)
     }
 }
 
@@ -296,6 +336,8 @@ mod tests {
         assert_eq!(forced.due(CALM, 7 + STUCK_AFTER_US), Due::GiveUp);
         assert_eq!(forced.due(RECOVERING, 7 + STUCK_AFTER_US), Due::Nothing);
         assert_eq!(forced.due(RECOVERING, 7 + SLOW_AFTER_US), Due::GiveUp);
+        let short_again = Outlook { is_urgent: true, is_recovering: true };
+        assert_eq!(forced.due(short_again, 7 + STUCK_AFTER_US), Due::GiveUp);
         assert_eq!((forced.signalled_us, forced.forced_us), (Some(0), Some(7)));
     }
 }

@@ -6,6 +6,9 @@ pub mod capability;
 /// The one function that signals.
 pub mod signal;
 
+/// Who holds a victim back that took SIGKILL.
+pub mod tracer;
+
 /// Who dies with the victim.
 pub mod companions;
 

@@ -143,6 +143,15 @@ impl Target {
         }
     }
 
+    /// Has it died and given its memory back, although it is not gone? A thread
+    /// that its tracer does not wait for keeps the process a zombie.
+    pub fn has_no_memory(&self, context: &SignalContext<'_>) -> bool {
+        let pid = self.id.pid;
+        let is_it = |stat: Stat| stat.starttime == self.id.starttime && stat.has_leader_exited();
+        process::read_stat(context.proc, pid).is_ok_and(is_it)
+            && process::read_oom_score(context.proc, pid) == Ok(0)
+    }
+
     /// Is this still the process that was chosen, and one that may die? Holds
     /// for as long as the process is not reaped, which the last check shows it
     /// was not.

@@ -5,6 +5,7 @@
 use crate::read::kfile::{self, ReadError, open_dir};
 use crate::read::listing::{list_processes, parse_pid};
 use crate::sys::line::{DIGITS, Joined, digits};
+use crate::sys::positive_pid;
 use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd};
 pub use rustix::process::Pid;
@@ -199,10 +200,15 @@ impl Stat {
         self.flags & PF_KTHREAD != 0
     }
 
+    /// Has the first thread exited?
+    pub fn has_leader_exited(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
     /// Has every thread of this process exited? A leader that is a zombie
     /// while threads live is not gone: they keep its memory.
     pub fn is_gone(&self) -> bool {
-        matches!(self.state, b'Z' | b'X' | b'x') && self.num_threads <= 1
+        self.has_leader_exited() && self.num_threads <= 1
     }
 }
 
@@ -285,6 +291,10 @@ pub struct Status {
     pub swap_kib: Option<u64>,
     /// `CapEff`: effective capabilities, a bit each.
     pub cap_eff: u64,
+    /// `Tgid`: the process that this is a thread of.
+    pub tgid: Option<Pid>,
+    /// `TracerPid`: the thread that traces this one.
+    pub tracer: Option<Pid>,
 }
 
 impl Status {
@@ -304,6 +314,8 @@ struct StatusLines {
     rss_shmem: Option<u64>,
     vm_swap: Option<u64>,
     cap_eff: Option<u64>,
+    tgid: Option<u64>,
+    tracer: Option<u64>,
 }
 
 impl StatusLines {
@@ -314,6 +326,8 @@ impl StatusLines {
             b"RssAnon" => (&mut self.rss_anon, kfile::parse_leading_u64(value)),
             b"RssShmem" => (&mut self.rss_shmem, kfile::parse_leading_u64(value)),
             b"VmSwap" => (&mut self.vm_swap, kfile::parse_leading_u64(value)),
+            b"Tgid" => (&mut self.tgid, kfile::parse_leading_u64(value)),
+            b"TracerPid" => (&mut self.tracer, kfile::parse_leading_u64(value)),
             b"CapEff" => (&mut self.cap_eff, Some(parse_hex(value))),
             _ => return,
         };
@@ -322,12 +336,15 @@ impl StatusLines {
     }
 
     fn status(&self) -> Option<Status> {
+        let pid_of = |number: Option<u64>| positive_pid(i32::try_from(number?).ok()?);
         Some(Status {
             uid: u32::try_from(self.uid?).ok()?,
             anon_kib: self.rss_anon,
             shmem_kib: self.rss_shmem,
             swap_kib: self.vm_swap,
             cap_eff: self.cap_eff.unwrap_or(0),
+            tgid: pid_of(self.tgid),
+            tracer: pid_of(self.tracer),
         })
     }
 }
@@ -448,11 +465,12 @@ mod tests {
         for bad in [&b""[..], b"1 2", b"1 2 x 4 5 6", b"-1 2 3 4 5 6"] {
             assert_eq!(parse_statm(bad), None, "{bad:?}");
         }
-        let text = b"Name:\ta\nUid:\t1000\t0\t0\t0\nVmSwap:\t  12 kB\nRssAnon:\t 345 kB\nRssShmem:\t6 kB\nCapEff:\t000001ffffffffff\n";
+        let text = b"Name:\ta\nTgid:\t7\nTracerPid:\t0\nUid:\t1000\t0\t0\t0\nVmSwap:\t  12 kB\nRssAnon:\t 345 kB\nRssShmem:\t6 kB\nCapEff:\t000001ffffffffff\n";
         let status = parse_status(text).unwrap();
         assert_eq!(status.uid, 1000);
         assert_eq!((status.anon_kib, status.shmem_kib, status.swap_kib), (Some(345), Some(6), Some(12)));
         assert_eq!(status.cap_eff, 0x1ff_ffff_ffff);
+        assert_eq!((status.tgid, status.tracer), (Some(pid(7)), None));
         // Name cannot forge a line: the kernel escapes newlines there.
         assert_eq!(parse_status(b"Name:\tUid: 0\nState: S\n"), None);
         assert_eq!(parse_status(b"Uid:\t99999999999\n"), None);

@@ -13,6 +13,7 @@ use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, THRASH_REFAULT_PCT, Urgency};
 use crate::decide::victim::Candidate;
 use crate::read::kfile::ReadError;
+use crate::read::process::Pid;
 use crate::sys::line::Line;
 use crate::sys::time::{MS, SECOND};
 use rustix::io::Errno;
@@ -261,6 +262,15 @@ pub fn stuck(log: &mut Log, victim: &Candidate, after_us: u64) {
         push_process(line, victim);
         line.text(" is still alive ").number(after_us / SECOND);
         line.text(" s after SIGKILL; choosing another");
+    });
+}
+
+/// Its tracer holds the victim back and was killed for it.
+pub fn tracer_killed(log: &mut Log, victim: &Candidate, tracer: Pid) {
+    log.warn(|line| {
+        push_process(line, victim);
+        line.text(" is held by its tracer; killed pid ").number(tracer.as_raw_pid().unsigned_abs().into());
+        line.text(" with SIGKILL too");
     });
 }
 

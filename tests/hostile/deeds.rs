@@ -285,3 +285,85 @@ fn a_spawn_burst_is_still_found_by_name_and_group() {
         assert_eq!(living("breeder"), [breeder.pid()]);
     });
 }
+
+/// What a user does who keeps a hog's memory: traces one of its threads and waits
+/// for none. Returns once the hog has `mib` MiB and is traced.
+fn traced_hog(mib: usize, traced: Traced) {
+    actor("holder", move || {
+        let (mut ready, mut told) = std::io::pipe().expect("pipe");
+        // SAFETY: what the child does needs no thread of its parent's.
+        let hog = unsafe { libc::fork() };
+        if hog == 0 {
+            set_comm(c"hog");
+            map(mib, libc::MAP_PRIVATE);
+            let thread = std::thread::spawn(move || {
+                // SAFETY: takes nothing.
+                let tid = unsafe { libc::gettid() };
+                told.write_all(&tid.to_ne_bytes()).expect("the tracer lives");
+                rest()
+            });
+            thread.join().expect("it never ends");
+        }
+        let mut tid = [0; 4];
+        std::io::Read::read_exact(&mut ready, &mut tid).expect("the hog lives");
+        let (whom, option) = match traced {
+            Traced::AtExit => (hog, libc::PTRACE_O_TRACEEXIT),
+            Traced::Thread => (i32::from_ne_bytes(tid), 0),
+            Traced::ThreadAtExit => (i32::from_ne_bytes(tid), libc::PTRACE_O_TRACEEXIT),
+        };
+        let none = std::ptr::null_mut::<c_void>();
+        // SAFETY: no memory is read or written.
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SEIZE, whom, none, option) }, 0, "ptrace");
+    });
+}
+
+/// Which thread is traced, and what for.
+#[derive(Clone, Copy, PartialEq)]
+enum Traced {
+    /// The first, to be stopped on its way out.
+    AtExit,
+    /// A second one, which stays a zombie.
+    Thread,
+    /// A second one, to be stopped on its way out.
+    ThreadAtExit,
+}
+
+/// Below the KILL limit, until the hog is dead.
+fn judge_traced_hog(traced: Traced) {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(400);
+        traced_hog(100, traced);
+        let innocent = Eater::named("innocent").start(&journal);
+        let guard = Guard::start(&journal, &[&["--no-daemon", "--mem", "512M,500M"]]);
+        let line = line_within(PATIENCE, &mut journal, "killing pid", "").expect("somebody is chosen");
+        assert!(chosen(&line).contains("\"hog\""), "{line:?}");
+        let died = line_within(PATIENCE, &mut journal, "\"hog\"", " died ");
+        meminfo.set_available(900);
+        died.expect("a hog that is not held for ever");
+        let lines = journal.lines().join("\n");
+        assert_eq!(lines.contains("is held by its tracer; killed pid"), traced != Traced::Thread, "{lines}");
+        guard.end();
+        innocent.expect_unharmed(&mut journal);
+    });
+}
+
+/// The hole: who traces a hog stops it on its way out with all its memory; two
+/// seconds later an innocent is chosen in its place.
+#[test]
+fn a_tracer_does_not_keep_its_users_hog_alive() {
+    judge_traced_hog(Traced::AtExit);
+}
+
+/// The same with a thread that is not the first.
+#[test]
+fn nor_does_one_that_traces_a_thread() {
+    judge_traced_hog(Traced::ThreadAtExit);
+}
+
+/// The hole: a zombie thread whose tracer does not wait for it keeps the pidfd
+/// silent, though all memory is free; and an innocent is chosen.
+#[test]
+fn a_zombie_that_has_no_memory_left_is_dead() {
+    judge_traced_hog(Traced::Thread);
+}

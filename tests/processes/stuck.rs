@@ -65,7 +65,7 @@ fn while_memory_comes_back_it_is_waited_for_without_haste() {
         let (killed, before) = (Instant::now(), sleeps(&guard));
         // Not enough yet, but more than a quarter of what it holds.
         meminfo.set_available(SHORT_MIB + 50);
-        journal.expect("\"stuck\" is still alive 2 s after SIGKILL; choosing another");
+        journal.expect("\"stuck\" is still alive 10 s after SIGKILL; choosing another");
         let waited_ms = killed.elapsed().as_millis() as u64;
         assert!((9900..14_000).contains(&waited_ms), "after {waited_ms} ms");
         // One look every 20 ms.
