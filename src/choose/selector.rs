@@ -122,6 +122,8 @@ pub struct Selector<'a> {
     last: Option<LastSurvey>,
     /// Who shares memory with one in the table.
     sharings: Sharings,
+    /// Whether the last survey ended before it had seen everybody.
+    is_partial: bool,
     /// Surveys in a row that failed.
     failures: u32,
     /// When growth may be noted again.
@@ -148,6 +150,7 @@ impl<'a> Selector<'a> {
             remembered: Remembered::default(),
             last: None,
             sharings: Sharings::default(),
+            is_partial: false,
             failures: 0,
             note_due_us: 0,
             writers: Writers::default(),
@@ -218,6 +221,7 @@ impl<'a> Selector<'a> {
         snapshot: &Snapshot,
         now_us: u64,
     ) -> Result<(), ReadError> {
+        self.is_partial = surveyed == Ok(Surveyed::Interrupted);
         let processes = match surveyed {
             Ok(Surveyed::All { processes }) => processes,
             // There is no time for more, and better some than nobody. What was not
@@ -249,8 +253,8 @@ impl<'a> Selector<'a> {
         self.writers.look(self.terms.proc, &context, snapshot.mem.shmem_kib, least_kib);
     }
 
-    /// Looks at everybody once more before a victim is chosen; not when available
-    /// memory falls to `stop_kib` meanwhile. Nor for the floor rule where it is
+    /// Looks at everybody once more before a victim is chosen, and anew when
+    /// available memory falls to `stop_kib` meanwhile. Not for the floor rule where it is
     /// known who grew: then everything stalls, a survey too.
     ///
     /// # Errors
@@ -265,7 +269,17 @@ impl<'a> Selector<'a> {
         self.terms.vigil.begin(stop_kib);
         let is_fresh = self.last.is_some_and(|last| now_us < last.at_us + FRESH_US);
         let is_known = is_fresh && self.table.all().iter().any(|held| held.growth_kib > 0);
-        if rule == Rule::Floor && is_known { Ok(()) } else { self.survey(snapshot, now_us) }
+        if rule == Rule::Floor && is_known && !self.is_partial {
+            return Ok(());
+        }
+        self.survey(snapshot, now_us)?;
+        if !self.is_partial {
+            return Ok(());
+        }
+        // Whoever has a high pid would not have been seen. Nothing can become more
+        // urgent now.
+        self.terms.vigil.begin(None);
+        self.survey(snapshot, now_us)
     }
 
     /// Who is to die, or why nobody is.

@@ -189,3 +189,18 @@ fn where_everything_stalls_who_is_known_to_grow_will_do() {
     survey_for(&mut selector, Rule::Floor, 4 + FRESH_US);
     assert_eq!(first_kib(&selector), 55 * MIB);
 }
+
+/// Users decide how many processes there are, and in which order they started.
+#[test]
+fn a_survey_that_is_cut_short_is_made_again_in_full() {
+    let machine = Machine::with(&[(100, "mouse", 2), (101, "hog", 200)]);
+    fs::write(machine.0.join("proc/meminfo"), "MemTotal: 327680 kB\nMemAvailable: 1024 kB\n").unwrap();
+    let mut selector = machine.selector();
+    let now = snapshot(0, 0);
+    selector.terms.vigil.begin(Some(20 * MIB));
+    selector.survey(&now, 0).unwrap();
+    assert!(selector.is_partial && selector.candidates().is_empty());
+    selector.survey_for(Rule::Exhaustion, Some(20 * MIB), &now, 0).unwrap();
+    assert!(!selector.is_partial);
+    assert_eq!(selector.candidates()[0].job.comm.as_bytes(), b"hog");
+}

@@ -23,8 +23,7 @@ pub fn fold_address_spaces<const N: usize>(ranking: &mut Ranking<N>, sharings: &
         let mut places = others.iter_mut();
         let is_twin = |held: &&Candidate| {
             held.id != first.id
-                && held.freeable_kib == first.freeable_kib
-                && held.job.uid == first.job.uid
+                && is_alike(held.freeable_kib, first.freeable_kib)
                 && shares_address_space(first.id.pid, held.id.pid)
         };
         while let Some(&twin) = ranking.all()[at..].iter().find(is_twin) {
@@ -37,6 +36,12 @@ pub fn fold_address_spaces<const N: usize>(ranking: &mut Ranking<N>, sharings: &
             add(sharings, Sharing { first: first.id, others });
         }
     }
+}
+
+/// Can both be one memory, read one after the other while it changes? Whose user
+/// it is tells nothing: a program may change that and keep its memory.
+fn is_alike(one_kib: u64, other_kib: u64) -> bool {
+    one_kib.abs_diff(other_kib) <= one_kib.max(other_kib) / 8
 }
 
 /// Remembers a sharing, if there is room.

@@ -84,6 +84,8 @@ pub struct Writers {
     before: Option<Look>,
     /// When the last look was, compared or not.
     looked_us: u64,
+    /// Whether the last look was compared with one before.
+    has_compared: bool,
     suspect: Option<Suspect>,
 }
 
@@ -110,6 +112,7 @@ impl Writers {
         let before = self.before.filter(|before| now_us.saturating_sub(before.at_us) < WRITERS_STALE_US);
         let grown_kib = before.map_or(0, |before| shmem_kib.saturating_sub(before.shmem_kib));
         let is_worth_it = grown_kib >= min_freeable_kib(context.total_kib);
+        self.has_compared = before.is_some();
         if before.is_some() && !is_worth_it {
             return;
         }
@@ -145,8 +148,7 @@ impl Writers {
 
     /// Is another look needed before it can be said who writes?
     pub fn need_another_look(&self, now_us: u64) -> bool {
-        now_us.saturating_sub(self.looked_us) > 2 * WRITERS_SPAN_US
-            || self.before.is_some_and(|before| before.at_us == self.looked_us)
+        now_us.saturating_sub(self.looked_us) > 2 * WRITERS_SPAN_US || !self.has_compared
     }
 
     /// The process that filled a tmpfs, if it may be killed.

@@ -5,6 +5,7 @@ use crate::harness::{
     in_namespace_with_users, living, within,
 };
 use crate::{actor, chosen, line_within, map, rest, set_comm};
+use rustix::process::Pid;
 use std::ffi::c_void;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -366,4 +367,43 @@ fn nor_does_one_that_traces_a_thread() {
 #[test]
 fn a_zombie_that_has_no_memory_left_is_dead() {
     judge_traced_hog(Traced::Thread);
+}
+
+/// The hole: two processes with one memory were taken for two where their user
+/// was not the same, or where the memory changed between the two readings.
+#[test]
+fn who_shares_an_address_space_dies_as_one_whoever_it_is() {
+    in_namespace_with_users(|| {
+        let mut journal = Journal::new();
+        let double = || {
+            map(80, libc::MAP_PRIVATE);
+            let stack = Box::leak(vec![0_u8; 64 << 10].into_boxed_slice());
+            // SAFETY: the child has a stack of its own, and its end.
+            let pid = unsafe {
+                let end = stack.as_mut_ptr().add(stack.len()).cast();
+                libc::clone(twin_of_nobody, end, libc::CLONE_VM | libc::SIGCHLD, std::ptr::null_mut())
+            };
+            assert!(pid > 0, "clone");
+        };
+        actor("twin", double);
+        let is_nobodys = |pid: &Pid| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+            status.is_ok_and(|status| status.contains(&format!("Uid:\t{NOBODY}\t")))
+        };
+        within(PATIENCE, || living("twin").iter().any(is_nobodys)).expect("it is another user's");
+        let innocent = Eater::named("innocent").start(&journal);
+        Guard::start(&journal, &[ASK, ONCE]).finish();
+        let line = journal.expect("killing pid");
+        assert!(chosen(&line).contains("\"twin\""), "{line:?}");
+        assert!(line.contains("; next: pid") && line.contains("\"innocent\""), "counted twice: {line:?}");
+        assert_eq!(living("twin"), []);
+        innocent.expect_unharmed(&mut journal);
+    });
+}
+
+extern "C" fn twin_of_nobody(_: *mut c_void) -> i32 {
+    set_comm(c"twin");
+    // SAFETY: no pointers; the system call, for this process alone.
+    unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
+    rest()
 }

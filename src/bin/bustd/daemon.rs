@@ -5,6 +5,7 @@ use bustd::sys::file::{open, openat};
 use bustd::sys::line::Line;
 use bustd::sys::lock::{self, Held, lock_all};
 use bustd::sys::signals::block_hangup;
+use bustd::sys::time;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, OFlags, fstat, statat, unlink};
@@ -42,6 +43,10 @@ impl From<Errno> for PidfileError {
 /// Others may be starting, ending or locking at the same time; it is tried this
 /// often.
 const ATTEMPTS: u32 = 100;
+/// So often a file that is locked, but by no guard, may be one that a guard is
+/// about to hold.
+const STARTING_ATTEMPTS: u32 = 10;
+const STARTING_PAUSE_US: u64 = 10_000;
 
 impl Pidfile {
     /// Creates `path`, or takes over one that its owner left behind: the lock
@@ -50,7 +55,7 @@ impl Pidfile {
     /// # Errors
     /// See [`PidfileError`].
     pub fn create(path: &'static CStr) -> Result<Self, PidfileError> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let pidfile = Self { file: open_or_create(path)?, path };
             let stat = fstat(&pidfile.file)?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink > 1 {
@@ -67,9 +72,16 @@ impl Pidfile {
                     return Ok(pidfile);
                 }
                 (Err(_), Some(held)) => return Err(PidfileError::Held(held.pid)),
+                // A guard that is starting too takes its second lock next.
+                (Err(Errno::AGAIN | Errno::ACCESS), None) if attempt < STARTING_ATTEMPTS => {
+                    time::pause(STARTING_PAUSE_US);
+                }
                 // Somebody who may only read it has locked it for reading, which
-                // no guard does: they may keep that file.
-                (Err(Errno::AGAIN | Errno::ACCESS), None) => unlink(path)?,
+                // no guard does: they may keep that file. It may be gone by now.
+                (Err(Errno::AGAIN | Errno::ACCESS), None) => match unlink(path) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(errno.into()),
+                },
                 (Err(errno), None) => return Err(errno.into()),
             }
         }
