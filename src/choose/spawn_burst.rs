@@ -4,7 +4,7 @@
 use super::surveyor::{Killable, SurveyContext, Surveyor};
 use crate::decide::attribution::Culprit;
 use crate::decide::baseline::{Baseline, weighted_kib};
-use crate::decide::victim::{Candidate, min_freeable_kib, score_kib};
+use crate::decide::victim::{Candidate, score_kib};
 use crate::read::kfile::ReadError;
 use crate::read::listing::list_processes;
 use crate::read::process::{self, JobKey, Pid};
@@ -16,17 +16,23 @@ const JOBS: usize = 8;
 /// A spawn burst has at least this many members: no make -j of ordinary size does.
 pub const SPAWN_BURST_MIN: u32 = 48;
 
-/// One job and how many young processes it has.
+/// What the kernel keeps for one process besides its pages: stack, page tables and
+/// descriptors, at the least.
+const KERNEL_SHARE_KIB: u64 = 64;
+
+/// One job, how many young processes it has and what they hold.
 struct Counted {
     /// One that may be killed, looked for once there are enough.
     pid: Option<Pid>,
     job: JobKey,
     members: u32,
+    held_kib: u64,
 }
 
 /// Finds a spawn burst: many processes of one job born since `born_after`, each
-/// too small for the ranking, that together can have taken `unexplained_kib`.
-/// Reads one file of every process: they are many, and everybody waits.
+/// too small for the ranking, that together hold at least half of
+/// `unexplained_kib`. What more is missing is somebody else's, a driver's say, and
+/// to be many is no crime.
 ///
 /// # Errors
 /// `/proc` cannot be listed.
@@ -54,38 +60,44 @@ pub fn survey_spawn_burst(
         // Not the owner of /proc/PID, which is root for who hides from ptrace(2).
         let Ok(status) = process::read_status(proc, pid) else { return next };
         let job = stat.job_key(status.uid);
+        let anon_kib = || {
+            let statm = process::read_statm(proc, pid).unwrap_or_default();
+            statm.resident_pages.saturating_sub(statm.shared_pages).saturating_mul(context.page_kib)
+        };
+        // Linux before 4.5 does not tell in status.
+        let private_kib = status.private_kib(if status.anon_kib.is_none() { anon_kib() } else { 0 });
+        let held_kib = private_kib.saturating_add(KERNEL_SHARE_KIB);
         if let Some(counted) = jobs.iter_mut().flatten().find(|counted| counted.job.same_job(&job)) {
             counted.members += 1;
+            counted.held_kib = counted.held_kib.saturating_add(held_kib);
             if counted.members >= SPAWN_BURST_MIN && counted.pid.is_none() {
                 counted.pid = surveyor.read_killable(pid).map(|_| pid);
             }
         } else if let Some(rarest) = jobs.iter_mut().min_by_key(|place| members(place)) {
             // The rarest makes room: a spawn burst is not the rarest for long.
-            *rarest = Some(Counted { pid: None, job, members: 1 });
+            *rarest = Some(Counted { pid: None, job, members: 1, held_kib });
         }
         next
     })?;
-    let Some(Counted { pid: Some(pid), members, .. }) =
+    let Some(Counted { pid: Some(pid), members, held_kib, .. }) =
         jobs.into_iter().flatten().max_by_key(|job| job.members)
     else {
         return Ok(None);
     };
-    // Where more is missing than so many small ones can have, most of it is
-    // somebody else's, a driver's say.
-    let most_kib = u64::from(members).saturating_mul(min_freeable_kib(context.total_kib));
-    if most_kib < unexplained_kib / 2 {
+    if held_kib < unexplained_kib / 2 {
         return Ok(None);
     }
     let Some((killable, _)) = surveyor.read_killable(pid) else { return Ok(None) };
     // Each is weighed on its own, so that what protects each protects all.
-    let share_kib = unexplained_kib / u64::from(members);
+    let freeable_kib = held_kib.min(unexplained_kib);
+    let share_kib = freeable_kib / u64::from(members);
     let Killable { oom_score_adj, preference, .. } = killable;
     let score_kib =
         score_kib(weighted_kib(share_kib, share_kib), oom_score_adj, preference, context.total_kib);
     if score_kib <= 0 {
         return Ok(None);
     }
-    let first = surveyor.candidate(&killable, unexplained_kib, Baseline::default(), unexplained_kib);
+    let first = surveyor.candidate(&killable, freeable_kib, Baseline::default(), freeable_kib);
     let first = Candidate { score_kib: score_kib.saturating_mul(members.into()), ..first };
     Ok(Some(Culprit { members, is_spawn_burst: true, ..Culprit::one(first) }))
 }

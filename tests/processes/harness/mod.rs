@@ -18,7 +18,7 @@ pub use namespace::inside;
 pub use namespace::{
     PROGRAM, REPORT, SCRATCH, in_namespace, in_namespace_with_users, mount, script, skip, unshare,
 };
-pub use roles::{ROLE, Role};
+pub use roles::{MITE_MIB, ROLE, Role};
 #[allow(unused_imports, reason = "for the tests beside these")]
 pub use wait::{ends_within, has_begun, within};
 pub use wait::{eventually, exit_of, pid_of};

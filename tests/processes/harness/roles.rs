@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::io::{Read, Seek, Write as _, stderr};
 use std::process::{Command, exit, id};
 use std::time::Duration;
-use std::{env, fs, mem, ptr, thread};
+use std::{env, fs, io, mem, ptr, thread};
 
 /// A part to play.
 pub enum Role<'a> {
@@ -246,11 +246,14 @@ fn heeded(on_term: &str) -> libc::sigset_t {
     }
 }
 
+/// What each living child of a breeder holds.
+pub const MITE_MIB: usize = 2;
+
 fn breed(comm: &str, zombies: usize, living: usize) -> ! {
     // Who is forked is called so from the start.
     set_comm(comm);
     // SAFETY: there is one thread, so the child finds no lock held.
-    let fork = |part: fn()| match unsafe { libc::fork() } {
+    let fork = |part: &mut dyn FnMut()| match unsafe { libc::fork() } {
         0 => {
             part();
             // SAFETY: runs nothing of what is registered for the exit.
@@ -266,14 +269,21 @@ fn breed(comm: &str, zombies: usize, living: usize) -> ! {
             info.si_status()
         }
     };
-    for zombie in (0..zombies).map(|_| fork(|| {})).collect::<Vec<_>>() {
+    for zombie in (0..zombies).map(|_| fork(&mut || {})).collect::<Vec<_>>() {
         wait_for(zombie, libc::WEXITED | libc::WNOWAIT);
     }
     // SAFETY: takes nothing.
     let forever = || unsafe {
         libc::pause();
     };
-    let children: Vec<c_int> = (0..living).map(|_| fork(forever)).collect();
+    let (mut born, mut cry) = io::pipe().expect("pipe");
+    let mut live = || {
+        let _memory = black_box(vec![1_u8; MITE_MIB << 20]);
+        cry.write_all(b"1").expect("its parent lives");
+        forever();
+    };
+    let children: Vec<c_int> = (0..living).map(|_| fork(&mut live)).collect();
+    born.read_exact(&mut vec![0; living]).expect("all are born");
     set_comm("breeder");
     println!("ready");
     let deaths: Vec<c_int> = children.into_iter().map(|pid| wait_for(pid, libc::WEXITED)).collect();
