@@ -4,8 +4,9 @@
 use crate::config::policy::Believed;
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::memory;
-use crate::read::process::{self, NEVER_KILL_ADJ, Pid, Status};
+use crate::read::process::{self, NEVER_KILL_ADJ, Pid};
 use crate::read::psi::{self, Trigger};
+use crate::read::status::{Status, read_status};
 use crate::sys::child::{Environment, Inherited};
 use crate::sys::faults::Faults;
 use crate::sys::file::open;
@@ -174,7 +175,7 @@ fn lower_own_oom_score_adj(tree: &Tree) -> Option<i16> {
 }
 
 fn read_own_status(tree: &Tree) -> Result<Status, ReadError> {
-    process::read_status(tree.proc.as_fd(), getpid())
+    read_status(tree.proc.as_fd(), getpid())
 }
 
 /// The one uid we may signal, unless we have CAP_KILL.

@@ -6,6 +6,7 @@ use crate::decide::victim::TABLE;
 use crate::read::kfile::ReadError;
 use crate::read::listing::{Listed, list_processes};
 use crate::read::process::{self, Identity, JobKey, Pid, Stat};
+use crate::read::status::read_status;
 use crate::sys::{positive_pid, time};
 use core::ops::ControlFlow;
 use rustix::process::Signal;
@@ -126,7 +127,7 @@ impl Companions {
         if stat.is_gone() || !self.has(pid, &stat, self.wanted_uid()) {
             return None;
         }
-        let uid = process::read_status(context.proc, pid).ok()?.uid;
+        let uid = read_status(context.proc, pid).ok()?.uid;
         let is_member = self.has(pid, &stat, uid) && !context.is_unkillable(pid, &stat, uid);
         is_member.then_some(stat)
     }

@@ -7,6 +7,7 @@ use crate::config::policy::{Policy, Preference};
 use crate::read::ancestry::Ancestry;
 use crate::read::kfile::ReadError;
 use crate::read::process::{self, Identity, NEVER_KILL_ADJ, Pid, Stat};
+use crate::read::status::read_status;
 use crate::sys::{may_signal, pidfd, time};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -175,7 +176,7 @@ impl Target {
             return Err(Refusal::KernelThread);
         }
         // It may have executed another program since it was chosen.
-        let Ok(status) = process::read_status(context.proc, pid) else { return Err(Refusal::Unverified) };
+        let Ok(status) = read_status(context.proc, pid) else { return Err(Refusal::Unverified) };
         if context.is_unkillable(pid, &stat, status.uid) {
             return Err(Refusal::Unkillable);
         }

@@ -7,6 +7,7 @@ use crate::decide::victim::Candidate;
 use crate::read::kfile::open_dir;
 use crate::read::listing::list_processes;
 use crate::read::process::{self, Identity, Pid, path_of};
+use crate::read::status::read_status;
 use crate::sys::time;
 use core::ops::ControlFlow;
 use rustix::fd::AsFd;
@@ -20,7 +21,7 @@ const LOOK_US: u64 = 5000;
 /// Another user's tracer had to be allowed to trace it, as root is.
 pub fn kill_tracer(context: &SignalContext<'_>, victim: &Candidate) -> Option<Pid> {
     let tracer = find_tracer(context, victim.id)?;
-    let status = process::read_status(context.proc, tracer.pid).ok()?;
+    let status = read_status(context.proc, tracer.pid).ok()?;
     if status.uid != victim.job.uid {
         return None;
     }
@@ -40,14 +41,14 @@ fn find_tracer(context: &SignalContext<'_>, victim: Identity) -> Option<Identity
     // Where they cannot be listed, nobody is known to hold it.
     let _ = list_processes(tasks.as_fd(), &mut |tid| {
         let is_held = process::read_stat(tasks.as_fd(), tid).is_ok_and(|stat| stat.state == b't');
-        if is_held && let Ok(status) = process::read_status(tasks.as_fd(), tid) {
+        if is_held && let Ok(status) = read_status(tasks.as_fd(), tid) {
             tracer = status.tracer;
         }
         let is_over = tracer.is_some() || time::now_us() >= until_us;
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     // It may be one thread of many.
-    let pid = process::read_status(proc, tracer?).ok()?.tgid?;
+    let pid = read_status(proc, tracer?).ok()?.tgid?;
     let starttime = process::read_stat(proc, pid).ok()?.starttime;
     Some(Identity { pid, starttime })
 }

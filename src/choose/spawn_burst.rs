@@ -8,6 +8,7 @@ use crate::decide::victim::{Candidate, score_kib};
 use crate::read::kfile::ReadError;
 use crate::read::listing::list_processes;
 use crate::read::process::{self, JobKey, Pid};
+use crate::read::status::read_status;
 use core::ops::ControlFlow;
 use rustix::fd::BorrowedFd;
 
@@ -58,7 +59,7 @@ pub fn survey_spawn_burst(
             return next;
         }
         // Not the owner of /proc/PID, which is root for who hides from ptrace(2).
-        let Ok(status) = process::read_status(proc, pid) else { return next };
+        let Ok(status) = read_status(proc, pid) else { return next };
         let job = stat.job_key(status.uid);
         let anon_kib = || {
             let statm = process::read_statm(proc, pid).unwrap_or_default();

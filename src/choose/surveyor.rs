@@ -9,8 +9,10 @@ use crate::decide::victim::{
 };
 use crate::read::ancestry::Ancestry;
 use crate::read::kfile::ReadError;
-use crate::read::process::{self, Identity, JobKey, NEVER_KILL_ADJ, Pid, Statm, Status};
+use crate::read::process::{self, Identity, JobKey, NEVER_KILL_ADJ, Pid, Statm};
+use crate::read::status::{Status, read_status};
 use crate::sys::may_signal;
+use crate::sys::time::now_us;
 use core::cell::Cell;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -134,11 +136,23 @@ pub(super) struct Surveyor<'a> {
     ancestry: Ancestry,
     /// Why processes could not be read that are there.
     pub(super) failure: Cell<Option<Errno>>,
+    /// What is left of [`THREADS_US`].
+    threads_left_us: Cell<u64>,
 }
+
+/// So long a survey looks at the threads of processes whose leader has exited:
+/// users decide how many there are.
+const THREADS_US: u64 = 10_000;
 
 impl<'a> Surveyor<'a> {
     pub(super) fn new(proc: BorrowedFd<'a>, context: &'a SurveyContext<'a>) -> Self {
-        Self { proc, context, ancestry: Ancestry::read(proc, context.own), failure: Cell::new(None) }
+        Self {
+            proc,
+            context,
+            ancestry: Ancestry::read(proc, context.own),
+            failure: Cell::new(None),
+            threads_left_us: Cell::new(THREADS_US),
+        }
     }
 
     /// The reading, if there is one. Notes where it failed for a reason that has
@@ -159,9 +173,26 @@ impl<'a> Surveyor<'a> {
         // A kernel thread, a zombie, or a leader that exited before its threads.
         // Only the last has a score.
         match self.known(process::read_oom_score(self.proc, pid)) {
-            Some(score) if score > 0 => self.known(process::read_statm_of_threads(self.proc, pid)),
+            Some(score) if score > 0 => self.read_statm_of_threads(pid, score),
             _ => None,
         }
+    }
+
+    /// By its threads, or where there is no time for all of them by what the kernel
+    /// makes of it: nobody is to be worth less for being hard to read.
+    fn read_statm_of_threads(&self, pid: Pid, oom_score: u32) -> Option<Statm> {
+        let began_us = now_us();
+        let until_us = began_us + self.threads_left_us.get();
+        let statm = process::read_statm_of_threads(self.proc, pid, until_us);
+        self.threads_left_us.set(until_us.saturating_sub(now_us()));
+        if statm != Err(ReadError::Missing) {
+            return self.known(statm);
+        }
+        let adj = self.known(process::read_oom_score_adj(self.proc, pid))?;
+        let thousandths = process::thousandths_of_score(oom_score, adj);
+        let kib = (self.context.total_kib / 1000).saturating_mul(thousandths);
+        let pages = kib / self.context.page_kib;
+        Some(Statm { size_pages: pages, resident_pages: pages, shared_pages: 0 })
     }
 
     /// The most anonymous memory and swap a process can hold.
@@ -205,7 +236,7 @@ impl<'a> Surveyor<'a> {
         if context.set_aside.contains(&Some(id)) {
             return None;
         }
-        let status = self.known(process::read_status(*proc, pid))?;
+        let status = self.known(read_status(*proc, pid))?;
         let preference = read_preference(*proc, pid, &stat.comm, status.uid, &context.policy);
         if preference == Preference::Unkillable || !could_enter(oom_score_adj, preference) {
             return None;
@@ -297,7 +328,7 @@ impl<'a> Surveyor<'a> {
 
     /// Is it certain that the process maps less shared memory than that?
     pub(super) fn maps_little_shmem(&self, pid: Pid, less_than_kib: u64) -> bool {
-        let status = self.known(process::read_status(self.proc, pid));
+        let status = self.known(read_status(self.proc, pid));
         status.and_then(|status| status.shmem_kib).is_some_and(|kib| kib < less_than_kib)
     }
 }

@@ -7,7 +7,7 @@ use rustix::fd::BorrowedFd;
 
 /// Memory is looked at again after this long, whatever else goes on. Unit tests
 /// need not be slow to see that.
-const VIGIL_US: u64 = if cfg!(test) { 0 } else { 40_000 };
+const VIGIL_US: u64 = if cfg!(test) { 1 } else { 40_000 };
 
 /// Watches memory during a scan of all processes, which takes longer the more
 /// there are, and users decide how many there are.

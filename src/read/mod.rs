@@ -22,6 +22,9 @@ pub mod listing;
 /// What the kernel says of one process.
 pub mod process;
 
+/// What one process holds.
+pub mod status;
+
 /// What a process writes, and where.
 pub mod writing;
 

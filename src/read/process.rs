@@ -1,11 +1,11 @@
-//! What the kernel says of one process: `/proc/PID/{statm,stat,status,
-//! oom_score,oom_score_adj}` (proc(5)). Never `cmdline` or `environ`: reading
+//! What the kernel says of one process: `/proc/PID/{statm,stat,oom_score,
+//! oom_score_adj}` (proc(5)). Never `cmdline` or `environ`: reading
 //! them waits for the process's mmap lock, possibly for ever (moby#15204).
 
 use crate::read::kfile::{self, ReadError, open_dir};
 use crate::read::listing::{list_processes, parse_pid};
 use crate::sys::line::{DIGITS, Joined, digits};
-use crate::sys::positive_pid;
+use crate::sys::time::now_us;
 use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd};
 pub use rustix::process::Pid;
@@ -59,30 +59,35 @@ pub fn read_statm(proc: BorrowedFd<'_>, pid: Pid) -> Result<Statm, ReadError> {
     parse_statm(read_file(proc, pid, "/statm", &mut buf)?).ok_or(ReadError::Malformed)
 }
 
-/// Threads looked at for one that still has memory.
-const MAX_THREADS: u32 = 64;
-
 /// Reads `statm` of the first thread of `pid` that still has memory: the
-/// leader's is all zero once it has exited, though its threads keep it all.
+/// leader's is all zero once it has exited, though its threads keep it all. The
+/// second thread has it as a rule; but thousands may be zombies that their tracer
+/// does not wait for, so it is looked for no longer than until `until_us`.
 ///
 /// # Errors
-/// See [`ReadError`]; [`ReadError::Missing`] when no thread has any memory.
-pub fn read_statm_of_threads(proc: BorrowedFd<'_>, pid: Pid) -> Result<Statm, ReadError> {
+/// See [`ReadError`]; [`ReadError::Missing`] when no thread that was looked at has
+/// any memory.
+pub fn read_statm_of_threads(proc: BorrowedFd<'_>, pid: Pid, until_us: u64) -> Result<Statm, ReadError> {
     let tasks = open_dir(proc, path_of(pid, "/task").as_cstr())?;
     let mut found = Err(ReadError::Missing);
-    let mut looked_at = 0;
     let _ = list_processes(tasks.as_fd(), &mut |tid| {
         found = read_statm(tasks.as_fd(), tid)
             .and_then(|statm| if statm.resident_pages > 0 { Ok(statm) } else { Err(ReadError::Missing) });
-        looked_at += 1;
-        // The second thread has it as a rule, and a process may have thousands.
-        if found.is_ok() || looked_at > MAX_THREADS {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        let is_over = found.is_ok() || now_us() >= until_us;
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     found
+}
+
+/// About how much memory and swap an `oom_score` stands for, in thousandths of all,
+/// where nothing else tells. What it means depends on the kernel: see
+/// [`read_oom_score`].
+pub fn thousandths_of_score(oom_score: u32, oom_score_adj: i16) -> u64 {
+    let (score, adj) = (i64::from(oom_score), i64::from(oom_score_adj));
+    let since_5_9 = score * 3 / 2 - 1000 - adj;
+    // Nobody has less than nothing, but for what was rounded off.
+    let thousandths = if since_5_9 < -2 { score - adj } else { since_5_9 };
+    thousandths.clamp(0, 1000).unsigned_abs()
 }
 
 /// A process name of up to 15 bytes: any byte but NUL, so newlines, blanks and
@@ -278,108 +283,6 @@ pub fn read_exe<'b>(
     Ok(path.strip_suffix(b" (deleted)").unwrap_or(path))
 }
 
-/// The lines of `/proc/PID/status` that tell what a process holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// Real uid, as seen from our user namespace.
-    pub uid: u32,
-    /// `RssAnon` (Linux 4.5).
-    pub anon_kib: Option<u64>,
-    /// `RssShmem` (4.5): tmpfs and shared anonymous memory it maps.
-    pub shmem_kib: Option<u64>,
-    /// `VmSwap` (2.6.34), shared memory not included.
-    pub swap_kib: Option<u64>,
-    /// `CapEff`: effective capabilities, a bit each.
-    pub cap_eff: u64,
-    /// `Tgid`: the process that this is a thread of.
-    pub tgid: Option<Pid>,
-    /// `TracerPid`: the thread that traces this one.
-    pub tracer: Option<Pid>,
-}
-
-impl Status {
-    /// Anonymous memory and swap: what nobody shares. `anon_kib` stands in where
-    /// the kernel does not tell that.
-    pub fn private_kib(&self, anon_kib: u64) -> u64 {
-        self.anon_kib.unwrap_or(anon_kib).saturating_add(self.swap_kib.unwrap_or(0))
-    }
-}
-
-/// The lines of a `/proc/PID/status` that are wanted, as far as they have been
-/// read.
-#[derive(Default)]
-struct StatusLines {
-    uid: Option<u64>,
-    rss_anon: Option<u64>,
-    rss_shmem: Option<u64>,
-    vm_swap: Option<u64>,
-    cap_eff: Option<u64>,
-    tgid: Option<u64>,
-    tracer: Option<u64>,
-}
-
-impl StatusLines {
-    fn add(&mut self, line: &[u8]) {
-        let Some((key, value)) = kfile::split_key(line) else { return };
-        let (field, number) = match key {
-            b"Uid" => (&mut self.uid, kfile::parse_leading_u64(value)),
-            b"RssAnon" => (&mut self.rss_anon, kfile::parse_leading_u64(value)),
-            b"RssShmem" => (&mut self.rss_shmem, kfile::parse_leading_u64(value)),
-            b"VmSwap" => (&mut self.vm_swap, kfile::parse_leading_u64(value)),
-            b"Tgid" => (&mut self.tgid, kfile::parse_leading_u64(value)),
-            b"TracerPid" => (&mut self.tracer, kfile::parse_leading_u64(value)),
-            b"CapEff" => (&mut self.cap_eff, Some(parse_hex(value))),
-            _ => return,
-        };
-        // Of a key that comes twice the first line counts.
-        *field = field.or(number);
-    }
-
-    fn status(&self) -> Option<Status> {
-        let pid_of = |number: Option<u64>| positive_pid(i32::try_from(number?).ok()?);
-        Some(Status {
-            uid: u32::try_from(self.uid?).ok()?,
-            anon_kib: self.rss_anon,
-            shmem_kib: self.rss_shmem,
-            swap_kib: self.vm_swap,
-            cap_eff: self.cap_eff.unwrap_or(0),
-            tgid: pid_of(self.tgid),
-            tracer: pid_of(self.tracer),
-        })
-    }
-}
-
-/// Parses `/proc/PID/status`. `None` without a `Uid` line.
-pub fn parse_status(text: &[u8]) -> Option<Status> {
-    let mut found = StatusLines::default();
-    kfile::lines(text).for_each(|line| found.add(line));
-    found.status()
-}
-
-fn parse_hex(text: &[u8]) -> u64 {
-    let digits = text.iter().map_while(|&byte| char::from(byte).to_digit(16));
-    digits.fold(0, |value, digit| (value << 4) | u64::from(digit))
-}
-
-/// Reads `/proc/PID/status`.
-///
-/// # Errors
-/// See [`ReadError`].
-pub fn read_status(proc: BorrowedFd<'_>, pid: Pid) -> Result<Status, ReadError> {
-    // 1.5 KB, more with many groups: a piece at a time, for this is where the
-    // stack is deepest.
-    let mut buf = [0; 512];
-    let mut found = StatusLines::default();
-    let mut is_empty = true;
-    kfile::read_lines(proc, path_of(pid, "/status").as_cstr(), &mut buf, &mut |line| {
-        is_empty = false;
-        found.add(line);
-        ControlFlow::Continue(())
-    })?;
-    // A process that dies between open and read leaves an empty file.
-    if is_empty { Err(ReadError::Missing) } else { found.status().ok_or(ReadError::Malformed) }
-}
-
 /// Reads `/proc/PID/oom_score_adj` (Linux 2.6.36; `oom_adj` before), −1000
 /// (never kill) to 1000.
 ///
@@ -459,22 +362,26 @@ mod tests {
     }
 
     #[test]
-    fn statm_and_status() {
+    fn a_score_tells_of_memory_whichever_kernel_made_it() {
+        // (1000 + badness) * 2 / 3 since 5.9, the badness with oom_score_adj.
+        for (thousandths, adj) in [(0, 0), (300, 0), (300, 200), (700, -500), (90, -80)] {
+            let told = thousandths_of_score(((1000 + thousandths + adj) * 2 / 3) as u32, adj as i16);
+            assert!(told.abs_diff(thousandths as u64) <= 2, "{thousandths}, {adj}: {told}");
+        }
+        // The badness itself before that.
+        assert_eq!(thousandths_of_score(300, 0), 300);
+        assert_eq!(thousandths_of_score(300, 200), 100);
+        assert_eq!(thousandths_of_score(u32::MAX, 0), 1000);
+        assert_eq!(thousandths_of_score(0, 0), 0);
+    }
+
+    #[test]
+    fn statm_is_three_numbers() {
         let statm = parse_statm(b"2214 230 180 10 0 330 0\n").unwrap();
         assert_eq!((statm.size_pages, statm.resident_pages, statm.shared_pages), (2214, 230, 180));
         for bad in [&b""[..], b"1 2", b"1 2 x 4 5 6", b"-1 2 3 4 5 6"] {
             assert_eq!(parse_statm(bad), None, "{bad:?}");
         }
-        let text = b"Name:\ta\nTgid:\t7\nTracerPid:\t0\nUid:\t1000\t0\t0\t0\nVmSwap:\t  12 kB\nRssAnon:\t 345 kB\nRssShmem:\t6 kB\nCapEff:\t000001ffffffffff\n";
-        let status = parse_status(text).unwrap();
-        assert_eq!(status.uid, 1000);
-        assert_eq!((status.anon_kib, status.shmem_kib, status.swap_kib), (Some(345), Some(6), Some(12)));
-        assert_eq!(status.cap_eff, 0x1ff_ffff_ffff);
-        assert_eq!((status.tgid, status.tracer), (Some(pid(7)), None));
-        // Name cannot forge a line: the kernel escapes newlines there.
-        assert_eq!(parse_status(b"Name:\tUid: 0\nState: S\n"), None);
-        assert_eq!(parse_status(b"Uid:\t99999999999\n"), None);
-        assert_eq!(parse_status(b"Uid:\t5\n").unwrap().anon_kib, None);
     }
 
     #[test]
@@ -485,7 +392,7 @@ mod tests {
         let stat = read_stat(tree.proc.as_fd(), me).unwrap();
         assert!(!stat.is_gone() && !stat.is_kernel_thread());
         assert!(read_statm(tree.proc.as_fd(), me).unwrap().resident_pages > 0);
-        assert!(read_statm_of_threads(tree.proc.as_fd(), me).unwrap().resident_pages > 0);
+        assert!(read_statm_of_threads(tree.proc.as_fd(), me, u64::MAX).unwrap().resident_pages > 0);
         let mut seen = false;
         let listed = list_processes(tree.proc.as_fd(), &mut |pid| {
             seen |= pid == me;

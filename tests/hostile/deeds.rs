@@ -407,3 +407,63 @@ extern "C" fn twin_of_nobody(_: *mut c_void) -> i32 {
     unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
     rest()
 }
+
+/// The hole: only the first threads were looked at for memory once the leader had
+/// exited, and a tracer that waits for none keeps as many zombies before the one
+/// that has it as it likes.
+#[test]
+fn zombie_threads_hide_no_memory() {
+    in_namespace(|| {
+        const ZOMBIES: usize = 150;
+        let mut journal = Journal::new();
+        actor("holder", || {
+            let (mut ready, mut told) = std::io::pipe().expect("pipe");
+            let (go, mut start) = std::io::pipe().expect("pipe");
+            // SAFETY: what the child does needs no thread of its parent's.
+            if unsafe { libc::fork() } == 0 {
+                set_comm(c"hog");
+                map(100, libc::MAP_PRIVATE);
+                let zombie = |go: std::io::PipeReader| {
+                    let _ = std::io::Read::read(&mut &go, &mut [0]);
+                    // SAFETY: ends this thread only.
+                    unsafe { libc::syscall(libc::SYS_exit, 0) };
+                };
+                for _ in 0..ZOMBIES {
+                    let (mut told, go) = (told.try_clone().unwrap(), go.try_clone().unwrap());
+                    std::thread::spawn(move || {
+                        // SAFETY: takes nothing.
+                        let tid = unsafe { libc::gettid() };
+                        told.write_all(&tid.to_ne_bytes()).expect("the tracer lives");
+                        zombie(go);
+                    });
+                }
+                std::thread::spawn(|| rest());
+                // SAFETY: takes nothing.
+                let tid = unsafe { libc::gettid() };
+                told.write_all(&tid.to_ne_bytes()).expect("the tracer lives");
+                zombie(go);
+            }
+            let mut tids = vec![0; 4 * (ZOMBIES + 1)];
+            std::io::Read::read_exact(&mut ready, &mut tids).expect("the hog lives");
+            let none = std::ptr::null_mut::<c_void>();
+            for tid in tids.chunks(4) {
+                let tid = i32::from_ne_bytes(tid.try_into().unwrap());
+                // SAFETY: no memory is read or written.
+                assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid, none, 0) }, 0, "ptrace");
+            }
+            start.write_all(&[1; ZOMBIES + 1]).expect("write");
+        });
+        let hog = living("hog")[0];
+        let zombies = || {
+            let tasks = std::fs::read_dir(format!("/proc/{hog}/task")).expect("it lives");
+            let stat = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("stat"));
+            tasks.flatten().filter_map(|task| stat(task).ok()).filter(|s| s.contains(") Z ")).count()
+        };
+        within(PATIENCE, || zombies() == ZOMBIES + 1).expect("all are zombies");
+        let innocent = Eater::named("innocent").start(&journal);
+        Guard::start(&journal, &[ASK, ONCE]).finish();
+        let line = journal.expect("killing pid");
+        assert!(chosen(&line).contains("\"hog\""), "{line:?}");
+        innocent.expect_unharmed(&mut journal);
+    });
+}

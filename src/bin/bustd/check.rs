@@ -10,6 +10,7 @@ use bustd::read::kfile::{ReadError, Tree};
 use bustd::read::listing::for_each_process;
 use bustd::read::memory::read_meminfo;
 use bustd::read::process::{self, Comm, MAX_EXE};
+use bustd::read::status::read_status;
 use bustd::sys::line::Line;
 use core::ffi::c_int;
 use rustix::fd::AsFd;
@@ -65,7 +66,7 @@ fn push_matches(row: &mut Line, item: &Item<'_>, policy: &Policy<'_>, tree: &Tre
         if stat.is_kernel_thread() || own == Some(pid) {
             return;
         }
-        let uid = process::read_status(proc, pid).map_or(0, |status| status.uid);
+        let uid = read_status(proc, pid).map_or(0, |status| status.uid);
         let mut buf = [0; MAX_EXE];
         let exe = if item.is_exe { process::read_exe(proc, pid, &mut buf).ok() } else { None };
         let claim = Claim { comm: &stat.comm, uid, exe };

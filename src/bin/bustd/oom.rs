@@ -3,7 +3,8 @@
 use crate::console::{Column, Console, EXIT_FAILURE, Kind, Table, Value, column};
 use bustd::read::kfile::{ReadError, Tree};
 use bustd::read::memory::read_overcommit;
-use bustd::read::process::{self, Pid, Status};
+use bustd::read::process::{self, Pid};
+use bustd::read::status::{Status, read_status};
 use bustd::sys::child::Environment;
 use core::ffi::c_int;
 use rustix::fd::AsFd;
@@ -30,7 +31,7 @@ pub fn show(pids: &[Pid], tree: &Tree, environment: Environment) -> c_int {
     for &pid in pids {
         let score = process::read_oom_score(proc, pid).ok();
         let adj = process::read_oom_score_adj(proc, pid).ok();
-        let freeable_kib = process::read_status(proc, pid).ok().and_then(|status| freeable_kib(&status));
+        let freeable_kib = read_status(proc, pid).ok().and_then(|status| freeable_kib(&status));
         // Read last, so that one which has vanished meanwhile is told to have.
         let stat = process::read_stat(proc, pid);
         if stat.is_err() {
