@@ -78,5 +78,8 @@ fn touch_stack<const BYTES: usize>() {
 
 /// KiB in a page.
 pub fn page_kib() -> u64 {
-    (rustix::param::page_size() as u64 / 1024).max(4)
+    // SAFETY: asks for a number that the kernel has put on the stack. rustix has
+    // sysconf(3) look it up, and with it all else that sysconf knows.
+    let bytes = unsafe { libc::getauxval(libc::AT_PAGESZ) };
+    (bytes as u64 / 1024).max(4)
 }
