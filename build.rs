@@ -134,13 +134,13 @@ const LIBC_STARTUP: &[&str] =
     &["__libc_start_main", "libc_start_main_stage2", "__init_libc", "static_init_tls", "__init_tls"];
 
 /// Parts of the C library that only start-up uses, by file.
-const LIBC_STARTUP_FILES: &[&str] =
-    &["__libc_start_main", "__init_tls", "exit", "sysconf", "getrlimit", "getauxval", "fcntl"];
+const LIBC_STARTUP_FILES: &[&str] = &["__libc_start_main", "__init_tls", "exit"];
 
 /// Augments the linker's own script. The compiler's crtbegin.o may refer to its
 /// own tables. The section of start-up stands behind everything, where another
-/// kind of page begins and so a segment. Its ends are plain numbers: symbols
-/// in it would count as references to it.
+/// kind of page begins and so a segment. It begins as far into its page in
+/// memory as the data ends in theirs, and so follows them in the file without a
+/// gap. Its ends are plain numbers: symbols in it would count as references to it.
 fn linker_script() -> String {
     let mut inputs = String::from("    *crt1.o(.text .text.*)\n    *(.text.main)\n");
     for name in LIBC_STARTUP {
@@ -164,7 +164,7 @@ fn linker_script() -> String {
 }}
 INSERT BEFORE .text;
 SECTIONS {{
-  .startup ALIGN(CONSTANT(MAXPAGESIZE)) : {{
+  .startup (ALIGN(CONSTANT(MAXPAGESIZE)) + ((ADDR(.data) + SIZEOF(.data)) & (CONSTANT(MAXPAGESIZE) - 1))) : {{
 {inputs}  }}
 }}
 INSERT AFTER .bss;

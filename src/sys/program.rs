@@ -17,11 +17,12 @@ pub unsafe fn lock_program(pages: Range<usize>) {
 /// No harm where it is refused.
 ///
 /// # Safety
-/// `pages` begin on a page, are mapped from the program's file, and are never
-/// written to, the last one up to its end: one that is dropped comes back from
-/// the file when it is touched.
+/// `pages` are mapped from the program's file, and are never written to, nor is
+/// what else is on the first and the last of them: one that is dropped comes
+/// back from the file when it is touched.
 pub unsafe fn release_startup(pages: Range<usize>) {
-    let (start, len) = (pages.start as *mut c_void, pages.len());
+    let first = pages.start & !(page_kib() as usize * 1024 - 1);
+    let (start, len) = (first as *mut c_void, pages.end - first);
     // SAFETY: the caller's.
     unsafe {
         let _ = munlock(start, len);

@@ -124,8 +124,7 @@ mod program {
             static __startup_end: u8;
         }
         let section = (&raw const __startup_begin).addr()..(&raw const __startup_end).addr();
-        // SAFETY: the section begins on a page, nothing lies behind it, and it is
-        // not writable.
+        // SAFETY: the section is a segment of its own, which is not writable.
         unsafe { program::release_startup(section) };
     }
 }
