@@ -1,7 +1,7 @@
 //! Reads the command line. Every error is one line that names the option and
 //! the value, and ends the program.
 
-use crate::console::{EXIT_USAGE, complaint, fail_with};
+use crate::console::{EXIT_USAGE, Word, complaint, fail_with};
 use crate::options::{OPTIONS, Opt};
 use bustd::config::Config;
 use bustd::config::limits::{Amount, Pair};
@@ -85,16 +85,21 @@ impl Argv {
 /// What the parser needs of the table; the rest of that is not in the program.
 struct Row {
     id: Opt,
-    letter: Option<char>,
-    name: &'static str,
+    /// NUL for none.
+    letter: u8,
+    name: Word,
 }
 
 static ROWS: [Row; OPTIONS.len()] = {
-    let mut rows = [const { Row { id: Opt::Help, letter: None, name: "" } }; OPTIONS.len()];
+    let mut rows = [const { Row { id: Opt::Help, letter: 0, name: Word::new("") } }; OPTIONS.len()];
     let mut at = 0;
     while at < OPTIONS.len() {
         let spec = &OPTIONS[at];
-        rows[at] = Row { id: spec.id, letter: spec.letter, name: spec.name };
+        let letter = match spec.letter {
+            Some(letter) => letter as u8,
+            None => 0,
+        };
+        rows[at] = Row { id: spec.id, letter, name: Word::new(spec.name) };
         at += 1;
     }
     rows
@@ -108,9 +113,9 @@ fn shown(text: &[u8]) -> &[u8] {
     &text[..text.len().min(SHOWN_LEN)]
 }
 
-fn refuse(option: &str, value: Option<&OsStr>, what: &str) -> ! {
+fn refuse(option: &[u8], value: Option<&OsStr>, what: &str) -> ! {
     let mut line = complaint();
-    line.text("--").text(option);
+    line.text("--").bytes(option);
     if let Some(value) = value {
         line.text(" ").quoted(shown(value.as_bytes()));
     }
@@ -132,7 +137,7 @@ fn refuse_unknown(arg: &Arg<'_>) -> ! {
 }
 
 /// Ends the program for what the parser itself refuses of option `name`.
-fn refuse_error(name: &str, error: &lexopt::Error) -> ! {
+fn refuse_error(name: &[u8], error: &lexopt::Error) -> ! {
     match error {
         lexopt::Error::UnexpectedValue { value, .. } => refuse(name, Some(value), "takes no value"),
         _ => refuse(name, None, "needs a value"),
@@ -141,11 +146,11 @@ fn refuse_error(name: &str, error: &lexopt::Error) -> ! {
 
 /// The next option; `None` after the last. `before` is the name of the one
 /// before it, which may have been given a value that it does not take.
-fn next_option(parser: &mut Parser, before: &str) -> Option<&'static Row> {
+fn next_option(parser: &mut Parser, before: &[u8]) -> Option<&'static Row> {
     let arg = parser.next().unwrap_or_else(|error| refuse_error(before, &error))?;
     let row = ROWS.iter().find(|row| match arg {
-        Arg::Short(letter) => row.letter == Some(letter),
-        Arg::Long(name) => row.name == name,
+        Arg::Short(letter) => char::from(row.letter) == letter,
+        Arg::Long(name) => row.name.as_bytes() == name.as_bytes(),
         Arg::Value(_) => false,
     });
     Some(row.unwrap_or_else(|| refuse_unknown(&arg)))
@@ -156,7 +161,7 @@ struct Reader<'a> {
     argv: &'a Argv,
     parser: Parser,
     /// The option now being read.
-    name: &'static str,
+    name: &'static [u8],
 }
 
 impl Reader<'_> {
@@ -203,12 +208,12 @@ pub fn parse(argv: &Argv) -> (Command, Options) {
     let mut options = Options::default();
     let mut command = Command::Guard;
     let mut given = 0_u32;
-    let mut reader = Reader { argv, parser: argv.parser(), name: "" };
+    let mut reader = Reader { argv, parser: argv.parser(), name: b"" };
     while let Some(row) = next_option(&mut reader.parser, reader.name) {
-        reader.name = row.name;
+        reader.name = row.name.as_bytes();
         let bit = 1 << row.id as u32;
         if given & bit != 0 {
-            refuse(row.name, None, "given twice");
+            refuse(reader.name, None, "given twice");
         }
         given |= bit;
         let config = &mut options.config;
@@ -239,7 +244,7 @@ pub fn parse(argv: &Argv) -> (Command, Options) {
                 return (command, options);
             }
             Opt::Status | Opt::Check | Opt::Oom if !matches!(command, Command::Guard) => {
-                refuse(row.name, None, "one question at a time")
+                refuse(reader.name, None, "one question at a time")
             }
             Opt::Status => command = Command::Status,
             Opt::Check => command = Command::Check,
@@ -248,10 +253,10 @@ pub fn parse(argv: &Argv) -> (Command, Options) {
     }
     let Options { config, no_daemon, sink, root, json, .. } = &options;
     if *sink == Some(Sink::Stderr) && !*no_daemon && !config.once && root.is_none() && !crate::is_init() {
-        refuse("log", Some(OsStr::new("stderr")), "a daemon has none, add --no-daemon");
+        refuse(b"log", Some(OsStr::new("stderr")), "a daemon has none, add --no-daemon");
     }
     if *json && !matches!(command, Command::Status) {
-        refuse("json", None, "only with --status");
+        refuse(b"json", None, "only with --status");
     }
     (command, options)
 }
