@@ -1,7 +1,7 @@
 //! Reads the command line. Every error is one line that names the option and
 //! the value, and ends the program.
 
-use crate::console::{EXIT_USAGE, Word, complaint, fail_with};
+use crate::console::{EXIT_USAGE, Word, complaint, fail_with, print};
 use crate::options::{OPTIONS, Opt};
 use bustd::config::Config;
 use bustd::config::limits::{Amount, Pair};
@@ -11,16 +11,35 @@ use bustd::read::listing::parse_pid;
 use bustd::read::process::Pid;
 use bustd::tell::log::Sink;
 use bustd::tell::stats::MAX_PATH;
-use core::ffi::CStr;
+use core::ffi::{CStr, c_int};
+use core::slice::IterMut;
 use lexopt::{Arg, Parser};
 use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
 use rustix::process::getpid;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-/// `--help`, which the build script renders from the table of options.
-pub static HELP: [u8; include_bytes!(concat!(env!("OUT_DIR"), "/help.txt")).len()] =
-    *include_bytes!(concat!(env!("OUT_DIR"), "/help.txt"));
+// `--help`, which the build script renders from the table of options and folds.
+include!(concat!(env!("OUT_DIR"), "/help.rs"));
+
+/// Prints `--help`; the exit status.
+// Out of line, so that the guard does not run below its stack.
+#[inline(never)]
+pub fn print_help() -> c_int {
+    let mut text = [0; HELP_LEN];
+    let mut rest = text.iter_mut();
+    HELP.iter().for_each(|&code| unfold(code, &mut rest));
+    print(&text)
+}
+
+/// Writes what a byte of the folded text stands for: itself, or two others.
+fn unfold(code: u8, rest: &mut IterMut<'_, u8>) {
+    if let Some(at) = usize::from(code).checked_sub(0x80) {
+        HELP_PAIRS[at].iter().for_each(|&code| unfold(code, rest));
+    } else if let Some(byte) = rest.next() {
+        *byte = code;
+    }
+}
 
 /// What the command line asks for.
 pub enum Command {

@@ -60,7 +60,7 @@ pub unsafe extern "C" fn main(
             unsafe { ARENA.seal() };
             start::guard(&options, closed, environment)
         }
-        Command::Help => print(&cli::HELP),
+        Command::Help => cli::print_help(),
         Command::Version => print(VERSION.as_bytes()),
         Command::Status => status::show(&options, &open_tree(&options), environment),
         Command::Check => check::show(&options, &open_tree(&options)),
