@@ -220,11 +220,10 @@ impl Reader<'_> {
     }
 }
 
-/// Reads the command line, the program's name first.
+/// Reads the command line, the program's name first, into `options`.
 // Out of line, so that the guard does not run below its stack.
 #[inline(never)]
-pub fn parse(argv: &Argv) -> (Command, Options) {
-    let mut options = Options::default();
+pub fn parse(argv: &Argv, options: &mut Options) -> Command {
     let mut command = Command::Guard;
     let mut given = 0_u32;
     let mut reader = Reader { argv, parser: argv.parser(), name: b"" };
@@ -259,8 +258,7 @@ pub fn parse(argv: &Argv) -> (Command, Options) {
             // The rest of the line is not read.
             Opt::Help | Opt::Version => {
                 reader.refuse_value();
-                let command = if row.id == Opt::Help { Command::Help } else { Command::Version };
-                return (command, options);
+                return if row.id == Opt::Help { Command::Help } else { Command::Version };
             }
             Opt::Status | Opt::Check | Opt::Oom if !matches!(command, Command::Guard) => {
                 refuse(reader.name, None, "one question at a time")
@@ -270,14 +268,14 @@ pub fn parse(argv: &Argv) -> (Command, Options) {
             Opt::Oom => command = Command::Oom(reader.pids()),
         }
     }
-    let Options { config, no_daemon, sink, root, json, .. } = &options;
+    let Options { config, no_daemon, sink, root, json, .. } = options;
     if *sink == Some(Sink::Stderr) && !*no_daemon && !config.once && root.is_none() && !crate::is_init() {
         refuse(b"log", Some(OsStr::new("stderr")), "a daemon has none, add --no-daemon");
     }
     if *json && !matches!(command, Command::Status) {
         refuse(b"json", None, "only with --status");
     }
-    (command, options)
+    command
 }
 
 const NO_PID: &str = "needs PIDs";

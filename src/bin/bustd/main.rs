@@ -20,7 +20,7 @@ use bustd::monitor::Monitor;
 use bustd::sys::arena::{self, Arena};
 use bustd::sys::child::Environment;
 use bustd::sys::file::fill_standard_streams;
-use cli::{Argv, Command};
+use cli::{Argv, Command, Options};
 use console::print;
 use core::ffi::{CStr, c_char, c_int};
 use rustix::process::getpid;
@@ -51,7 +51,8 @@ pub unsafe extern "C" fn main(
     let argv = Argv::new((0..count).map(|at| unsafe { CStr::from_ptr(*argv.add(at)) }));
     // SAFETY: by the same promise.
     let environment = unsafe { Environment::new(environ) };
-    let (command, options) = cli::parse(&argv);
+    let mut options = Options::default();
+    let command = cli::parse(&argv, &mut options);
     drop(argv);
     match command {
         Command::Guard => {
