@@ -84,7 +84,7 @@ impl Argv {
     }
 
     fn parser(&self) -> Parser {
-        Parser::from_iter(self.0.iter().map(|arg| OsStr::from_bytes(arg.to_bytes())))
+        Parser::from_args(self.0.iter().skip(1).map(|arg| OsStr::from_bytes(arg.to_bytes())))
     }
 
     /// A value for as long as the process. The parser's copy of it is on the
