@@ -201,7 +201,7 @@ impl Reader<'_> {
     /// For an option that ends the reading: a value it was given is refused all
     /// the same.
     fn refuse_value(&mut self) {
-        if let Err(error @ lexopt::Error::UnexpectedValue { .. }) = self.parser.next() {
+        if let Err(error) = self.parser.next() {
             refuse_error(self.name, &error);
         }
     }
@@ -351,12 +351,10 @@ fn parse_grace_ms(text: &'static CStr) -> Result<u64, &'static str> {
 }
 
 fn parse_sink(text: &'static CStr) -> Result<Sink, &'static str> {
-    match text.to_bytes() {
-        b"stderr" => Ok(Sink::Stderr),
-        b"kmsg" => Ok(Sink::Kmsg),
-        b"syslog" => Ok(Sink::Syslog),
-        _ => Err("not stderr, kmsg or syslog"),
-    }
+    const SINKS: [(&[u8], Sink); 3] =
+        [(b"stderr", Sink::Stderr), (b"kmsg", Sink::Kmsg), (b"syslog", Sink::Syslog)];
+    let sink = SINKS.iter().find(|(name, _)| *name == text.to_bytes());
+    sink.map(|&(_, sink)| sink).ok_or("not stderr, kmsg or syslog")
 }
 
 fn parse_globs(text: &'static CStr) -> Result<Globs<'static>, &'static str> {
