@@ -123,7 +123,8 @@ impl Line {
 
     /// The same with its ending NUL.
     pub fn as_cstr(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
+        // SAFETY: the last byte at least is NUL, for nothing is written there.
+        unsafe { CStr::from_ptr(self.bytes.as_ptr().cast()) }
     }
 
     /// Was anything cut off, or is there no room left?
@@ -180,7 +181,8 @@ impl Joined {
 
     /// Both parts with their ending NUL.
     pub fn as_cstr(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
+        // SAFETY: the last byte at least is NUL, for nothing is written there.
+        unsafe { CStr::from_ptr(self.0.as_ptr().cast()) }
     }
 }
 

@@ -94,7 +94,7 @@ impl Argv {
         let value = value.as_bytes();
         let suffix = self.0.iter().find_map(|arg| {
             let at = arg.count_bytes().checked_sub(value.len())?;
-            let suffix = CStr::from_bytes_with_nul(&arg.to_bytes_with_nul()[at..]).ok()?;
+            let suffix = &arg[at..];
             (suffix.to_bytes() == value).then_some(suffix)
         });
         suffix.expect("a value is the end of an argument")
