@@ -4,7 +4,7 @@
 
 use crate::read::kfile::{self, ReadError, open_dir};
 use crate::read::listing::{list_processes, parse_pid};
-use crate::sys::line::{DIGITS, Joined, digits};
+use crate::sys::line::{DIGITS, Joined, Word, digits};
 use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd};
 pub use rustix::process::Pid;
@@ -295,40 +295,31 @@ impl Status {
     }
 }
 
-/// The lines of a `/proc/PID/status` that are wanted, as far as they have been
-/// read.
+const STATUS_KEYS: [Word; 5] =
+    [Word::new("Uid"), Word::new("RssAnon"), Word::new("RssShmem"), Word::new("VmSwap"), Word::new("CapEff")];
+
+/// Which of the keys has a mask and not a number behind it.
+const CAP_EFF: usize = 4;
+
+/// The lines of `/proc/PID/status` that are wanted, in the order of their keys.
 #[derive(Default)]
-struct StatusLines {
-    uid: Option<u64>,
-    rss_anon: Option<u64>,
-    rss_shmem: Option<u64>,
-    vm_swap: Option<u64>,
-    cap_eff: Option<u64>,
-}
+struct StatusLines([Option<u64>; STATUS_KEYS.len()]);
 
 impl StatusLines {
     fn add(&mut self, line: &[u8]) {
-        let Some((key, value)) = kfile::split_key(line) else { return };
-        let (field, number) = match key {
-            b"Uid" => (&mut self.uid, kfile::parse_leading_u64(value)),
-            b"RssAnon" => (&mut self.rss_anon, kfile::parse_leading_u64(value)),
-            b"RssShmem" => (&mut self.rss_shmem, kfile::parse_leading_u64(value)),
-            b"VmSwap" => (&mut self.vm_swap, kfile::parse_leading_u64(value)),
-            b"CapEff" => (&mut self.cap_eff, Some(parse_hex(value))),
-            _ => return,
-        };
-        // Of a key that comes twice the first line counts.
-        *field = field.or(number);
+        if let Some((key, value)) = kfile::split_key(line)
+            && let Some(at) = kfile::place_of(key, &STATUS_KEYS)
+        {
+            let number = if at == CAP_EFF { Some(parse_hex(value)) } else { kfile::parse_leading_u64(value) };
+            // Of a key that comes twice the first line counts.
+            self.0[at] = self.0[at].or(number);
+        }
     }
 
     fn status(&self) -> Option<Status> {
-        Some(Status {
-            uid: u32::try_from(self.uid?).ok()?,
-            anon_kib: self.rss_anon,
-            shmem_kib: self.rss_shmem,
-            swap_kib: self.vm_swap,
-            cap_eff: self.cap_eff.unwrap_or(0),
-        })
+        let [uid, anon_kib, shmem_kib, swap_kib, cap_eff] = self.0;
+        let uid = u32::try_from(uid?).ok()?;
+        Some(Status { uid, anon_kib, shmem_kib, swap_kib, cap_eff: cap_eff.unwrap_or(0) })
     }
 }
 

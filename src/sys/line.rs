@@ -186,6 +186,31 @@ impl Joined {
     }
 }
 
+/// A short word in place: to point to it elsewhere would take more room than it
+/// does.
+#[derive(Clone, Copy, Debug)]
+pub struct Word {
+    len: u8,
+    bytes: [u8; Self::MAX_LEN],
+}
+
+impl Word {
+    const MAX_LEN: usize = 14;
+
+    /// Of a text that is short enough, or a constant does not compile.
+    pub const fn new(text: &str) -> Self {
+        let mut bytes = [0; Self::MAX_LEN];
+        bytes.split_at_mut(text.len()).0.copy_from_slice(text.as_bytes());
+        Self { len: text.len() as u8, bytes }
+    }
+
+    /// The text.
+    #[inline(never)]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! Reads the command line. Every error is one line that names the option and
 //! the value, and ends the program.
 
-use crate::console::{EXIT_USAGE, Word, complaint, fail_with, print};
+use crate::console::{EXIT_USAGE, complaint, fail_with, print};
 use crate::options::{OPTIONS, Opt};
 use bustd::config::Config;
 use bustd::config::limits::{Amount, Pair};
@@ -9,6 +9,7 @@ use bustd::config::pattern::{GlobError, Globs};
 use bustd::read::kfile::{parse_hundredths, parse_u64};
 use bustd::read::listing::parse_pid;
 use bustd::read::process::Pid;
+use bustd::sys::line::Word;
 use bustd::tell::log::Sink;
 use bustd::tell::stats::MAX_PATH;
 use core::ffi::{CStr, c_int};

@@ -2,7 +2,7 @@
 
 use bustd::sys::child::{Environment, exit_now};
 use bustd::sys::file::{stderr, stdout};
-use bustd::sys::line::Line;
+use bustd::sys::line::{Line, Word};
 use core::ffi::c_int;
 
 /// Exit status for a bad command line.
@@ -102,30 +102,6 @@ impl Kind {
             Self::Share => "_bp",
             _ => "",
         }
-    }
-}
-
-/// A short word in place. To point to it elsewhere would take more room than it
-/// does, and that other place would not be given up with start-up.
-#[derive(Clone, Copy)]
-pub struct Word {
-    len: u8,
-    bytes: [u8; Self::MAX_LEN],
-}
-
-impl Word {
-    const MAX_LEN: usize = 14;
-
-    /// Of a text that is short enough, or the compiler stops.
-    pub const fn new(text: &str) -> Self {
-        let mut bytes = [0; Self::MAX_LEN];
-        bytes.split_at_mut(text.len()).0.copy_from_slice(text.as_bytes());
-        Self { len: text.len() as u8, bytes }
-    }
-
-    #[inline(never)]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
     }
 }
 
