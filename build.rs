@@ -137,8 +137,9 @@ const LIBC_STARTUP: &[&str] =
 /// Parts of the C library that only start-up uses, by file.
 const LIBC_STARTUP_FILES: &[&str] = &["__libc_start_main", "__init_tls", "exit"];
 
-/// Augments the linker's own script. The compiler's crtbegin.o may refer to its
-/// own tables. The section of start-up stands behind everything, where another
+/// Augments the linker's own script. Nothing unwinds, so there are no tables for
+/// that, nor what the compiler's crtbegin.o does with them before and after main.
+/// The section of start-up stands behind everything, where another
 /// kind of page begins and so a segment. It begins as far into its page in
 /// memory as the data ends in theirs, and so follows them in the file without a
 /// gap. Its ends are plain numbers: symbols in it would count as references to it.
@@ -159,8 +160,8 @@ fn linker_script() -> String {
     format!(
         "SECTIONS {{
   /DISCARD/ : {{
-    *(EXCLUDE_FILE(*crtbegin*.o *crtend*.o) .eh_frame)
-    *(.eh_frame_hdr) *(.gcc_except_table*) *(.comment) *(.note.*)
+    *crtbegin*.o(.init .init.* .init_array .fini .fini.* .fini_array .ctors .dtors .text .text.*)
+    *(.eh_frame) *(.eh_frame_hdr) *(.gcc_except_table*) *(.comment) *(.note.*)
   }}
 }}
 INSERT BEFORE .text;
