@@ -1,14 +1,15 @@
 //! What is made of the table of options, how a musl program is linked, and
 //! which commit it is.
 //!
-//! `--help` goes to OUT_DIR, for the program to include; the manual page and the
-//! shells' completions go to share/ beside the program.
+//! `--help` goes to OUT_DIR, folded, for the program to include; the manual page
+//! and the shells' completions go to share/ beside the program.
 
 #[path = "src/bin/bustd/options.rs"]
 #[allow(dead_code, reason = "the parser uses the rest")]
 mod options;
 
 use options::{Complete, Group, OPTIONS, Opt, OptionSpec};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,7 +74,7 @@ fn main() {
     let build = commit.as_ref().map_or_else(String::new, |commit| format!("{}, ", commit.id)) + &target;
     println!("cargo:rustc-env=BUSTD_BUILD={build}");
 
-    write(&out.join("help.txt"), &help());
+    write(&out.join("help.rs"), &folded(&help()));
     // OUT_DIR is …/release/build/bustd-HASH/out.
     let release = out.ancestors().nth(3).expect("cargo's directories");
     let share = release.join("share");
@@ -134,13 +135,14 @@ const LIBC_STARTUP: &[&str] =
     &["__libc_start_main", "libc_start_main_stage2", "__init_libc", "static_init_tls", "__init_tls"];
 
 /// Parts of the C library that only start-up uses, by file.
-const LIBC_STARTUP_FILES: &[&str] =
-    &["__libc_start_main", "__init_tls", "exit", "sysconf", "getrlimit", "getauxval", "fcntl"];
+const LIBC_STARTUP_FILES: &[&str] = &["__libc_start_main", "__init_tls", "exit"];
 
-/// Augments the linker's own script. The compiler's crtbegin.o may refer to its
-/// own tables. The section of start-up stands behind everything, where another
-/// kind of page begins and so a segment. Its ends are plain numbers: symbols
-/// in it would count as references to it.
+/// Augments the linker's own script. Nothing unwinds, so there are no tables for
+/// that, nor what the compiler's crtbegin.o does with them before and after main.
+/// The section of start-up stands behind everything, where another
+/// kind of page begins and so a segment. It begins as far into its page in
+/// memory as the data ends in theirs, and so follows them in the file without a
+/// gap. Its ends are plain numbers: symbols in it would count as references to it.
 fn linker_script() -> String {
     let mut inputs = String::from("    *crt1.o(.text .text.*)\n    *(.text.main)\n");
     for name in LIBC_STARTUP {
@@ -158,13 +160,13 @@ fn linker_script() -> String {
     format!(
         "SECTIONS {{
   /DISCARD/ : {{
-    *(EXCLUDE_FILE(*crtbegin*.o *crtend*.o) .eh_frame)
-    *(.eh_frame_hdr) *(.gcc_except_table*) *(.comment) *(.note.*)
+    *crtbegin*.o(.init .init.* .init_array .fini .fini.* .fini_array .ctors .dtors .text .text.*)
+    *(.eh_frame) *(.eh_frame_hdr) *(.gcc_except_table*) *(.comment) *(.note.*)
   }}
 }}
 INSERT BEFORE .text;
 SECTIONS {{
-  .startup ALIGN(CONSTANT(MAXPAGESIZE)) : {{
+  .startup (ALIGN(CONSTANT(MAXPAGESIZE)) + ((ADDR(.data) + SIZEOF(.data)) & (CONSTANT(MAXPAGESIZE) - 1))) : {{
 {inputs}  }}
 }}
 INSERT AFTER .bss;
@@ -263,6 +265,36 @@ fn help() -> String {
         }
     }
     text
+}
+
+/// Rust source of a text in three fifths of its length: again and again, a byte
+/// that no ASCII text has takes the place of the pair which is there most often.
+fn folded(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    let mut pairs = Vec::new();
+    for code in 0x80..=0xff {
+        let mut counts = BTreeMap::<[u8; 2], usize>::new();
+        for pair in bytes.windows(2) {
+            *counts.entry([pair[0], pair[1]]).or_default() += 1;
+        }
+        // The pair itself takes two bytes.
+        let Some((pair, 4..)) = counts.into_iter().max_by_key(|&(_, count)| count) else { break };
+        let mut rest = bytes.as_slice();
+        let mut shorter = Vec::new();
+        while let [first, tail @ ..] = rest {
+            let is_pair = rest.starts_with(&pair);
+            shorter.push(if is_pair { code } else { *first });
+            rest = if is_pair { &tail[1..] } else { tail };
+        }
+        bytes = shorter;
+        pairs.push(pair);
+    }
+    let (len, pair_count, folded_len) = (text.len(), pairs.len(), bytes.len());
+    format!(
+        "const HELP_LEN: usize = {len};\n\
+         static HELP_PAIRS: [[u8; 2]; {pair_count}] = {pairs:?};\n\
+         static HELP: [u8; {folded_len}] = {bytes:?};\n"
+    )
 }
 
 // ------------------------------------------------------------------- manual

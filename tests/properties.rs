@@ -22,7 +22,7 @@ use bustd::read::psi::{self, Pressure, PressureLine, StallWindow};
 use bustd::read::status::{Status, parse_status};
 use bustd::read::swap::{self, Swaps, Zram};
 use bustd::read::window::Window;
-use bustd::sys::line::Line;
+use bustd::sys::line::{Line, Word};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -121,7 +121,7 @@ proptest! {
         prop_assert!(kfile::lines(&text).all(|line| !line.is_empty() && !line.contains(&b'\n')));
         prop_assert!(kfile::fields(&text).all(|field| !field.is_empty()));
         let _ = kfile::split_key(&text);
-        let _ = kfile::keyed_numbers(&text).count();
+        let _ = kfile::numbers_of(&text, &[Word::new("MemFree")]);
         let _ = (kfile::parse_leading_u64(&text), kfile::parse_u64(&text), kfile::parse_i32(&text));
         let _ = kfile::parse_hundredths(&text);
         let _ = memory::parse_busy_us(&text);

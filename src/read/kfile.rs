@@ -2,6 +2,7 @@
 //! walk lines and fields. Nothing here knows what a file means.
 
 use crate::sys::file::open;
+use crate::sys::line::Word;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -218,10 +219,28 @@ pub fn split_key(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&line[..colon], line[colon + 1..].trim_ascii_start()))
 }
 
-/// The key and the number of each line `Key: 123 kB`; lines of another shape
-/// are passed over.
-pub fn keyed_numbers(text: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
-    lines(text).filter_map(split_key).filter_map(|(key, value)| Some((key, parse_leading_u64(value)?)))
+/// Where `key` stands in a table.
+pub fn place_of(key: &[u8], keys: &[Word]) -> Option<usize> {
+    keys.iter().position(|word| word.as_bytes() == key)
+}
+
+/// The number of each line `Key: 123 kB`, for these keys and in their order. Of
+/// a key that comes twice the first line counts; a line of another shape is passed
+/// over.
+pub fn numbers_of<const N: usize>(text: &[u8], keys: &[Word; N]) -> [Option<u64>; N] {
+    let mut numbers = [None; N];
+    find_numbers(text, keys, &mut numbers);
+    numbers
+}
+
+fn find_numbers(text: &[u8], keys: &[Word], numbers: &mut [Option<u64>]) {
+    for line in lines(text) {
+        if let Some((key, value)) = split_key(line)
+            && let Some(at) = place_of(key, keys)
+        {
+            numbers[at] = numbers[at].or(parse_leading_u64(value));
+        }
+    }
 }
 
 /// Parses the decimal digits at the start of `text`, saturating at the largest

@@ -3,6 +3,7 @@
 
 use crate::read::kfile::{self, ReadError};
 use crate::sys::file::open;
+use crate::sys::line::Word;
 use core::ops::ControlFlow;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -83,95 +84,64 @@ impl Meminfo {
     }
 }
 
-/// The lines of `/proc/meminfo` that are wanted, as they stand there.
-#[derive(Default)]
-struct MeminfoLines {
-    mem_total: Option<u64>,
-    mem_free: Option<u64>,
-    mem_available: Option<u64>,
-    anon_pages: Option<u64>,
-    shmem: Option<u64>,
-    active_file: Option<u64>,
-    inactive_file: Option<u64>,
-    swap_total: Option<u64>,
-    swap_free: Option<u64>,
-    kernel_stack: Option<u64>,
-    page_tables: Option<u64>,
-    cma_free: Option<u64>,
-    buffers: Option<u64>,
-    cached: Option<u64>,
-    s_reclaimable: Option<u64>,
-}
-
-/// The field that a line goes to.
-type MeminfoField = fn(&mut MeminfoLines) -> &mut Option<u64>;
-
-/// Which line goes to which field.
-const MEMINFO_KEYS: [(&str, MeminfoField); 15] = [
-    ("MemTotal", |lines| &mut lines.mem_total),
-    ("MemFree", |lines| &mut lines.mem_free),
-    ("MemAvailable", |lines| &mut lines.mem_available),
-    ("AnonPages", |lines| &mut lines.anon_pages),
-    ("Shmem", |lines| &mut lines.shmem),
-    ("Active(file)", |lines| &mut lines.active_file),
-    ("Inactive(file)", |lines| &mut lines.inactive_file),
-    ("SwapTotal", |lines| &mut lines.swap_total),
-    ("SwapFree", |lines| &mut lines.swap_free),
-    ("KernelStack", |lines| &mut lines.kernel_stack),
-    ("PageTables", |lines| &mut lines.page_tables),
-    ("CmaFree", |lines| &mut lines.cma_free),
-    ("Buffers", |lines| &mut lines.buffers),
-    ("Cached", |lines| &mut lines.cached),
-    ("SReclaimable", |lines| &mut lines.s_reclaimable),
+/// The lines of `/proc/meminfo` that are wanted.
+const MEMINFO_KEYS: [Word; 15] = [
+    Word::new("MemTotal"),
+    Word::new("MemFree"),
+    Word::new("MemAvailable"),
+    Word::new("AnonPages"),
+    Word::new("Shmem"),
+    Word::new("Active(file)"),
+    Word::new("Inactive(file)"),
+    Word::new("SwapTotal"),
+    Word::new("SwapFree"),
+    Word::new("KernelStack"),
+    Word::new("PageTables"),
+    Word::new("CmaFree"),
+    Word::new("Buffers"),
+    Word::new("Cached"),
+    Word::new("SReclaimable"),
 ];
-
-impl MeminfoLines {
-    fn parse(text: &[u8]) -> Self {
-        let mut lines = Self::default();
-        for (key, number) in kfile::keyed_numbers(text) {
-            let known = MEMINFO_KEYS.iter().find(|(name, _)| name.as_bytes() == key);
-            if let Some((_, field)) = known {
-                // Of a key that comes twice the first line counts.
-                field(&mut lines).get_or_insert(number);
-            }
-        }
-        lines
-    }
-
-    /// What is available where the kernel does not say so, before 3.14: half of
-    /// the cache counts, as in the kernel's own estimate where cache is scarce.
-    /// Cached includes Shmem, which cannot be dropped.
-    fn estimate_available_kib(&self, free_kib: u64) -> u64 {
-        let [buffers, cached, shmem, slab] =
-            [self.buffers, self.cached, self.shmem, self.s_reclaimable].map(Option::unwrap_or_default);
-        let cache_kib = buffers.saturating_add(cached).saturating_sub(shmem).saturating_add(slab);
-        free_kib.saturating_add(cache_kib / 2)
-    }
-}
 
 /// Parses `/proc/meminfo`. `None` without so much as a `MemFree` or
 /// `MemAvailable` line; other lines that are missing or malformed count as 0.
 pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
-    let lines = MeminfoLines::parse(text);
-    let or_zero = Option::unwrap_or_default;
-    let available_kib = match (lines.mem_available, lines.mem_free) {
-        (Some(available_kib), _) => available_kib,
-        (None, Some(free_kib)) => lines.estimate_available_kib(free_kib),
-        (None, None) => return None,
-    };
-    let mem_total_kib = or_zero(lines.mem_total);
-    let most_kib = if mem_total_kib == 0 { u64::MAX } else { mem_total_kib };
-    let swap_total_kib = or_zero(lines.swap_total);
-    Some(Meminfo {
-        mem_total_kib,
-        mem_free_kib: or_zero(lines.mem_free).min(most_kib),
-        mem_available_kib: available_kib.min(most_kib).saturating_sub(or_zero(lines.cma_free)),
-        anon_kib: or_zero(lines.anon_pages),
-        overhead_kib: or_zero(lines.kernel_stack).saturating_add(or_zero(lines.page_tables)),
-        shmem_kib: or_zero(lines.shmem),
-        file_lru_kib: or_zero(lines.active_file).saturating_add(or_zero(lines.inactive_file)).min(most_kib),
+    let lines = kfile::numbers_of(text, &MEMINFO_KEYS);
+    let [_, mem_free, mem_available, ..] = lines;
+    let [
+        total_kib,
+        free_kib,
+        _,
+        anon_kib,
+        shmem_kib,
+        active_file_kib,
+        inactive_file_kib,
         swap_total_kib,
-        swap_free_kib: or_zero(lines.swap_free).min(swap_total_kib),
+        swap_free_kib,
+        kernel_stack_kib,
+        page_tables_kib,
+        cma_free_kib,
+        buffers_kib,
+        cached_kib,
+        slab_kib,
+    ] = lines.map(Option::unwrap_or_default);
+    // Where the kernel does not say what is available, before 3.14: half of the
+    // cache counts, as in its own estimate where cache is scarce. Cached includes
+    // Shmem, which cannot be dropped.
+    let cache_kib = buffers_kib.saturating_add(cached_kib).saturating_sub(shmem_kib).saturating_add(slab_kib);
+    let estimate_kib = free_kib.saturating_add(cache_kib / 2);
+    let available_kib = mem_available.or(mem_free.map(|_| estimate_kib))?;
+    let most_kib = if total_kib == 0 { u64::MAX } else { total_kib };
+    Some(Meminfo {
+        mem_total_kib: total_kib,
+        mem_free_kib: free_kib.min(most_kib),
+        mem_available_kib: available_kib.min(most_kib).saturating_sub(cma_free_kib),
+        anon_kib,
+        overhead_kib: kernel_stack_kib.saturating_add(page_tables_kib),
+        shmem_kib,
+        file_lru_kib: active_file_kib.saturating_add(inactive_file_kib).min(most_kib),
+        swap_total_kib,
+        swap_free_kib: swap_free_kib.min(swap_total_kib),
     })
 }
 
@@ -187,7 +157,9 @@ pub fn read_meminfo(proc: BorrowedFd<'_>) -> Result<Meminfo, ReadError> {
     parse_meminfo(kfile::read_small(proc, c"meminfo", &mut buf)?).ok_or(ReadError::Malformed)
 }
 
-/// `MemAvailable` is the third line.
+const MEM_AVAILABLE: [Word; 1] = [Word::new("MemAvailable")];
+
+/// It is the third line.
 const MEMINFO_START_LEN: usize = 192;
 
 /// `/proc/meminfo`, kept open: where memory has run out, opening a file waits
@@ -225,8 +197,8 @@ impl MeminfoFile {
     pub fn read_available_kib(&self) -> Option<u64> {
         let mut buf = [0; MEMINFO_START_LEN];
         let len = rustix::io::pread(self.0.as_ref()?, &mut buf, 0).ok()?;
-        let mut lines = kfile::keyed_numbers(kfile::whole_lines(&buf, len));
-        lines.find_map(|(key, kib)| (key == b"MemAvailable").then_some(kib))
+        let [available_kib] = kfile::numbers_of(kfile::whole_lines(&buf, len), &MEM_AVAILABLE);
+        available_kib
     }
 }
 

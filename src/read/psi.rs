@@ -50,7 +50,7 @@ pub fn parse_pressure(text: &[u8]) -> Option<Pressure> {
 
 /// The value of the field `key=value`.
 fn field<'t>(mut fields: impl Iterator<Item = &'t [u8]>, key: &str) -> Option<&'t [u8]> {
-    fields.find_map(|field| field.strip_prefix(key.as_bytes())?.strip_prefix(b"="))
+    fields.find_map(|field| field.strip_prefix(key.as_bytes()))
 }
 
 fn parse_pressure_line(line: &[u8]) -> Option<PressureLine> {
@@ -59,10 +59,10 @@ fn parse_pressure_line(line: &[u8]) -> Option<PressureLine> {
         Some(share_bp.min(10_000) as ShareBp)
     };
     Some(PressureLine {
-        avg10_bp: share_bp("avg10")?,
-        avg60_bp: share_bp("avg60")?,
-        avg300_bp: share_bp("avg300")?,
-        total_us: kfile::parse_u64(field(kfile::fields(line), "total")?)?,
+        avg10_bp: share_bp("avg10=")?,
+        avg60_bp: share_bp("avg60=")?,
+        avg300_bp: share_bp("avg300=")?,
+        total_us: kfile::parse_u64(field(kfile::fields(line), "total=")?)?,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::kfile::{self, ReadError};
 use super::process::{Pid, path_of};
+use crate::sys::line::Word;
 use crate::sys::positive_pid;
 use core::ops::ControlFlow;
 use rustix::fd::BorrowedFd;
@@ -33,46 +34,46 @@ impl Status {
     }
 }
 
-/// The lines of a `/proc/PID/status` that are wanted, as far as they have been
-/// read.
+const STATUS_KEYS: [Word; 7] = [
+    Word::new("Uid"),
+    Word::new("RssAnon"),
+    Word::new("RssShmem"),
+    Word::new("VmSwap"),
+    Word::new("Tgid"),
+    Word::new("TracerPid"),
+    Word::new("CapEff"),
+];
+
+/// Which of the keys has a mask and not a number behind it.
+const CAP_EFF: usize = 6;
+
+/// The lines of `/proc/PID/status` that are wanted, in the order of their keys.
 #[derive(Default)]
-struct StatusLines {
-    uid: Option<u64>,
-    rss_anon: Option<u64>,
-    rss_shmem: Option<u64>,
-    vm_swap: Option<u64>,
-    cap_eff: Option<u64>,
-    tgid: Option<u64>,
-    tracer: Option<u64>,
-}
+struct StatusLines([Option<u64>; STATUS_KEYS.len()]);
 
 impl StatusLines {
     fn add(&mut self, line: &[u8]) {
-        let Some((key, value)) = kfile::split_key(line) else { return };
-        let (field, number) = match key {
-            b"Uid" => (&mut self.uid, kfile::parse_leading_u64(value)),
-            b"RssAnon" => (&mut self.rss_anon, kfile::parse_leading_u64(value)),
-            b"RssShmem" => (&mut self.rss_shmem, kfile::parse_leading_u64(value)),
-            b"VmSwap" => (&mut self.vm_swap, kfile::parse_leading_u64(value)),
-            b"Tgid" => (&mut self.tgid, kfile::parse_leading_u64(value)),
-            b"TracerPid" => (&mut self.tracer, kfile::parse_leading_u64(value)),
-            b"CapEff" => (&mut self.cap_eff, Some(parse_hex(value))),
-            _ => return,
-        };
-        // Of a key that comes twice the first line counts.
-        *field = field.or(number);
+        if let Some((key, value)) = kfile::split_key(line)
+            && let Some(at) = kfile::place_of(key, &STATUS_KEYS)
+        {
+            let number = if at == CAP_EFF { Some(parse_hex(value)) } else { kfile::parse_leading_u64(value) };
+            // Of a key that comes twice the first line counts.
+            self.0[at] = self.0[at].or(number);
+        }
     }
 
     fn status(&self) -> Option<Status> {
+        let [uid, anon_kib, shmem_kib, swap_kib, tgid, tracer, cap_eff] = self.0;
+        let uid = u32::try_from(uid?).ok()?;
         let pid_of = |number: Option<u64>| positive_pid(i32::try_from(number?).ok()?);
         Some(Status {
-            uid: u32::try_from(self.uid?).ok()?,
-            anon_kib: self.rss_anon,
-            shmem_kib: self.rss_shmem,
-            swap_kib: self.vm_swap,
-            cap_eff: self.cap_eff.unwrap_or(0),
-            tgid: pid_of(self.tgid),
-            tracer: pid_of(self.tracer),
+            uid,
+            anon_kib,
+            shmem_kib,
+            swap_kib,
+            cap_eff: cap_eff.unwrap_or(0),
+            tgid: pid_of(tgid),
+            tracer: pid_of(tracer),
         })
     }
 }

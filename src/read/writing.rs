@@ -2,6 +2,7 @@
 
 use crate::read::kfile::{self, ReadError};
 use crate::read::process::{Pid, read_file};
+use crate::sys::line::Word;
 use rustix::fd::BorrowedFd;
 
 /// In a file that is being filled nobody stays as near to its start for long. A
@@ -12,16 +13,8 @@ const LEAST_WRITTEN: u64 = 4096;
 /// Parses `/proc/PID/fdinfo/FD` into the number of the mount the file is on, if
 /// it is open for writing and more than a little has been written.
 pub fn parse_written_mount(text: &[u8]) -> Option<u64> {
-    let (mut flags, mut mount, mut pos) = (None, None, None);
-    for (key, number) in kfile::keyed_numbers(text) {
-        let line = match key {
-            b"flags" => &mut flags,
-            b"mnt_id" => &mut mount,
-            b"pos" => &mut pos,
-            _ => continue,
-        };
-        *line = line.or(Some(number));
-    }
+    const KEYS: [Word; 3] = [Word::new("flags"), Word::new("mnt_id"), Word::new("pos")];
+    let [flags, mount, pos] = kfile::numbers_of(text, &KEYS);
     if pos? < LEAST_WRITTEN {
         return None;
     }
@@ -44,15 +37,9 @@ pub fn is_tmpfs_mount(line: &[u8], id: u64) -> bool {
 /// that were not for a disk (`wchar` less `write_bytes`): to tmpfs, to pipes, to
 /// terminals.
 pub fn parse_undisked_bytes(text: &[u8]) -> Option<u64> {
-    let (mut wchar, mut write_bytes) = (None, 0);
-    for (key, number) in kfile::keyed_numbers(text) {
-        match key {
-            b"wchar" => wchar = Some(number),
-            b"write_bytes" => write_bytes = number,
-            _ => {}
-        }
-    }
-    Some(wchar?.saturating_sub(write_bytes))
+    const KEYS: [Word; 2] = [Word::new("wchar"), Word::new("write_bytes")];
+    let [wchar, write_bytes] = kfile::numbers_of(text, &KEYS);
+    Some(wchar?.saturating_sub(write_bytes.unwrap_or(0)))
 }
 
 /// Reads from `/proc/PID/io` (Linux 2.6.20, CONFIG_TASK_IO_ACCOUNTING) what

@@ -19,7 +19,7 @@ const UNMAPPED: usize = 0;
 const SEALED: usize = usize::MAX;
 
 /// A global allocator that hands out one mapping from its start to its end.
-/// Only the last block can grow in place or be given back.
+/// Blocks are given back all at once; only the last one can grow in place.
 #[derive(Debug)]
 pub struct Arena {
     /// Where the mapping begins.
@@ -89,8 +89,8 @@ impl Arena {
 
 // SAFETY: blocks are parts of one private mapping that lie behind each other
 // and do not overlap, for the end moves by compare-and-exchange only, and back
-// only over the block that is given back. A block is aligned as it was asked to
-// be: the mapping begins on a page.
+// only over the end of the block that shrinks. A block is aligned as it was
+// asked to be: the mapping begins on a page.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let base = self.mapped();
@@ -108,10 +108,7 @@ unsafe impl GlobalAlloc for Arena {
         }
     }
 
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        let end = self.end_of(block, layout.size());
-        self.move_end(end, end.wrapping_sub(layout.size()));
-    }
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_len: usize) -> *mut u8 {
         let end = self.end_of(block, layout.size());

@@ -1,3 +1,4 @@
+use super::lock::SYS_FCNTL;
 use super::result_of;
 use core::ffi::{c_int, c_long};
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -58,8 +59,10 @@ impl Faults {
             };
             // SAFETY: takes no argument.
             let _ = unsafe { ioctl(&counter, Disable::new()) };
-            // SAFETY: takes an integer. rustix does not wrap F_SETOWN.
-            result_of(unsafe { libc::fcntl(counter.as_raw_fd(), libc::F_SETOWN, own) }.into()).ok()?;
+            // SAFETY: takes an integer. rustix does not wrap F_SETOWN, and the C
+            // library's own function is a large one.
+            let answer = unsafe { libc::syscall(SYS_FCNTL, counter.as_raw_fd(), libc::F_SETOWN, own) };
+            result_of(answer).ok()?;
             let is_async = OFlags::from_bits_retain(libc::O_ASYNC as _);
             rustix::fs::fcntl_setfl(&counter, is_async).ok()?;
             *faults.counters.get_mut(cpu)? = Some(counter);

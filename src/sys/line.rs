@@ -123,7 +123,8 @@ impl Line {
 
     /// The same with its ending NUL.
     pub fn as_cstr(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
+        // SAFETY: the last byte at least is NUL, for nothing is written there.
+        unsafe { CStr::from_ptr(self.bytes.as_ptr().cast()) }
     }
 
     /// Was anything cut off, or is there no room left?
@@ -180,7 +181,33 @@ impl Joined {
 
     /// Both parts with their ending NUL.
     pub fn as_cstr(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
+        // SAFETY: the last byte at least is NUL, for nothing is written there.
+        unsafe { CStr::from_ptr(self.0.as_ptr().cast()) }
+    }
+}
+
+/// A short word in place: to point to it elsewhere would take more room than it
+/// does.
+#[derive(Clone, Copy, Debug)]
+pub struct Word {
+    len: u8,
+    bytes: [u8; Self::MAX_LEN],
+}
+
+impl Word {
+    const MAX_LEN: usize = 14;
+
+    /// Of a text that is short enough, or a constant does not compile.
+    pub const fn new(text: &str) -> Self {
+        let mut bytes = [0; Self::MAX_LEN];
+        bytes.split_at_mut(text.len()).0.copy_from_slice(text.as_bytes());
+        Self { len: text.len() as u8, bytes }
+    }
+
+    /// The text.
+    #[inline(never)]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
     }
 }
 

@@ -39,9 +39,9 @@ pub fn unlock_before(file: BorrowedFd<'_>, from: u64) {
 
 /// The call that takes a flock with offsets of 64 bits.
 #[cfg(target_pointer_width = "64")]
-const SYS_FCNTL: c_long = libc::SYS_fcntl;
+pub(super) const SYS_FCNTL: c_long = libc::SYS_fcntl;
 #[cfg(target_pointer_width = "32")]
-const SYS_FCNTL: c_long = libc::SYS_fcntl64;
+pub(super) const SYS_FCNTL: c_long = libc::SYS_fcntl64;
 
 fn set(file: BorrowedFd<'_>, kind: c_int, start: u64, len: u64) -> Result<(), Errno> {
     // SAFETY: all zero is a valid flock, from the start of the file.

@@ -17,11 +17,12 @@ pub unsafe fn lock_program(pages: Range<usize>) {
 /// No harm where it is refused.
 ///
 /// # Safety
-/// `pages` begin on a page, are mapped from the program's file, and are never
-/// written to, the last one up to its end: one that is dropped comes back from
-/// the file when it is touched.
+/// `pages` are mapped from the program's file, and are never written to, nor is
+/// what else is on the first and the last of them: one that is dropped comes
+/// back from the file when it is touched.
 pub unsafe fn release_startup(pages: Range<usize>) {
-    let (start, len) = (pages.start as *mut c_void, pages.len());
+    let first = pages.start & !(page_kib() as usize * 1024 - 1);
+    let (start, len) = (first as *mut c_void, pages.end - first);
     // SAFETY: the caller's.
     unsafe {
         let _ = munlock(start, len);
@@ -78,5 +79,8 @@ fn touch_stack<const BYTES: usize>() {
 
 /// KiB in a page.
 pub fn page_kib() -> u64 {
-    (rustix::param::page_size() as u64 / 1024).max(4)
+    // SAFETY: asks for a number that the kernel has put on the stack. rustix has
+    // sysconf(3) look it up, and with it all else that sysconf knows.
+    let bytes = unsafe { libc::getauxval(libc::AT_PAGESZ) };
+    (bytes as u64 / 1024).max(4)
 }

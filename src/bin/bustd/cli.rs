@@ -1,7 +1,7 @@
 //! Reads the command line. Every error is one line that names the option and
 //! the value, and ends the program.
 
-use crate::console::{EXIT_USAGE, complaint, fail_with};
+use crate::console::{EXIT_USAGE, complaint, fail_with, print};
 use crate::options::{OPTIONS, Opt};
 use bustd::config::Config;
 use bustd::config::limits::{Amount, Pair};
@@ -9,18 +9,38 @@ use bustd::config::pattern::{GlobError, Globs};
 use bustd::read::kfile::{parse_hundredths, parse_u64};
 use bustd::read::listing::parse_pid;
 use bustd::read::process::Pid;
+use bustd::sys::line::Word;
 use bustd::tell::log::Sink;
 use bustd::tell::stats::MAX_PATH;
-use core::ffi::CStr;
+use core::ffi::{CStr, c_int};
+use core::slice::IterMut;
 use lexopt::{Arg, Parser};
 use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
 use rustix::process::getpid;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-/// `--help`, which the build script renders from the table of options.
-pub static HELP: [u8; include_bytes!(concat!(env!("OUT_DIR"), "/help.txt")).len()] =
-    *include_bytes!(concat!(env!("OUT_DIR"), "/help.txt"));
+// `--help`, which the build script renders from the table of options and folds.
+include!(concat!(env!("OUT_DIR"), "/help.rs"));
+
+/// Prints `--help`; the exit status.
+// Out of line, so that the guard does not run below its stack.
+#[inline(never)]
+pub fn print_help() -> c_int {
+    let mut text = [0; HELP_LEN];
+    let mut rest = text.iter_mut();
+    HELP.iter().for_each(|&code| unfold(code, &mut rest));
+    print(&text)
+}
+
+/// Writes what a byte of the folded text stands for: itself, or two others.
+fn unfold(code: u8, rest: &mut IterMut<'_, u8>) {
+    if let Some(at) = usize::from(code).checked_sub(0x80) {
+        HELP_PAIRS[at].iter().for_each(|&code| unfold(code, rest));
+    } else if let Some(byte) = rest.next() {
+        *byte = code;
+    }
+}
 
 /// What the command line asks for.
 pub enum Command {
@@ -65,7 +85,7 @@ impl Argv {
     }
 
     fn parser(&self) -> Parser {
-        Parser::from_iter(self.0.iter().map(|arg| OsStr::from_bytes(arg.to_bytes())))
+        Parser::from_args(self.0.iter().skip(1).map(|arg| OsStr::from_bytes(arg.to_bytes())))
     }
 
     /// A value for as long as the process. The parser's copy of it is on the
@@ -75,7 +95,7 @@ impl Argv {
         let value = value.as_bytes();
         let suffix = self.0.iter().find_map(|arg| {
             let at = arg.count_bytes().checked_sub(value.len())?;
-            let suffix = CStr::from_bytes_with_nul(&arg.to_bytes_with_nul()[at..]).ok()?;
+            let suffix = &arg[at..];
             (suffix.to_bytes() == value).then_some(suffix)
         });
         suffix.expect("a value is the end of an argument")
@@ -85,16 +105,21 @@ impl Argv {
 /// What the parser needs of the table; the rest of that is not in the program.
 struct Row {
     id: Opt,
-    letter: Option<char>,
-    name: &'static str,
+    /// NUL for none.
+    letter: u8,
+    name: Word,
 }
 
 static ROWS: [Row; OPTIONS.len()] = {
-    let mut rows = [const { Row { id: Opt::Help, letter: None, name: "" } }; OPTIONS.len()];
+    let mut rows = [const { Row { id: Opt::Help, letter: 0, name: Word::new("") } }; OPTIONS.len()];
     let mut at = 0;
     while at < OPTIONS.len() {
         let spec = &OPTIONS[at];
-        rows[at] = Row { id: spec.id, letter: spec.letter, name: spec.name };
+        let letter = match spec.letter {
+            Some(letter) => letter as u8,
+            None => 0,
+        };
+        rows[at] = Row { id: spec.id, letter, name: Word::new(spec.name) };
         at += 1;
     }
     rows
@@ -108,9 +133,9 @@ fn shown(text: &[u8]) -> &[u8] {
     &text[..text.len().min(SHOWN_LEN)]
 }
 
-fn refuse(option: &str, value: Option<&OsStr>, what: &str) -> ! {
+fn refuse(option: &[u8], value: Option<&OsStr>, what: &str) -> ! {
     let mut line = complaint();
-    line.text("--").text(option);
+    line.text("--").bytes(option);
     if let Some(value) = value {
         line.text(" ").quoted(shown(value.as_bytes()));
     }
@@ -132,7 +157,7 @@ fn refuse_unknown(arg: &Arg<'_>) -> ! {
 }
 
 /// Ends the program for what the parser itself refuses of option `name`.
-fn refuse_error(name: &str, error: &lexopt::Error) -> ! {
+fn refuse_error(name: &[u8], error: &lexopt::Error) -> ! {
     match error {
         lexopt::Error::UnexpectedValue { value, .. } => refuse(name, Some(value), "takes no value"),
         _ => refuse(name, None, "needs a value"),
@@ -141,11 +166,11 @@ fn refuse_error(name: &str, error: &lexopt::Error) -> ! {
 
 /// The next option; `None` after the last. `before` is the name of the one
 /// before it, which may have been given a value that it does not take.
-fn next_option(parser: &mut Parser, before: &str) -> Option<&'static Row> {
+fn next_option(parser: &mut Parser, before: &[u8]) -> Option<&'static Row> {
     let arg = parser.next().unwrap_or_else(|error| refuse_error(before, &error))?;
     let row = ROWS.iter().find(|row| match arg {
-        Arg::Short(letter) => row.letter == Some(letter),
-        Arg::Long(name) => row.name == name,
+        Arg::Short(letter) => char::from(row.letter) == letter,
+        Arg::Long(name) => row.name.as_bytes() == name.as_bytes(),
         Arg::Value(_) => false,
     });
     Some(row.unwrap_or_else(|| refuse_unknown(&arg)))
@@ -156,7 +181,7 @@ struct Reader<'a> {
     argv: &'a Argv,
     parser: Parser,
     /// The option now being read.
-    name: &'static str,
+    name: &'static [u8],
 }
 
 impl Reader<'_> {
@@ -177,7 +202,7 @@ impl Reader<'_> {
     /// For an option that ends the reading: a value it was given is refused all
     /// the same.
     fn refuse_value(&mut self) {
-        if let Err(error @ lexopt::Error::UnexpectedValue { .. }) = self.parser.next() {
+        if let Err(error) = self.parser.next() {
             refuse_error(self.name, &error);
         }
     }
@@ -196,19 +221,18 @@ impl Reader<'_> {
     }
 }
 
-/// Reads the command line, the program's name first.
+/// Reads the command line, the program's name first, into `options`.
 // Out of line, so that the guard does not run below its stack.
 #[inline(never)]
-pub fn parse(argv: &Argv) -> (Command, Options) {
-    let mut options = Options::default();
+pub fn parse(argv: &Argv, options: &mut Options) -> Command {
     let mut command = Command::Guard;
     let mut given = 0_u32;
-    let mut reader = Reader { argv, parser: argv.parser(), name: "" };
+    let mut reader = Reader { argv, parser: argv.parser(), name: b"" };
     while let Some(row) = next_option(&mut reader.parser, reader.name) {
-        reader.name = row.name;
+        reader.name = row.name.as_bytes();
         let bit = 1 << row.id as u32;
         if given & bit != 0 {
-            refuse(row.name, None, "given twice");
+            refuse(reader.name, None, "given twice");
         }
         given |= bit;
         let config = &mut options.config;
@@ -235,25 +259,24 @@ pub fn parse(argv: &Argv) -> (Command, Options) {
             // The rest of the line is not read.
             Opt::Help | Opt::Version => {
                 reader.refuse_value();
-                let command = if row.id == Opt::Help { Command::Help } else { Command::Version };
-                return (command, options);
+                return if row.id == Opt::Help { Command::Help } else { Command::Version };
             }
             Opt::Status | Opt::Check | Opt::Oom if !matches!(command, Command::Guard) => {
-                refuse(row.name, None, "one question at a time")
+                refuse(reader.name, None, "one question at a time")
             }
             Opt::Status => command = Command::Status,
             Opt::Check => command = Command::Check,
             Opt::Oom => command = Command::Oom(reader.pids()),
         }
     }
-    let Options { config, no_daemon, sink, root, json, .. } = &options;
+    let Options { config, no_daemon, sink, root, json, .. } = options;
     if *sink == Some(Sink::Stderr) && !*no_daemon && !config.once && root.is_none() && !crate::is_init() {
-        refuse("log", Some(OsStr::new("stderr")), "a daemon has none, add --no-daemon");
+        refuse(b"log", Some(OsStr::new("stderr")), "a daemon has none, add --no-daemon");
     }
     if *json && !matches!(command, Command::Status) {
-        refuse("json", None, "only with --status");
+        refuse(b"json", None, "only with --status");
     }
-    (command, options)
+    command
 }
 
 const NO_PID: &str = "needs PIDs";
@@ -329,12 +352,10 @@ fn parse_grace_ms(text: &'static CStr) -> Result<u64, &'static str> {
 }
 
 fn parse_sink(text: &'static CStr) -> Result<Sink, &'static str> {
-    match text.to_bytes() {
-        b"stderr" => Ok(Sink::Stderr),
-        b"kmsg" => Ok(Sink::Kmsg),
-        b"syslog" => Ok(Sink::Syslog),
-        _ => Err("not stderr, kmsg or syslog"),
-    }
+    const SINKS: [(&[u8], Sink); 3] =
+        [(b"stderr", Sink::Stderr), (b"kmsg", Sink::Kmsg), (b"syslog", Sink::Syslog)];
+    let sink = SINKS.iter().find(|(name, _)| *name == text.to_bytes());
+    sink.map(|&(_, sink)| sink).ok_or("not stderr, kmsg or syslog")
 }
 
 fn parse_globs(text: &'static CStr) -> Result<Globs<'static>, &'static str> {

@@ -2,7 +2,7 @@
 
 use bustd::sys::child::{Environment, exit_now};
 use bustd::sys::file::{stderr, stdout};
-use bustd::sys::line::Line;
+use bustd::sys::line::{Line, Word};
 use core::ffi::c_int;
 
 /// Exit status for a bad command line.
@@ -94,19 +94,27 @@ impl Kind {
     const fn is_text(self) -> bool {
         matches!(self, Self::Name | Self::Rest)
     }
+
+    /// What programs are told of the unit, behind the heading.
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::Size => "_kib",
+            Self::Share => "_bp",
+            _ => "",
+        }
+    }
 }
 
-/// A column: what people see over it, what programs call it, and what is in it.
+/// A column: what people see over it, and what is in it.
 #[derive(Clone, Copy)]
 pub struct Column {
-    heading: &'static str,
-    key: &'static str,
+    heading: Word,
     kind: Kind,
 }
 
 /// A column of a table.
-pub const fn column(heading: &'static str, key: &'static str, kind: Kind) -> Column {
-    Column { heading, key, kind }
+pub const fn column(heading: &str, kind: Kind) -> Column {
+    Column { heading: Word::new(heading), kind }
 }
 
 /// A table: a row a line, or an object a row. Its columns are a static of their
@@ -224,7 +232,8 @@ impl Console {
                 line.quoted(name.as_bytes()).text(":");
             }
             for (at, (column, value)) in cells.enumerate() {
-                line.text(if at == 0 { "{" } else { "," }).quoted(column.key.as_bytes()).text(":");
+                line.text(if at == 0 { "{\"" } else { ",\"" });
+                line.bytes(column.heading.as_bytes()).text(column.kind.unit()).text("\":");
                 push_json(&mut line, value);
             }
             line.text("}");
@@ -284,7 +293,7 @@ impl Row {
     fn put(&mut self, column: &Column, cell: &[u8]) {
         let kind = column.kind;
         let cell = if kind == Kind::Name && cell.len() > COMM_WIDTH { cut(cell) } else { cell };
-        let width = column.heading.len().max(kind.width()) + if kind.is_text() { 2 } else { 1 };
+        let width = column.heading.as_bytes().len().max(kind.width()) + if kind.is_text() { 2 } else { 1 };
         // Text stands at the left, numbers at the right.
         let start = if kind.is_text() { self.at + 2 } else { (self.at + width).saturating_sub(cell.len()) };
         if self.at > 0 {

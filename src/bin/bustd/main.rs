@@ -20,7 +20,7 @@ use bustd::monitor::Monitor;
 use bustd::sys::arena::{self, Arena};
 use bustd::sys::child::Environment;
 use bustd::sys::file::fill_standard_streams;
-use cli::{Argv, Command};
+use cli::{Argv, Command, Options};
 use console::print;
 use core::ffi::{CStr, c_char, c_int};
 use rustix::process::getpid;
@@ -51,7 +51,8 @@ pub unsafe extern "C" fn main(
     let argv = Argv::new((0..count).map(|at| unsafe { CStr::from_ptr(*argv.add(at)) }));
     // SAFETY: by the same promise.
     let environment = unsafe { Environment::new(environ) };
-    let (command, options) = cli::parse(&argv);
+    let mut options = Options::default();
+    let command = cli::parse(&argv, &mut options);
     drop(argv);
     match command {
         Command::Guard => {
@@ -60,7 +61,7 @@ pub unsafe extern "C" fn main(
             unsafe { ARENA.seal() };
             start::guard(&options, closed, environment)
         }
-        Command::Help => print(&cli::HELP),
+        Command::Help => cli::print_help(),
         Command::Version => print(VERSION.as_bytes()),
         Command::Status => status::show(&options, &open_tree(&options), environment),
         Command::Check => check::show(&options, &open_tree(&options)),
@@ -124,8 +125,7 @@ mod program {
             static __startup_end: u8;
         }
         let section = (&raw const __startup_begin).addr()..(&raw const __startup_end).addr();
-        // SAFETY: the section begins on a page, nothing lies behind it, and it is
-        // not writable.
+        // SAFETY: the section is a segment of its own, which is not writable.
         unsafe { program::release_startup(section) };
     }
 }

@@ -10,12 +10,12 @@ use core::ffi::c_int;
 use rustix::fd::AsFd;
 
 static STATES_COLUMNS: [Column; 6] = [
-    column("overcommit", "overcommit", Kind::Name),
-    column("pid", "pid", Kind::Count),
-    column("comm", "comm", Kind::Name),
-    column("oom_score", "oom_score", Kind::Count),
-    column("oom_score_adj", "oom_score_adj", Kind::Count),
-    column("freeable", "freeable_kib", Kind::Size),
+    column("overcommit", Kind::Name),
+    column("pid", Kind::Count),
+    column("comm", Kind::Name),
+    column("oom_score", Kind::Count),
+    column("oom_score_adj", Kind::Count),
+    column("freeable", Kind::Size),
 ];
 
 static STATES: Table = Table { title: "processes", is_list: true, columns: &STATES_COLUMNS };

@@ -27,49 +27,49 @@ const WINDOW_US: u64 = 500_000;
 const SHOWN: usize = 10;
 
 static MEMORY_COLUMNS: [Column; 7] = [
-    column("total", "total_kib", Kind::Size),
-    column("free", "free_kib", Kind::Size),
-    column("avail", "avail_kib", Kind::Size),
-    column("term", "term_kib", Kind::Size),
-    column("to_term", "to_term_kib", Kind::Size),
-    column("kill", "kill_kib", Kind::Size),
-    column("to_kill", "to_kill_kib", Kind::Size),
+    column("total", Kind::Size),
+    column("free", Kind::Size),
+    column("avail", Kind::Size),
+    column("term", Kind::Size),
+    column("to_term", Kind::Size),
+    column("kill", Kind::Size),
+    column("to_kill", Kind::Size),
 ];
 
 static MEMORY: Table = Table { title: "memory", is_list: false, columns: &MEMORY_COLUMNS };
 
 static PRESSURE_COLUMNS: [Column; 7] = [
-    column("avg10", "avg10_bp", Kind::Share),
-    column("avg60", "avg60_bp", Kind::Share),
-    column("avg300", "avg300_bp", Kind::Share),
-    column("500ms", "500ms_bp", Kind::Share),
-    column("limit", "limit_bp", Kind::Share),
-    column("to_limit", "to_limit_bp", Kind::Share),
-    column("below", "below_kib", Kind::Size),
+    column("avg10", Kind::Share),
+    column("avg60", Kind::Share),
+    column("avg300", Kind::Share),
+    column("500ms", Kind::Share),
+    column("limit", Kind::Share),
+    column("to_limit", Kind::Share),
+    column("below", Kind::Size),
 ];
 
 static PRESSURE: Table = Table { title: "psi", is_list: false, columns: &PRESSURE_COLUMNS };
 
 static PLAN_COLUMNS: [Column; 7] = [
-    column("nearest_rule", "nearest_rule", Kind::Name),
-    column("trigger_ms", "trigger_ms", Kind::Count),
-    column("can_lock", "can_lock", Kind::Flag),
-    column("can_kill", "can_kill", Kind::Flag),
-    column("can_free", "can_free", Kind::Flag),
-    column("daemon", "daemon", Kind::Count),
-    column("kills", "kills", Kind::Count),
+    column("nearest_rule", Kind::Name),
+    column("trigger_ms", Kind::Count),
+    column("can_lock", Kind::Flag),
+    column("can_kill", Kind::Flag),
+    column("can_free", Kind::Flag),
+    column("daemon", Kind::Count),
+    column("kills", Kind::Count),
 ];
 
 static PLAN: Table = Table { title: "plan", is_list: false, columns: &PLAN_COLUMNS };
 
 static CANDIDATES_COLUMNS: [Column; 7] = [
-    column("pid", "pid", Kind::Count),
-    column("uid", "uid", Kind::Count),
-    column("freeable", "freeable_kib", Kind::Size),
-    column("score", "score_kib", Kind::Size),
-    column("adj", "adj", Kind::Count),
-    column("comm", "comm", Kind::Name),
-    column("why", "why", Kind::Rest),
+    column("pid", Kind::Count),
+    column("uid", Kind::Count),
+    column("freeable", Kind::Size),
+    column("score", Kind::Size),
+    column("adj", Kind::Count),
+    column("comm", Kind::Name),
+    column("why", Kind::Rest),
 ];
 
 static CANDIDATES: Table = Table { title: "candidates", is_list: true, columns: &CANDIDATES_COLUMNS };
