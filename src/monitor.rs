@@ -7,12 +7,11 @@ use crate::act::executor::{
 use crate::act::signal::Refusal;
 use crate::choose::observer::{Observer, StallSource};
 use crate::choose::selector::{NoVictim, Selector};
-use crate::choose::writers::WRITERS_SPAN_US;
 use crate::config::Config;
 use crate::config::policy::Believed;
 use crate::decide::attribution::Culprit;
 use crate::decide::levels::Levels;
-use crate::decide::pacing::{self, Headroom, MIN_SLEEP_US};
+use crate::decide::pacing::{self, Fall, Headroom, LOOK_AGAIN_US, MIN_SLEEP_US};
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency, Verdict, decide};
 use crate::decide::victim::Candidate;
@@ -202,7 +201,7 @@ impl<'a> Monitor<'a> {
     /// Reads memory and judges it.
     fn look(&mut self, now_us: u64) -> Result<Judged, ReadError> {
         let snapshot = self.observer.read(now_us)?;
-        let levels = Levels::of(&self.config.limits, &snapshot.mem, snapshot.loss.shmem_kib);
+        let levels = Levels::of(&self.config.limits, &snapshot);
         self.observer.arm_fast_path(&snapshot, &levels);
         let verdict = decide(&snapshot, &levels);
         Ok(Judged { snapshot, levels, verdict })
@@ -290,12 +289,11 @@ impl<'a> Monitor<'a> {
     /// Chooses a victim and begins its kill, unless memory has come back in
     /// the time that took.
     fn act(&mut self, rule: Rule, urgency: Urgency, judged: &Judged, now_us: u64) -> u64 {
-        let Judged { snapshot, levels, .. } = judged;
-        // Nothing can become more urgent than what is.
-        let stop_kib = (urgency < Urgency::Kill).then_some(levels.mem_kill_kib);
-        let mut surveyed = self.selector.survey_for(rule, stop_kib, snapshot, now_us);
+        let Judged { snapshot, .. } = judged;
+        let (began_us, before_kib) = (now_us, snapshot.mem.mem_available_kib);
+        let mut surveyed = self.selector.survey_for(rule, snapshot, now_us);
         if surveyed.is_err() && urgency == Urgency::Kill {
-            surveyed = self.selector.survey_for(rule, stop_kib, snapshot, now_us);
+            surveyed = self.selector.survey_for(rule, snapshot, now_us);
         }
         // Choosing took time: is there still a reason?
         let now_us = read_clock();
@@ -307,11 +305,19 @@ impl<'a> Monitor<'a> {
             }
             return MIN_SLEEP_US;
         };
-        let decision = Decision { rule, urgency, snapshot, levels };
+        let has_history = self.selector.has_history();
+        let decision = Decision { rule, urgency, snapshot, levels, has_history };
         if let Err(error) = surveyed {
             return self.spare_all(&decision, NoVictim::Unreadable(error), now_us);
         }
-        let culprit = match self.selector.select_victim(rule, urgency, snapshot, now_us) {
+        let fell_kib = before_kib.saturating_sub(snapshot.mem.mem_available_kib);
+        let has_time = !self.config.once
+            && pacing::has_time_for_another_look(&Fall {
+                kib: fell_kib,
+                in_us: now_us - began_us,
+                left_kib: snapshot.mem.mem_available_kib.saturating_sub(levels.mem_kill_kib),
+            });
+        let culprit = match self.selector.select_victim(rule, urgency, snapshot, now_us, has_time) {
             Ok(culprit) => culprit,
             Err(why) => return self.spare_all(&decision, why, now_us),
         };
@@ -321,7 +327,7 @@ impl<'a> Monitor<'a> {
             return MIN_SLEEP_US;
         }
         let before = FreeMemory::from(snapshot);
-        match self.executor.begin(&culprit, rule, &self.selector.grown(), before, now_us) {
+        match self.executor.begin(&culprit, rule, &self.selector.members_of(&culprit), before, now_us) {
             Ok(begun) => {
                 // Below the KILL limit the signal comes first: a line takes time.
                 let now = Some((snapshot, *verdict));
@@ -349,7 +355,7 @@ impl<'a> Monitor<'a> {
     fn spare_all(&mut self, decision: &Decision<'_>, why: NoVictim, now_us: u64) -> u64 {
         match why {
             NoVictim::TooSoon => {
-                self.executor.hold_off(decision.urgency, WRITERS_SPAN_US, now_us);
+                self.executor.hold_off(decision.urgency, LOOK_AGAIN_US, now_us);
                 return MIN_SLEEP_US;
             }
             NoVictim::Unreadable(_) => self.executor.hold_off(decision.urgency, HOLD_FAILED_US, now_us),

@@ -203,7 +203,7 @@ impl<'a> Executor<'a> {
         SignalContext::new(self.means.proc, self.means.pidfd, self.means.own, self.config.policy)
     }
 
-    /// Begins to kill `culprit`; `grown` are those of the survey that grew.
+    /// Begins to kill `culprit`; `grown` are those of the survey that grew with it.
     ///
     /// # Errors
     /// The victim cannot be had; nothing was done.

@@ -7,7 +7,7 @@ use super::surveyor::{Remembered, SurveyContext};
 use super::vigil::Vigil;
 use super::writers::Writers;
 use crate::config::policy::Policy;
-use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute};
+use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute, dies_with, members_of};
 use crate::decide::levels::Levels;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency};
@@ -30,6 +30,9 @@ const NOTE_REST: u64 = 50;
 const NOTE_MIN_US: u64 = 100 * MS;
 /// Above that it is noted this often, so that there is something to compare with.
 const NOTE_IDLE_US: u64 = 30 * SECOND;
+
+/// Two surveys no further apart tell who grows just now.
+const LOOKS_APART_US: u64 = 500 * MS;
 
 /// A survey this young will do where there is no time for another.
 const FRESH_US: u64 = 2 * SECOND;
@@ -63,7 +66,7 @@ pub enum NoVictim {
         /// How much.
         shmem_growth_kib: u64,
     },
-    /// It is not known yet who writes.
+    /// It is not known yet who writes, or who grows now.
     TooSoon,
     /// The processes could not be read, and nobody is known from before.
     Unreadable(ReadError),
@@ -122,6 +125,9 @@ pub struct Selector<'a> {
     last: Option<LastSurvey>,
     /// Who shares memory with one in the table.
     sharings: Sharings,
+    /// How long before the last survey the one before it was; `None` where there was
+    /// none to compare with.
+    span_us: Option<u64>,
     /// Whether the last survey ended before it had seen everybody.
     is_partial: bool,
     /// Surveys in a row that failed.
@@ -150,12 +156,24 @@ impl<'a> Selector<'a> {
             remembered: Remembered::default(),
             last: None,
             sharings: Sharings::default(),
+            span_us: None,
             is_partial: false,
             failures: 0,
             note_due_us: 0,
             writers: Writers::default(),
             has_killed: false,
         }
+    }
+
+    /// Was there a survey before the last one, to tell who grew?
+    pub fn has_history(&self) -> bool {
+        self.span_us.is_some()
+    }
+
+    /// Has everybody been looked at twice within the shortest horizon over which
+    /// growth tells something?
+    fn has_looked_twice(&self) -> bool {
+        self.span_us.is_some_and(|span_us| span_us <= LOOKS_APART_US)
     }
 
     /// The largest processes as of the last survey, best victim first.
@@ -165,10 +183,7 @@ impl<'a> Selector<'a> {
 
     /// Who would be next after `culprit` and all that dies with it.
     pub fn next_after(&self, culprit: &Culprit) -> Option<&Candidate> {
-        let dies = |held: &Candidate| {
-            held.id == culprit.victim.id || culprit.members > 1 && held.job.same_job(&culprit.victim.job)
-        };
-        self.table.all().iter().find(|held| !dies(held))
+        self.table.all().iter().find(|held| !dies_with(culprit, held))
     }
 
     /// Has it been so long since the last survey that growth must be noted, even
@@ -204,6 +219,7 @@ impl<'a> Selector<'a> {
         self.table.clear();
         let surveyed = survey(self.terms.proc, &context, &mut self.table, &mut self.sharings);
         let result = self.take_over(surveyed, snapshot, now_us);
+        self.table.weigh_growth(snapshot.mem.total_kib());
         if snapshot.loss.shmem_kib > snapshot.loss.total_kib / 2 {
             self.look_for_writers(snapshot, now_us);
         }
@@ -235,7 +251,8 @@ impl<'a> Selector<'a> {
             Err(error) => return Err(self.fail(error)),
         };
         self.failures = 0;
-        self.remembered.renew(&self.table);
+        self.span_us = self.last.map(|last| now_us.saturating_sub(last.at_us));
+        self.remembered.renew(&self.table, now_us);
         self.last = Some(LastSurvey { at_us: now_us, taken_kib: snapshot.mem.taken_kib(), processes });
         Ok(())
     }
@@ -253,36 +270,25 @@ impl<'a> Selector<'a> {
         self.writers.look(self.terms.proc, &context, snapshot.mem.shmem_kib, least_kib);
     }
 
-    /// Looks at everybody once more before a victim is chosen, and anew when
-    /// available memory falls to `stop_kib` meanwhile. Not for the floor rule where it is
+    /// Looks at everybody once more before a victim is chosen. Not for the floor rule where it is
     /// known who grew: then everything stalls, a survey too.
     ///
     /// # Errors
     /// See [`survey`].
-    pub fn survey_for(
-        &mut self,
-        rule: Rule,
-        stop_kib: Option<u64>,
-        snapshot: &Snapshot,
-        now_us: u64,
-    ) -> Result<(), ReadError> {
-        self.terms.vigil.begin(stop_kib);
+    pub fn survey_for(&mut self, rule: Rule, snapshot: &Snapshot, now_us: u64) -> Result<(), ReadError> {
         let is_fresh = self.last.is_some_and(|last| now_us < last.at_us + FRESH_US);
-        let is_known = is_fresh && self.table.all().iter().any(|held| held.growth_kib > 0);
+        let is_known = is_fresh && self.table.all().iter().any(|held| held.growth.kib > 0);
         if rule == Rule::Floor && is_known && !self.is_partial {
             return Ok(());
         }
-        self.survey(snapshot, now_us)?;
-        if !self.is_partial {
-            return Ok(());
-        }
-        // Whoever has a high pid would not have been seen. Nothing can become more
-        // urgent now.
+        // To the end, for whoever is in the last places would not be seen. There is
+        // nothing to be done that could be done sooner.
         self.terms.vigil.begin(None);
         self.survey(snapshot, now_us)
     }
 
-    /// Who is to die, or why nobody is.
+    /// Who is to die, or why nobody is. Where there is time for it, everybody is
+    /// looked at twice before: who has just been started is not who grows now.
     ///
     /// # Errors
     /// See [`NoVictim`].
@@ -292,6 +298,7 @@ impl<'a> Selector<'a> {
         urgency: Urgency,
         snapshot: &Snapshot,
         now_us: u64,
+        has_time: bool,
     ) -> Result<Culprit, NoVictim> {
         let least_kib = min_freeable_kib(snapshot.mem.total_kib());
         // Exhaustion alone is a state; it takes a reason to kill once more.
@@ -299,6 +306,9 @@ impl<'a> Selector<'a> {
         let is_anybody_known = !self.table.all().is_empty();
         if is_anybody_known && may_wait && self.has_killed && snapshot.loss.total_kib < least_kib {
             return Err(NoVictim::Steady);
+        }
+        if may_wait && has_time && !self.has_looked_twice() {
+            return Err(NoVictim::TooSoon);
         }
         let found = match attribute(self.table.all(), &snapshot.loss, least_kib) {
             Attribution::Known(culprit) => return Ok(self.with_sharers(culprit)),
@@ -347,13 +357,9 @@ impl<'a> Selector<'a> {
         Ok(writer)
     }
 
-    /// Which of the table's processes grew, for whom the culprit's job dies with.
-    pub fn grown(&self) -> [Option<Identity>; TABLE] {
-        let mut grown = [None; TABLE];
-        for (place, held) in grown.iter_mut().zip(self.table.all()) {
-            *place = Some(held.id).filter(|_| held.growth_kib > 0);
-        }
-        grown
+    /// Who dies with the culprit, if it is a growing group.
+    pub fn members_of(&self, culprit: &Culprit) -> [Option<Identity>; TABLE] {
+        members_of(culprit, self.table.all())
     }
 
     /// Chooses this one no more.

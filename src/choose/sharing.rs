@@ -143,9 +143,9 @@ pub(super) fn enter_related<const N: usize>(
 ) {
     let Some(first) = related.first().and_then(Option::as_ref) else { return };
     let private_kib = related.iter().flatten().map(|mapper| mapper.private_kib).fold(0, u64::saturating_add);
-    let Some(candidate) = surveyor.grown_candidate(&first.killable, private_kib, first.shmem_kib) else {
-        return;
-    };
+    let freeable_kib = private_kib.saturating_add(first.shmem_kib);
+    let found = surveyor.grown_candidate(&first.killable, private_kib, first.shmem_kib, freeable_kib);
+    let Some(candidate) = found else { return };
     let mut others = [None; MAX_SHARERS];
     for (place, other) in others.iter_mut().zip(related[1..].iter().flatten()) {
         ranking.remove(other.killable.id);

@@ -3,7 +3,8 @@
 
 use super::surveyor::{Killable, SurveyContext, Surveyor};
 use crate::decide::attribution::Culprit;
-use crate::decide::baseline::{Baseline, weighted_kib};
+use crate::decide::baseline::weighted_kib;
+use crate::decide::growth::{Growth, History};
 use crate::decide::victim::{Candidate, score_kib};
 use crate::read::kfile::ReadError;
 use crate::read::listing::list_processes;
@@ -98,7 +99,8 @@ pub fn survey_spawn_burst(
     if score_kib <= 0 {
         return Ok(None);
     }
-    let first = surveyor.candidate(&killable, freeable_kib, Baseline::default(), freeable_kib);
+    let growth = Growth { kib: freeable_kib, ..Growth::NONE };
+    let first = surveyor.candidate(&killable, freeable_kib, History::NONE, growth);
     let first = Candidate { score_kib: score_kib.saturating_mul(members.into()), ..first };
     Ok(Some(Culprit { members, is_spawn_burst: true, ..Culprit::one(first) }))
 }

@@ -3,7 +3,8 @@
 
 use super::surveyor::{SurveyContext, Surveyor};
 use crate::decide::attribution::Culprit;
-use crate::decide::baseline::Baseline;
+use crate::decide::growth::{Growth, History};
+use crate::decide::pacing::LOOK_AGAIN_US;
 use crate::decide::victim::min_freeable_kib;
 use crate::read::kfile::{self, ReadError, open_dir};
 use crate::read::listing::{Listed, list_names, list_processes};
@@ -18,7 +19,7 @@ const WRITERS: usize = 32;
 
 /// Least time between two looks: in less, one line of a logger is a large share
 /// of all that was written.
-pub const WRITERS_SPAN_US: u64 = 100_000;
+const WRITERS_SPAN_US: u64 = LOOK_AGAIN_US;
 
 /// After this long without enough growth a look is compared with no more.
 const WRITERS_STALE_US: u64 = 60_000_000;
@@ -163,7 +164,7 @@ impl Writers {
             return None;
         }
         let anon_kib = status.anon_kib.unwrap_or(0);
-        let victim = surveyor.candidate(&killable, anon_kib, Baseline::default(), 0);
+        let victim = surveyor.candidate(&killable, anon_kib, History::NONE, Growth::NONE);
         Some(Culprit { written_kib: suspect.written_kib, ..Culprit::one(victim) })
     }
 

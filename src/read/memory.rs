@@ -329,6 +329,19 @@ pub fn read_panic_on_oom(proc: BorrowedFd<'_>) -> Result<i32, ReadError> {
     kfile::read_number(proc, c"sys/vm/panic_on_oom")
 }
 
+/// Reads what the kernel keeps free: `/proc/sys/vm/min_free_kbytes` (Linux 2.6),
+/// and as much above it as its zones' high watermarks are (mm/page_alloc.c,
+/// `__setup_per_zone_wmarks`), which `MemAvailable` does not count. Not from
+/// zoneinfo, which grows with the number of processors.
+///
+/// # Errors
+/// Those of [`kfile::read_number`].
+pub fn read_reserve_kib(proc: BorrowedFd<'_>) -> Result<u64, ReadError> {
+    let min_free_kib = kfile::read_number(proc, c"sys/vm/min_free_kbytes")?;
+    let min_free_kib = u64::from(min_free_kib.unsigned_abs());
+    Ok(min_free_kib + min_free_kib / 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

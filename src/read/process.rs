@@ -182,9 +182,18 @@ impl JobKey {
     /// everything on a machine can have those in common.
     pub fn same_job(&self, other: &Self) -> bool {
         let shared = |mine: i32, theirs: i32| mine > 1 && mine == theirs;
-        self.uid == other.uid
-            && self.comm == other.comm
-            && (shared(self.pgrp, other.pgrp) || shared(self.ppid, other.ppid))
+        self.same_program(other) && (shared(self.pgrp, other.pgrp) || shared(self.ppid, other.ppid))
+    }
+
+    /// Are these of one user and name?
+    pub fn same_program(&self, other: &Self) -> bool {
+        self.uid == other.uid && self.comm == other.comm
+    }
+
+    /// Was it started by process 1, or from outside our pid namespace, and left in
+    /// that one's group? Then nothing but its program tells its job.
+    pub fn is_of_init(&self) -> bool {
+        self.ppid <= 1 && self.pgrp <= 1
     }
 }
 

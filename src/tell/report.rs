@@ -29,6 +29,8 @@ pub struct Decision<'s> {
     pub snapshot: &'s Snapshot,
     /// The limits.
     pub levels: &'s Levels,
+    /// Whether it can be known who grew.
+    pub has_history: bool,
 }
 
 // ---------------------------------------------------------------- start
@@ -171,8 +173,11 @@ pub fn choice(
         push_reason(line, decision);
         line.text("): uid ").number(victim.job.uid.into());
         line.text(", frees ").size(victim.freeable_kib);
-        if victim.growth_kib > 0 {
-            line.text(", grew by ").size(victim.growth_kib);
+        if victim.growth.kib > 0 {
+            line.text(", grew by ").size(victim.growth.kib);
+        }
+        if !decision.has_history {
+            line.text(", chosen by size alone");
         }
         if *written_kib > 0 {
             line.text(", wrote ").size(*written_kib).text(" to tmpfs just now");
@@ -207,7 +212,7 @@ pub fn no_victim(log: &mut Log, decision: &Decision<'_>, why: NoVictim) {
             NoVictim::NoWriter { shmem_growth_kib } => {
                 line.size(shmem_growth_kib).text(" went to tmpfs and nobody is writing there")
             }
-            NoVictim::TooSoon => line.text("it is not known yet who writes to tmpfs"),
+            NoVictim::TooSoon => line.text("it is not known yet who takes it"),
             NoVictim::Unreadable(error) => line.text("/proc cannot be read, ").text(error.reason()),
         };
     });
@@ -363,7 +368,7 @@ fn push_memory(line: &mut Line, snapshot: &Snapshot) {
 
 /// The rule and the readings that decided, beside the limits they passed.
 fn push_reason(line: &mut Line, decision: &Decision<'_>) {
-    let Decision { rule, urgency, snapshot, levels } = *decision;
+    let Decision { rule, urgency, snapshot, levels, .. } = *decision;
     let is_urgent = urgency == Urgency::Kill;
     line.text(rule.name()).text(": ").size(snapshot.mem.mem_available_kib).text(" available, limit ");
     line.size(match rule {
