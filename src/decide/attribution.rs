@@ -67,6 +67,8 @@ pub enum Attribution {
 }
 
 /// The growing group that grew most, if there is one.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn select_growing_group(ranked: &[Candidate]) -> Option<Culprit> {
     let mut most: Option<GrowingGroup<'_>> = None;
     for first in ranked {
