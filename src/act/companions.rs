@@ -49,6 +49,8 @@ pub struct Group {
 
 impl Group {
     /// The group `pgrp` of a victim of `uid` as it is now.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn find(context: &SignalContext<'_>, pgrp: i32, uid: u32) -> Self {
         Self { pgrp, uid, leader_starttime: starttime_of(context, pgrp) }
     }

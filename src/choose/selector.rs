@@ -292,6 +292,8 @@ impl<'a> Selector<'a> {
     ///
     /// # Errors
     /// See [`NoVictim`].
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn select_victim(
         &mut self,
         rule: Rule,

@@ -138,6 +138,8 @@ pub fn dies_with(culprit: &Culprit, held: &Candidate) -> bool {
 
 /// The growing group that grew most, if there is one. `loss_kib` is what is missing
 /// of memory.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn select_growing_group(ranked: &[Candidate], loss_kib: u64) -> Option<Culprit> {
     let mut most: Option<GrowingGroup<'_>> = None;
     for first in ranked {

@@ -87,6 +87,8 @@ fn thrashing(snapshot: &Snapshot) -> bool {
 }
 
 /// Weighs the snapshot; of several rules that hold, the most urgent decides.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn decide(snapshot: &Snapshot, levels: &Levels) -> Verdict {
     let exhausted =
         |mem_kib, swap_kib| mem_available_below(snapshot, mem_kib) && swap_free_below(snapshot, swap_kib);

@@ -48,6 +48,8 @@ const MIN_FREEABLE_FLOOR_KIB: u64 = 256;
 const MIN_FREEABLE_CEILING_KIB: u64 = 16 * 1024;
 
 /// The least freeable memory worth a kill where there are `total_kib` of memory.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn min_freeable_kib(total_kib: u64) -> u64 {
     (total_kib / MIN_FREEABLE_DEN).clamp(MIN_FREEABLE_FLOOR_KIB, MIN_FREEABLE_CEILING_KIB)
 }

@@ -61,12 +61,16 @@ pub struct Meminfo {
 
 impl Meminfo {
     /// All memory; where the kernel does not say, what could be available.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn total_kib(&self) -> u64 {
         if self.mem_total_kib == 0 { self.reclaimable_kib() } else { self.mem_total_kib }
     }
 
     /// What could be available if every process were killed: the base of all
     /// percentages, so that a full tmpfs does not put them out of reach.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn reclaimable_kib(&self) -> u64 {
         let held = self.anon_kib.saturating_add(self.overhead_kib);
         let base = self.mem_available_kib.saturating_add(held);

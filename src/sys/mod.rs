@@ -1,7 +1,8 @@
 //! The kernel's calls that rustix lacks, text in fixed buffers, waiting, time.
 //!
 //! The only unsafe code of the library is here, each block with the reason why
-//! it is sound. Whatever the locked rustix wraps goes through rustix.
+//! it is sound. Whatever the locked rustix wraps goes through rustix, but for the
+//! clock and the size of a page, which it asks in a roundabout way.
 
 /// Memory for start-up, and none after it.
 pub mod arena;

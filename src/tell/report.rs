@@ -297,6 +297,8 @@ pub fn hook_not_started(log: &mut Log, purpose: Purpose) {
 }
 
 /// A child has ended; only hooks that failed are worth a line.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn ended(log: &mut Log, ended: &Ended) {
     let Ended { purpose, status } = ended;
     if *purpose == Purpose::Release || status.exit_status() == Some(0) {

@@ -72,6 +72,8 @@ pub fn guard(options: &Options, closed: Closed, environment: Environment) -> c_i
 }
 
 /// Takes the pidfile that was asked for, or root's daemon's own if it can be.
+// Out of line: inlined it is larger.
+#[inline(never)]
 fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
     let default = || (daemon && rustix::process::geteuid().is_root()).then_some(DEFAULT_PIDFILE);
     let path = asked.or_else(default)?;
