@@ -14,6 +14,7 @@ use crate::decide::verdict::{Rule, THRASH_REFAULT_PCT, Urgency};
 use crate::decide::victim::Candidate;
 use crate::read::kfile::ReadError;
 use crate::sys::line::Line;
+use crate::sys::sandbox::Standing;
 use crate::sys::time::{MS, SECOND};
 use rustix::io::Errno;
 
@@ -45,6 +46,8 @@ pub struct Start<'s> {
     pub has_doubted_names: bool,
     /// Is nobody killed?
     pub is_dry_run: bool,
+    /// What was given up.
+    pub sandbox: Standing,
 }
 
 /// The line that says what is watched and how, once, at start; before it one line
@@ -83,6 +86,12 @@ pub fn announce(log: &mut Log, start: &Start<'_>, capabilities: &Capabilities) {
             Err(_) => line.text("; no trigger, polling"),
         };
         line.text(if capabilities.lock.is_ok() { "; memory locked" } else { "; memory not locked" });
+        line.text(match start.sandbox {
+            Standing::Off => "; sandbox: off",
+            Standing::CapabilitiesOnly => "; sandbox: capabilities only, for the hooks",
+            Standing::NoSeccomp => "; sandbox: no seccomp",
+            Standing::Whole => "; sandboxed",
+        });
         if start.is_dry_run {
             line.text("; dry run, nobody is killed");
         }
