@@ -26,6 +26,30 @@ pub struct Needs {
     pub counters: bool,
 }
 
+/// Which guards make a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// All of them.
+    Every,
+    /// See [`Needs::files`].
+    WithFiles,
+    /// See [`Needs::syslog`].
+    WithSyslog,
+    /// See [`Needs::counters`].
+    WithCounters,
+}
+
+impl Needs {
+    fn has(&self, whose: Whose) -> bool {
+        match whose {
+            Whose::Every => true,
+            Whose::WithFiles => self.files,
+            Whose::WithSyslog => self.syslog,
+            Whose::WithCounters => self.counters,
+        }
+    }
+}
+
 /// How far the sandbox goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Standing {
@@ -111,7 +135,8 @@ fn set_filter(program: *const sock_fprog) -> Result<(), Errno> {
     result_of(unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_SECCOMP, mode, program) }).map(|_| ())
 }
 
-pub use calls::{AUDIT_ARCH, CALLS, COUNTER_CALLS, FILE_CALLS, SYSLOG_CALLS};
+use calls::AUDIT_ARCH;
+pub use calls::CALLS;
 
 /// The calls of the loop, on kinds of machines for which they are known.
 #[cfg(any(
@@ -120,6 +145,7 @@ pub use calls::{AUDIT_ARCH, CALLS, COUNTER_CALLS, FILE_CALLS, SYSLOG_CALLS};
     target_arch = "riscv64"
 ))]
 mod calls {
+    use super::Whose;
     use crate::sys::pidfd::SYS_PROCESS_MRELEASE;
 
     /// How linux/audit.h names this kind of machine: a 32-bit call of a 64-bit
@@ -132,46 +158,39 @@ mod calls {
         0xC000_00F3
     };
 
-    /// Calls of every guard, those that are made most often first.
-    pub const CALLS: &[u16] = &[
-        libc::SYS_openat as u16,
-        libc::SYS_read as u16,
-        libc::SYS_close as u16,
-        libc::SYS_ppoll as u16,
-        libc::SYS_pread64 as u16,
+    /// What is let through and for whom, those first that are made most often.
+    pub const CALLS: &[(Whose, u16)] = &[
+        (Whose::Every, libc::SYS_openat as u16),
+        (Whose::Every, libc::SYS_read as u16),
+        (Whose::Every, libc::SYS_close as u16),
+        (Whose::Every, libc::SYS_ppoll as u16),
+        (Whose::Every, libc::SYS_pread64 as u16),
         // Where the kernel's own page does not tell the time.
-        libc::SYS_clock_gettime as u16,
-        libc::SYS_getdents64 as u16,
-        libc::SYS_sysinfo as u16,
-        libc::SYS_write as u16,
-        libc::SYS_readlinkat as u16,
-        libc::SYS_kcmp as u16,
-        libc::SYS_kill as u16,
-        libc::SYS_pidfd_open as u16,
-        libc::SYS_pidfd_send_signal as u16,
-        libc::SYS_getpid as u16,
+        (Whose::Every, libc::SYS_clock_gettime as u16),
+        (Whose::Every, libc::SYS_getdents64 as u16),
+        (Whose::Every, libc::SYS_sysinfo as u16),
+        (Whose::Every, libc::SYS_write as u16),
+        (Whose::Every, libc::SYS_readlinkat as u16),
+        (Whose::Every, libc::SYS_kcmp as u16),
+        (Whose::Every, libc::SYS_kill as u16),
+        (Whose::Every, libc::SYS_pidfd_open as u16),
+        (Whose::Every, libc::SYS_pidfd_send_signal as u16),
+        (Whose::Every, libc::SYS_getpid as u16),
         // The child that releases a victim's memory.
-        libc::SYS_clone as u16,
-        SYS_PROCESS_MRELEASE as u16,
-        libc::SYS_wait4 as u16,
-        libc::SYS_exit_group as u16,
+        (Whose::Every, libc::SYS_clone as u16),
+        (Whose::Every, SYS_PROCESS_MRELEASE as u16),
+        (Whose::Every, libc::SYS_wait4 as u16),
+        (Whose::Every, libc::SYS_exit_group as u16),
+        (Whose::WithCounters, libc::SYS_ioctl as u16),
+        (Whose::WithFiles, libc::SYS_fcntl as u16),
+        (Whose::WithFiles, libc::SYS_fstat as u16),
+        (Whose::WithFiles, libc::SYS_newfstatat as u16),
+        (Whose::WithFiles, libc::SYS_unlinkat as u16),
+        (Whose::WithFiles, SYS_RENAME),
+        (Whose::WithSyslog, libc::SYS_socket as u16),
+        (Whose::WithSyslog, libc::SYS_connect as u16),
+        (Whose::WithSyslog, libc::SYS_sendto as u16),
     ];
-
-    /// Those of a guard with a pidfile or a stats file.
-    pub const FILE_CALLS: &[u16] = &[
-        libc::SYS_fcntl as u16,
-        libc::SYS_fstat as u16,
-        libc::SYS_newfstatat as u16,
-        libc::SYS_unlinkat as u16,
-        SYS_RENAME,
-    ];
-
-    /// Those of a guard that logs to syslog.
-    pub const SYSLOG_CALLS: &[u16] =
-        &[libc::SYS_socket as u16, libc::SYS_connect as u16, libc::SYS_sendto as u16];
-
-    /// Those of a guard with counters of page faults.
-    pub const COUNTER_CALLS: &[u16] = &[libc::SYS_ioctl as u16];
 
     #[cfg(not(target_arch = "riscv64"))]
     const SYS_RENAME: u16 = libc::SYS_renameat as u16;
@@ -188,15 +207,12 @@ mod calls {
 mod calls {
 
     pub const AUDIT_ARCH: u32 = 0;
-    pub const CALLS: &[u16] = &[];
-    pub const FILE_CALLS: &[u16] = &[];
-    pub const SYSLOG_CALLS: &[u16] = &[];
-    pub const COUNTER_CALLS: &[u16] = &[];
+    pub const CALLS: &[(super::Whose, u16)] = &[];
 }
 
 /// Steps before the numbers of calls and after them.
 const FRAME: usize = 5;
-const MAX_STEPS: usize = FRAME + CALLS.len() + FILE_CALLS.len() + SYSLOG_CALLS.len() + COUNTER_CALLS.len();
+const MAX_STEPS: usize = FRAME + CALLS.len();
 
 /// A program for the kernel that answers calls which are not in a list with
 /// EPERM.
@@ -211,6 +227,7 @@ const fn step(code: u32, k: u32) -> sock_filter {
     sock_filter { code: code as u16, jt: 0, jf: 0, k }
 }
 
+// By hand, for there is none for arrays of this length.
 impl Default for Filter {
     fn default() -> Self {
         Self { steps: [step(0, 0); MAX_STEPS], len: 0 }
@@ -229,14 +246,8 @@ impl Filter {
         self.push(step(LOAD, ARCH));
         self.push(step(IF_EQUAL, AUDIT_ARCH));
         self.push(step(LOAD, NUMBER));
-        let lists = [
-            (true, CALLS),
-            (needs.files, FILE_CALLS),
-            (needs.syslog, SYSLOG_CALLS),
-            (needs.counters, COUNTER_CALLS),
-        ];
-        for (_, calls) in lists.iter().filter(|(is_needed, _)| *is_needed) {
-            for &call in *calls {
+        for &(whose, call) in CALLS {
+            if needs.has(whose) {
                 // A call of the x32 kind has a bit in its number that none of
                 // these has.
                 self.push(step(IF_EQUAL, call.into()));

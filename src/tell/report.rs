@@ -86,11 +86,11 @@ pub fn announce(log: &mut Log, start: &Start<'_>, capabilities: &Capabilities) {
             Err(_) => line.text("; no trigger, polling"),
         };
         line.text(if capabilities.lock.is_ok() { "; memory locked" } else { "; memory not locked" });
-        line.text(match start.sandbox {
-            Standing::Off => "; sandbox: off",
-            Standing::CapabilitiesOnly => "; sandbox: capabilities only, for the hooks",
-            Standing::NoSeccomp => "; sandbox: no seccomp",
-            Standing::Whole => "; sandboxed",
+        line.text("; sandbox: ").text(match start.sandbox {
+            Standing::Off => "off",
+            Standing::CapabilitiesOnly => "capabilities only",
+            Standing::NoSeccomp => "no seccomp",
+            Standing::Whole => "on",
         });
         if start.is_dry_run {
             line.text("; dry run, nobody is killed");
