@@ -81,8 +81,8 @@ pub fn enter(needs: &Needs, filter: &mut Filter) -> Standing {
         false => KEPT,
     };
     if !needs.hooks {
+        // Which takes CAP_SETPCAP, and so comes first.
         clear_bounding_set();
-        let _ = rustix::thread::set_no_new_privs(true);
     }
     if give_up_capabilities(kept, needs.hooks).is_err() {
         return Standing::Off;
@@ -90,6 +90,7 @@ pub fn enter(needs: &Needs, filter: &mut Filter) -> Standing {
     if needs.hooks {
         return Standing::CapabilitiesOnly;
     }
+    let _ = rustix::thread::set_no_new_privs(true);
     if AUDIT_ARCH == 0 || !has_filters() {
         return Standing::NoSeccomp;
     }
@@ -175,12 +176,14 @@ mod calls {
         (Whose::Every, libc::SYS_kill as u16),
         (Whose::Every, libc::SYS_pidfd_open as u16),
         (Whose::Every, libc::SYS_pidfd_send_signal as u16),
-        (Whose::Every, libc::SYS_getpid as u16),
         // The child that releases a victim's memory.
         (Whose::Every, libc::SYS_clone as u16),
         (Whose::Every, SYS_PROCESS_MRELEASE as u16),
         (Whose::Every, libc::SYS_wait4 as u16),
         (Whose::Every, libc::SYS_exit_group as u16),
+        // What cannot go on ends itself by its pid, and a refusal read as one would
+        // mean everybody.
+        (Whose::Every, libc::SYS_getpid as u16),
         (Whose::WithCounters, libc::SYS_ioctl as u16),
         (Whose::WithFiles, libc::SYS_fcntl as u16),
         (Whose::WithFiles, libc::SYS_fstat as u16),
@@ -207,6 +210,7 @@ mod calls {
 mod calls {
 
     pub const AUDIT_ARCH: u32 = 0;
+    /// None.
     pub const CALLS: &[(super::Whose, u16)] = &[];
 }
 
