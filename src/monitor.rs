@@ -18,6 +18,7 @@ use crate::decide::victim::Candidate;
 use crate::read::kfile::{ReadError, Tree};
 use crate::sys::event::{self, Sources, Woken};
 use crate::sys::program::renew_stack;
+use crate::sys::sandbox::{Filter, Standing};
 use crate::sys::signals::{Notice, take_notice};
 use crate::sys::time::now_us as read_clock;
 use crate::tell::log::Log;
@@ -116,7 +117,7 @@ impl<'a> Monitor<'a> {
     /// Memory cannot be read: nothing could be guarded.
     // Out of line, so that the loop does not run below its stack.
     #[inline(never)]
-    pub fn announce(&mut self) -> Result<(), ReadError> {
+    pub fn announce(&mut self, sandbox: Standing) -> Result<(), ReadError> {
         let Judged { snapshot, levels, .. } = self.look(read_clock())?;
         let start = Start {
             snapshot: &snapshot,
@@ -125,6 +126,7 @@ impl<'a> Monitor<'a> {
             has_doubted_names: self.config.policy.believed == Believed::SystemUsers
                 && self.config.policy.has_bare_names(),
             is_dry_run: self.config.dry_run,
+            sandbox,
         };
         report::announce(self.log, &start, &self.capabilities);
         Ok(())
@@ -135,10 +137,18 @@ impl<'a> Monitor<'a> {
         self.log.let_go_of_stderr();
     }
 
-    /// Runs until a signal ends it, or with `once` until the decision is made
-    /// and carried out.
-    pub fn run(&mut self) {
+    /// Gives up what start-up has used of the stack, and makes resident what a
+    /// step takes. Before the sandbox, for it may take CAP_IPC_LOCK.
+    pub fn renew_stack(&self) {
         renew_stack::<STEP_STACK>(self.observer.page_kib() as usize * 1024);
+    }
+
+    /// Puts `filter` into force, then runs until a signal ends it, or with `once`
+    /// until the decision is made and carried out.
+    pub fn run(&mut self, filter: &mut Filter) {
+        if filter.install().is_err() {
+            self.log.warn_of("cannot install the seccomp filter");
+        }
         let mut woken = Woken::default();
         loop {
             match self.step(woken, read_clock()) {

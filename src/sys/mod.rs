@@ -22,6 +22,9 @@ pub mod line;
 /// The program's own memory: locked, and given back where nobody needs it.
 pub mod program;
 
+/// What the guard gives up once it has started.
+pub mod sandbox;
+
 /// What processes have in common.
 pub mod process;
 

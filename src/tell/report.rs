@@ -15,6 +15,7 @@ use crate::decide::victim::Candidate;
 use crate::read::kfile::ReadError;
 use crate::read::process::Pid;
 use crate::sys::line::Line;
+use crate::sys::sandbox::Standing;
 use crate::sys::time::{MS, SECOND};
 use rustix::io::Errno;
 
@@ -48,6 +49,8 @@ pub struct Start<'s> {
     pub has_doubted_names: bool,
     /// Is nobody killed?
     pub is_dry_run: bool,
+    /// What was given up.
+    pub sandbox: Standing,
 }
 
 /// The line that says what is watched and how, once, at start; before it one line
@@ -86,6 +89,12 @@ pub fn announce(log: &mut Log, start: &Start<'_>, capabilities: &Capabilities) {
             Err(_) => line.text("; no trigger, polling"),
         };
         line.text(if capabilities.lock.is_ok() { "; memory locked" } else { "; memory not locked" });
+        line.text("; sandbox: ").text(match start.sandbox {
+            Standing::Off => "off",
+            Standing::CapabilitiesOnly => "capabilities only",
+            Standing::NoSeccomp => "no seccomp",
+            Standing::Whole => "on",
+        });
         if start.is_dry_run {
             line.text("; dry run, nobody is killed");
         }
