@@ -15,6 +15,8 @@ pub type Sharings = [Option<Sharing>; SHARINGS];
 
 /// Takes those that share an address space with a better one out of the ranking
 /// (CLONE_VM without CLONE_THREAD): they have no memory of their own.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn fold_address_spaces<const N: usize>(ranking: &mut Ranking<N>, sharings: &mut Sharings) {
     let mut at = 0;
     while let Some(&first) = ranking.all().get(at) {

@@ -188,6 +188,8 @@ impl<'r> GrowingGroup<'r> {
 /// Who took most of what is missing? Where nothing is missing, or nobody can be
 /// seen to have taken it, the ranking decides. Less than `least_kib` is not
 /// worth looking into.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn attribute(ranked: &[Candidate], loss: &Loss, least_kib: u64) -> Attribution {
     let group = select_growing_group(ranked, loss.total_kib);
     let largest_growth_kib = ranked.iter().map(|held| held.growth.kib).max().unwrap_or(0);
