@@ -368,6 +368,7 @@ impl<'a> Monitor<'a> {
                 self.executor.hold_off(decision.urgency, LOOK_AGAIN_US, now_us);
                 return MIN_SLEEP_US;
             }
+            NoVictim::StillLooking => return MIN_SLEEP_US,
             NoVictim::Unreadable(_) => self.executor.hold_off(decision.urgency, HOLD_FAILED_US, now_us),
             NoVictim::NoCandidate { .. } | NoVictim::Steady | NoVictim::NoWriter { .. } => {
                 self.executor.hold_off_without_victim(decision.urgency, now_us);
@@ -407,12 +408,18 @@ impl<'a> Monitor<'a> {
         self.observer.restart_windows();
         let was_killed = death.timeline.signalled_us.is_some();
         if was_killed {
-            self.selector.settle();
             self.observer.restart_baselines();
             self.said.no_victim = false;
         }
         let after = self.observer.read(now_us);
         report::death(self.log, death, after.as_ref().ok(), now_us);
+        let left_kib = after.as_ref().ok().and_then(|after| death.left_in_tmpfs_kib(after));
+        if was_killed {
+            self.selector.settle(left_kib.is_some());
+        }
+        if let Some(left_kib) = left_kib {
+            report::left_in_tmpfs(self.log, left_kib);
+        }
         if was_killed {
             let is_forced = death.timeline.forced_us.is_some();
             let urgency = if is_forced { Urgency::Kill } else { Urgency::Term };

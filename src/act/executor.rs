@@ -72,6 +72,17 @@ pub struct Death {
     pub before: FreeMemory,
 }
 
+impl Death {
+    /// What is left in tmpfs, if the victim's end gave back next to nothing and that
+    /// is where the memory is: a file outlives whoever filled it.
+    pub fn left_in_tmpfs_kib(&self, after: &Snapshot) -> Option<u64> {
+        let Snapshot { mem, .. } = after;
+        let gained_kib = mem.mem_available_kib.saturating_sub(self.before.mem_available_kib);
+        let is_much = mem.shmem_kib > mem.total_kib() / 4;
+        (is_much && gained_kib < mem.shmem_kib / 4).then_some(mem.shmem_kib)
+    }
+}
+
 /// What became of the active kill in one step.
 // Made once in a step and taken apart at once; there is no heap.
 #[allow(clippy::large_enum_variant)]

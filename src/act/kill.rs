@@ -247,6 +247,8 @@ impl Kill {
     }
 
     /// Goes on with the round through the companions, or begins one.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     fn go_round(&mut self, context: &SignalContext<'_>, signal: Option<Signal>) -> Progress {
         let Some(companions) = &self.companions else { return Progress::Waiting };
         let mut round = self.round.take().unwrap_or(Round::new(signal));
@@ -276,6 +278,8 @@ impl Kill {
     }
 
     /// Need the victim itself not be waited for any more?
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     fn is_victim_done(&self, context: &SignalContext<'_>) -> bool {
         let is_forced = self.timeline.forced_us.is_some();
         self.refusal.is_some()

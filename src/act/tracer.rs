@@ -19,6 +19,8 @@ const LOOK_US: u64 = 5000;
 
 /// Kills whoever holds `victim` back, if it is of the same user and may be killed.
 /// Another user's tracer had to be allowed to trace it, as root is.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn kill_tracer(context: &SignalContext<'_>, victim: &Candidate) -> Option<Pid> {
     let tracer = find_tracer(context, victim.id)?;
     let status = read_status(context.proc, tracer.pid).ok()?;

@@ -25,5 +25,8 @@ pub mod spawn_burst;
 /// Who writes to tmpfs.
 pub mod writers;
 
+/// Who holds memory by open files.
+pub mod holders;
+
 /// Who is to die.
 pub mod selector;

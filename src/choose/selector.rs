@@ -1,5 +1,6 @@
 //! Who is to die, or why nobody is.
 
+use super::holders::{Found, Holders, Sought};
 use super::sharing::Sharings;
 use super::spawn_burst::survey_spawn_burst;
 use super::survey::{Surveyed, survey};
@@ -68,6 +69,8 @@ pub enum NoVictim {
     },
     /// It is not known yet who writes, or who grows now.
     TooSoon,
+    /// Open files are being looked through, which goes on after memory was looked at.
+    StillLooking,
     /// The processes could not be read, and nobody is known from before.
     Unreadable(ReadError),
 }
@@ -135,8 +138,11 @@ pub struct Selector<'a> {
     /// When growth may be noted again.
     note_due_us: u64,
     writers: Writers,
+    holders: Holders,
     /// Somebody was killed, and memory has been low ever since.
     has_killed: bool,
+    /// What that one had put into tmpfs has stayed there.
+    has_pinned: bool,
 }
 
 impl<'a> Selector<'a> {
@@ -161,7 +167,9 @@ impl<'a> Selector<'a> {
             failures: 0,
             note_due_us: 0,
             writers: Writers::default(),
+            holders: Holders::new(tree.proc.as_fd()),
             has_killed: false,
+            has_pinned: false,
         }
     }
 
@@ -267,7 +275,8 @@ impl<'a> Selector<'a> {
         let context = self.terms.context(snapshot, None, now_us);
         // Whoever filled it has written as much.
         let least_kib = snapshot.loss.shmem_kib / 4;
-        self.writers.look(self.terms.proc, &context, snapshot.mem.shmem_kib, least_kib);
+        let mounts = &mut self.holders.mounts;
+        self.writers.look(self.terms.proc, &context, snapshot.mem.shmem_kib, least_kib, mounts);
     }
 
     /// Looks at everybody once more before a victim is chosen. Not for the floor rule where it is
@@ -306,7 +315,9 @@ impl<'a> Selector<'a> {
         // Exhaustion alone is a state; it takes a reason to kill once more.
         let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term;
         let is_anybody_known = !self.table.all().is_empty();
-        if is_anybody_known && may_wait && self.has_killed && snapshot.loss.total_kib < least_kib {
+        // Nor is there one where the memory is in files that outlive whoever dies.
+        let needs_reason = self.has_killed && (may_wait || self.has_pinned);
+        if is_anybody_known && needs_reason && snapshot.loss.total_kib < least_kib {
             return Err(NoVictim::Steady);
         }
         if may_wait && has_time && !self.has_looked_twice() {
@@ -318,7 +329,11 @@ impl<'a> Selector<'a> {
             Attribution::SpawnBurst { unexplained_kib } => {
                 let context = self.terms.context(snapshot, None, now_us);
                 // Where it cannot be looked for, the ranking has to do.
-                survey_spawn_burst(self.terms.proc, &context, young_since(), unexplained_kib).unwrap_or(None)
+                let burst = survey_spawn_burst(self.terms.proc, &context, young_since(), unexplained_kib);
+                match burst.unwrap_or(None) {
+                    Some(burst) => Some(burst),
+                    None => self.search_holder(Sought::Kernel, unexplained_kib, snapshot, now_us)?,
+                }
             }
             Attribution::Writer => self.select_writer(may_wait, snapshot, now_us)?,
         };
@@ -353,10 +368,30 @@ impl<'a> Selector<'a> {
             self.look_for_writers(snapshot, now_us);
             return Err(NoVictim::TooSoon);
         }
-        if writer.is_none() && may_wait {
-            return Err(NoVictim::NoWriter { shmem_growth_kib: snapshot.loss.shmem_kib });
+        if writer.is_some() {
+            return Ok(writer);
         }
-        Ok(writer)
+        // Without writing: fallocate(2), splice(2), a mapping.
+        let shmem_kib = snapshot.loss.shmem_kib;
+        let holder = self.search_holder(Sought::Shmem, shmem_kib, snapshot, now_us)?;
+        if holder.is_none() && may_wait {
+            return Err(NoVictim::NoWriter { shmem_growth_kib: shmem_kib });
+        }
+        Ok(holder)
+    }
+
+    fn search_holder(
+        &mut self,
+        sought: Sought,
+        missing_kib: u64,
+        snapshot: &Snapshot,
+        now_us: u64,
+    ) -> Result<Option<Culprit>, NoVictim> {
+        let context = self.terms.context(snapshot, None, now_us);
+        match self.holders.search(self.terms.proc, &context, sought, missing_kib) {
+            Found::GoesOn => Err(NoVictim::StillLooking),
+            Found::All(holder) => Ok(holder),
+        }
     }
 
     /// Who dies with the culprit, if it is a growing group.
@@ -370,15 +405,18 @@ impl<'a> Selector<'a> {
         self.terms.set_aside[0] = Some(id);
     }
 
-    /// Somebody was killed: exhaustion alone is no reason for another kill.
-    pub fn settle(&mut self) {
+    /// Somebody was killed: exhaustion alone is no reason for another kill. Nor is
+    /// it, even below the KILL limit, where what that one had has stayed in tmpfs.
+    pub fn settle(&mut self, has_pinned: bool) {
         self.writers.forget_suspect();
         self.has_killed = true;
+        self.has_pinned = has_pinned;
     }
 
     /// Memory is no longer low.
     pub fn leave_low(&mut self) {
         self.has_killed = false;
+        self.has_pinned = false;
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::decide::growth::{Growth, STOPPED_DEN};
 use crate::decide::snapshot::Loss;
 use crate::decide::victim::{Candidate, TABLE};
+use crate::read::holdings::Holdings;
 use crate::read::process::Identity;
 
 /// Fewer of one job than this are judged one by one: four compilers at once are
@@ -21,6 +22,8 @@ pub struct Culprit {
     pub is_spawn_burst: bool,
     /// What it has just written to tmpfs.
     pub written_kib: u64,
+    /// What its open files hold, where it is chosen for that.
+    pub held: Holdings,
     /// Who shares its memory and dies with it.
     pub sharers: Sharers,
 }
@@ -43,7 +46,14 @@ pub struct Sharing {
 impl Culprit {
     /// One process.
     pub fn one(victim: Candidate) -> Self {
-        Self { victim, members: 1, is_spawn_burst: false, written_kib: 0, sharers: [None; MAX_SHARERS] }
+        Self {
+            victim,
+            members: 1,
+            is_spawn_burst: false,
+            written_kib: 0,
+            held: Holdings::default(),
+            sharers: [None; MAX_SHARERS],
+        }
     }
 }
 

@@ -29,15 +29,9 @@ impl Baseline {
     /// The baseline after a reading of `kib`: up slowly, down at once.
     #[must_use]
     pub fn after(self, kib: u64, now_us: u64) -> Self {
-        self.after_within(BASELINE_TIME_CONSTANT_US, kib, now_us)
-    }
-
-    /// The same with another time constant.
-    #[must_use]
-    pub fn after_within(self, time_constant_us: u64, kib: u64, now_us: u64) -> Self {
         let above_kib = kib.saturating_sub(self.kib);
-        let passed_us = now_us.saturating_sub(self.at_us).min(time_constant_us);
-        let step_kib = above_kib.saturating_mul(passed_us) / time_constant_us;
+        let passed_us = now_us.saturating_sub(self.at_us).min(BASELINE_TIME_CONSTANT_US);
+        let step_kib = above_kib.saturating_mul(passed_us) / BASELINE_TIME_CONSTANT_US;
         if above_kib > 0 && step_kib < LEAST_STEP_KIB {
             // Too small a step to take: its time counts towards the next one.
             return self;

@@ -28,10 +28,12 @@ pub const STOPPED_DEN: u64 = 4;
 pub struct History {
     /// Its level over minutes.
     pub minutes: Baseline,
-    /// Its levels over the shorter horizons.
-    recent: [Baseline; HORIZONS],
     /// The most that it had until minutes ago.
     peak: Baseline,
+    /// Its levels over the shorter horizons, in KiB, ...
+    recent_kib: [u64; HORIZONS],
+    /// ... as of this time.
+    at_us: u64,
 }
 
 /// What a process has now, in KiB.
@@ -75,43 +77,47 @@ impl History {
     /// Of nobody.
     pub const NONE: Self = Self {
         minutes: Baseline::new(0, 0),
-        recent: [Baseline::new(0, 0); HORIZONS],
         peak: Baseline::new(0, 0),
+        recent_kib: [0; HORIZONS],
+        at_us: 0,
     };
 
     /// Of a process that had as much for long.
     pub fn steady(reading: Reading, now_us: u64) -> Self {
-        let level = Baseline::new(reading.freeable_kib, now_us);
+        let Reading { freeable_kib, peak_kib } = reading;
         Self {
-            minutes: level,
-            recent: [level; HORIZONS],
-            peak: Baseline::new(reading.peak_kib.max(reading.freeable_kib), now_us),
+            minutes: Baseline::new(freeable_kib, now_us),
+            peak: Baseline::new(peak_kib.max(freeable_kib), now_us),
+            recent_kib: [freeable_kib; HORIZONS],
+            at_us: now_us,
         }
     }
 
     /// The history after a reading.
     #[must_use]
-    pub fn after(self, reading: Reading, now_us: u64) -> Self {
+    pub fn after(mut self, reading: Reading, now_us: u64) -> Self {
         let Reading { freeable_kib, peak_kib } = reading;
-        let mut recent = self.recent;
-        for (level, horizon_us) in recent.iter_mut().zip(HORIZONS_US) {
-            *level = level.after_within(horizon_us, freeable_kib, now_us);
+        let passed_us = now_us.saturating_sub(self.at_us);
+        for (level_kib, horizon_us) in self.recent_kib.iter_mut().zip(HORIZONS_US) {
+            // As the baseline does: up slowly, down at once.
+            let above_kib = freeable_kib.saturating_sub(*level_kib);
+            let step_kib = above_kib.saturating_mul(passed_us.min(horizon_us)) / horizon_us;
+            *level_kib = (*level_kib).min(freeable_kib) + step_kib;
         }
-        Self {
-            minutes: self.minutes.after(freeable_kib, now_us),
-            recent,
-            peak: self.peak.after(peak_kib.max(freeable_kib), now_us),
-        }
+        self.minutes = self.minutes.after(freeable_kib, now_us);
+        self.peak = self.peak.after(peak_kib.max(freeable_kib), now_us);
+        self.at_us = now_us;
+        self
     }
 
     /// How much more `freeable_kib` is, of which no more than `most_kib` can be new.
     pub fn growth(&self, freeable_kib: u64, most_kib: u64) -> Growth {
-        let above = |level: Baseline| freeable_kib.saturating_sub(level.kib.max(self.peak.kib)).min(most_kib);
+        let above = |level_kib: u64| freeable_kib.saturating_sub(level_kib.max(self.peak.kib)).min(most_kib);
         let kib = self.minutes.growth_kib(freeable_kib).min(most_kib);
         Growth {
             kib,
-            regained_kib: kib.saturating_sub(above(self.minutes)),
-            recent_kib: self.recent.map(above),
+            regained_kib: kib - above(self.minutes.kib),
+            recent_kib: [above(self.recent_kib[0]), above(self.recent_kib[1])],
         }
     }
 }

@@ -178,6 +178,8 @@ impl<const N: usize> Ranking<N> {
 
     /// Scores all anew by who of them grows now, which takes all of them to tell.
     /// Nobody scores more than before.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn weigh_growth(&mut self, total_kib: u64) {
         let pace = pace_of(self.all().iter().map(|held| held.growth), min_freeable_kib(total_kib));
         for at in 0..self.taken {

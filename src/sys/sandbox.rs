@@ -187,7 +187,7 @@ mod calls {
         (Whose::WithCounters, libc::SYS_ioctl as u16),
         (Whose::WithFiles, libc::SYS_fcntl as u16),
         (Whose::WithFiles, libc::SYS_fstat as u16),
-        (Whose::WithFiles, libc::SYS_newfstatat as u16),
+        (Whose::Every, libc::SYS_newfstatat as u16),
         (Whose::WithFiles, libc::SYS_unlinkat as u16),
         (Whose::WithFiles, SYS_RENAME),
         (Whose::WithSyslog, libc::SYS_socket as u16),

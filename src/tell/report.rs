@@ -12,6 +12,7 @@ use crate::decide::levels::Levels;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, THRASH_REFAULT_PCT, Urgency};
 use crate::decide::victim::Candidate;
+use crate::read::holdings::Holdings;
 use crate::read::kfile::ReadError;
 use crate::read::process::Pid;
 use crate::sys::line::Line;
@@ -174,7 +175,7 @@ pub fn choice(
     signal: &str,
     is_dry_run: bool,
 ) {
-    let Culprit { victim, members, written_kib, .. } = culprit;
+    let Culprit { victim, members, written_kib, held, .. } = culprit;
     log.warn(|line| {
         line.text(if is_dry_run { "would kill " } else { "killing " });
         push_victims(line, victim, *members);
@@ -191,6 +192,7 @@ pub fn choice(
         if *written_kib > 0 {
             line.text(", wrote ").size(*written_kib).text(" to tmpfs just now");
         }
+        push_holdings(line, held);
         line.text(", score ");
         push_score(line, victim.score_kib);
         line.text(", oom_score_adj ").signed(victim.oom_score_adj.into());
@@ -208,6 +210,19 @@ pub fn choice(
     });
 }
 
+fn push_holdings(line: &mut Line, held: &Holdings) {
+    let descriptors = u64::from(held.pipes) + u64::from(held.sockets);
+    if descriptors > 0 {
+        line.text(", holds ").number(descriptors).text(" ends of pipes and sockets");
+    }
+    if held.device_kib > 0 {
+        line.text(", holds ").size(held.device_kib).text(" of device memory");
+    }
+    if held.tmpfs_kib > 0 {
+        line.text(", holds ").size(held.tmpfs_kib).text(" of tmpfs open");
+    }
+}
+
 /// Why nobody dies.
 pub fn no_victim(log: &mut Log, decision: &Decision<'_>, why: NoVictim) {
     log.warn(|line| {
@@ -221,6 +236,7 @@ pub fn no_victim(log: &mut Log, decision: &Decision<'_>, why: NoVictim) {
             NoVictim::NoWriter { shmem_growth_kib } => {
                 line.size(shmem_growth_kib).text(" went to tmpfs and nobody is writing there")
             }
+            NoVictim::StillLooking => line.text("open files are still being looked through"),
             NoVictim::TooSoon => line.text("it is not known yet who takes it"),
             NoVictim::Unreadable(error) => line.text("/proc cannot be read, ").text(error.reason()),
         };
@@ -276,6 +292,13 @@ pub fn stuck(log: &mut Log, victim: &Candidate, after_us: u64) {
         push_process(line, victim);
         line.text(" is still alive ").number(after_us / SECOND);
         line.text(" s after SIGKILL; choosing another");
+    });
+}
+
+/// The victim's end gave back next to nothing.
+pub fn left_in_tmpfs(log: &mut Log, left_kib: u64) {
+    log.warn(|line| {
+        line.size(left_kib).text(" stay in tmpfs and shared memory; nobody else is killed for them");
     });
 }
 
