@@ -14,7 +14,6 @@ use crate::decide::levels::Levels;
 use crate::decide::pacing::{self, Fall, Headroom, LOOK_AGAIN_US, MIN_SLEEP_US};
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency, Verdict, decide};
-use crate::decide::victim::Candidate;
 use crate::read::kfile::{ReadError, Tree};
 use crate::sys::event::{self, Sources, Woken};
 use crate::sys::program::renew_stack;
@@ -349,7 +348,7 @@ impl<'a> Monitor<'a> {
             }
             Err(refusal) => {
                 self.report_choice(&decision, &culprit);
-                self.note_refusal(&culprit.victim, refusal, now_us);
+                self.note_refusal(refusal, now_us);
                 MIN_SLEEP_US
             }
         }
@@ -392,13 +391,15 @@ impl<'a> Monitor<'a> {
             Some(Event::GoesOn { left_us, round_us }) => return pacing::kill_sleep_us(left_us, round_us),
             Some(Event::Busy) => return 0,
             Some(Event::Died(death)) => self.finish(&death, now_us),
-            Some(Event::TracerKilled(victim, tracer)) => report::tracer_killed(self.log, &victim, tracer),
-            Some(Event::Stuck { victim, after_us }) => {
-                self.selector.set_aside(victim.id);
-                report::stuck(self.log, &victim, after_us);
+            Some(Event::TracerKilled(tracer)) => {
+                report::tracer_killed(self.log, self.executor.victim(), tracer);
+            }
+            Some(Event::Stuck { after_us }) => {
+                self.selector.set_aside(self.executor.victim().id);
+                report::stuck(self.log, self.executor.victim(), after_us);
                 self.observer.restart_windows();
             }
-            Some(Event::Refused(victim, refusal)) => self.note_refusal(&victim, refusal, now_us),
+            Some(Event::Refused(refusal)) => self.note_refusal(refusal, now_us),
             None => {}
         }
         MIN_SLEEP_US
@@ -412,7 +413,7 @@ impl<'a> Monitor<'a> {
             self.said.no_victim = false;
         }
         let after = self.observer.read(now_us);
-        report::death(self.log, death, after.as_ref().ok(), now_us);
+        report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), now_us);
         let left_kib = after.as_ref().ok().and_then(|after| death.left_in_tmpfs_kib(after));
         if was_killed {
             self.selector.settle(left_kib.is_some());
@@ -423,7 +424,7 @@ impl<'a> Monitor<'a> {
         if was_killed {
             let is_forced = death.timeline.forced_us.is_some();
             let urgency = if is_forced { Urgency::Kill } else { Urgency::Term };
-            self.stats.count(death.rule, urgency, &death.victim.job.comm);
+            self.stats.count(death.rule, urgency, &self.executor.victim().job.comm);
             self.publish_stats();
             if !self.executor.start_on_kill(death, now_us) {
                 report::hook_not_started(self.log, crate::act::hook::Purpose::OnKill);
@@ -432,15 +433,15 @@ impl<'a> Monitor<'a> {
         self.executor.hold_off(Urgency::Kill, SETTLE_US, now_us);
     }
 
-    fn note_refusal(&mut self, victim: &Candidate, refusal: Refusal, now_us: u64) {
+    fn note_refusal(&mut self, refusal: Refusal, now_us: u64) {
         match refusal {
             // The next survey sees what is there now.
             Refusal::Gone | Refusal::Unverified => {}
             // Possibly transient (ENOMEM for the pidfd): retry.
             Refusal::Failed(_) => self.executor.hold_off(Urgency::Kill, HOLD_FAILED_US, now_us),
-            _ => self.selector.set_aside(victim.id),
+            _ => self.selector.set_aside(self.executor.victim().id),
         }
-        report::refused(self.log, victim, refusal);
+        report::refused(self.log, self.executor.victim(), refusal);
     }
 
     // -------------------------------------------------------- others

@@ -75,12 +75,8 @@ pub struct Growth {
 
 impl History {
     /// Of nobody.
-    pub const NONE: Self = Self {
-        minutes: Baseline::new(0, 0),
-        peak: Baseline::new(0, 0),
-        recent_kib: [0; HORIZONS],
-        at_us: 0,
-    };
+    pub const NONE: Self =
+        Self { minutes: Baseline::new(0, 0), peak: Baseline::new(0, 0), recent_kib: [0; HORIZONS], at_us: 0 };
 
     /// Of a process that had as much for long.
     pub fn steady(reading: Reading, now_us: u64) -> Self {

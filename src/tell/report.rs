@@ -259,8 +259,8 @@ pub fn begun(log: &mut Log, begun: Begun) {
 // ---------------------------------------------------------------- outcome
 
 /// The victim is gone; `after` is memory as it is now, if it can be read.
-pub fn death(log: &mut Log, death: &Death, after: Option<&Snapshot>, now_us: u64) {
-    let Death { victim, members, timeline, before, .. } = death;
+pub fn death(log: &mut Log, victim: &Candidate, death: &Death, after: Option<&Snapshot>, now_us: u64) {
+    let Death { members, timeline, before, .. } = death;
     log.warn(|line| {
         push_victims(line, victim, *members);
         match timeline.signalled_us {
