@@ -18,6 +18,9 @@ pub struct Needs {
     pub hooks: bool,
     /// It replaces or removes a file in a directory of another user.
     pub foreign_directory: bool,
+    /// The machine's table of open files has an end that users can reach, beyond
+    /// which the kernel opens files for CAP_SYS_ADMIN only.
+    pub end_of_files: bool,
     /// It has a pidfile or a stats file.
     pub files: bool,
     /// It logs to syslog, whose socket it may have to connect to again.
@@ -74,12 +77,11 @@ const KEPT: CapabilitySet =
 // Out of line, so that it is a part of start-up.
 #[inline(never)]
 pub fn enter(needs: &Needs, filter: &mut Filter) -> Standing {
+    let mut kept = KEPT;
     // A hook may be a file, or the stats file in a directory, that only its owner
     // and this capability get at.
-    let kept = match needs.hooks || needs.foreign_directory {
-        true => KEPT | CapabilitySet::DAC_OVERRIDE,
-        false => KEPT,
-    };
+    kept.set(CapabilitySet::DAC_OVERRIDE, needs.hooks || needs.foreign_directory);
+    kept.set(CapabilitySet::SYS_ADMIN, needs.end_of_files);
     if !needs.hooks {
         // Which takes CAP_SETPCAP, and so comes first.
         clear_bounding_set();
