@@ -2,7 +2,7 @@
 
 use crate::harness::{
     ASK, Eater, Guard, Journal, NOBODY, ONCE, PROGRAM, QUIET, Writes, bustd, eventually, in_namespace,
-    in_namespace_with_users, mount, refuse, script,
+    in_namespace_with_users, mount, refuse, script, skip,
 };
 use rustix::process::Pid;
 use std::collections::BTreeMap;
@@ -147,6 +147,9 @@ fn a_hook_has_the_rights_that_the_guard_was_started_with() {
 #[test]
 fn a_hook_of_an_ordinary_user_has_its_ambient_capabilities() {
     const CAP_NET_ADMIN: u64 = 1 << 12;
+    if Command::new("setpriv").args(["--inh-caps", "-all", "true"]).output().is_err() {
+        return skip("no setpriv(1)");
+    }
     in_namespace_with_users(|| {
         let mut journal = Journal::new();
         mount(&["-t", "tmpfs", "-o", "mode=777", "none", "/mnt"]);
