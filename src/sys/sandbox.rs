@@ -18,6 +18,9 @@ pub struct Needs {
     pub hooks: bool,
     /// It replaces or removes a file in a directory of another user.
     pub foreign_directory: bool,
+    /// The machine's table of open files has an end that users can reach, beyond
+    /// which the kernel opens files for CAP_SYS_ADMIN only.
+    pub end_of_files: bool,
     /// It has a pidfile or a stats file.
     pub files: bool,
     /// It logs to syslog, whose socket it may have to connect to again.
@@ -74,12 +77,11 @@ const KEPT: CapabilitySet =
 // Out of line, so that it is a part of start-up.
 #[inline(never)]
 pub fn enter(needs: &Needs, filter: &mut Filter) -> Standing {
+    let mut kept = KEPT;
     // A hook may be a file, or the stats file in a directory, that only its owner
     // and this capability get at.
-    let kept = match needs.hooks || needs.foreign_directory {
-        true => KEPT | CapabilitySet::DAC_OVERRIDE,
-        false => KEPT,
-    };
+    kept.set(CapabilitySet::DAC_OVERRIDE, needs.hooks || needs.foreign_directory);
+    kept.set(CapabilitySet::SYS_ADMIN, needs.end_of_files);
     if !needs.hooks {
         // Which takes CAP_SETPCAP, and so comes first.
         clear_bounding_set();
@@ -227,14 +229,12 @@ pub struct Filter {
     len: usize,
 }
 
-const fn step(code: u32, k: u32) -> sock_filter {
-    sock_filter { code: code as u16, jt: 0, jf: 0, k }
-}
+const NO_STEP: sock_filter = sock_filter { code: 0, jt: 0, jf: 0, k: 0 };
 
 // By hand, for there is none for arrays of this length.
 impl Default for Filter {
     fn default() -> Self {
-        Self { steps: [step(0, 0); MAX_STEPS], len: 0 }
+        Self { steps: [NO_STEP; MAX_STEPS], len: 0 }
     }
 }
 
@@ -247,19 +247,19 @@ const ARCH: u32 = 4;
 
 impl Filter {
     fn build(&mut self, needs: &Needs) {
-        self.push(step(LOAD, ARCH));
-        self.push(step(IF_EQUAL, AUDIT_ARCH));
-        self.push(step(LOAD, NUMBER));
+        self.push(LOAD, ARCH);
+        self.push(IF_EQUAL, AUDIT_ARCH);
+        self.push(LOAD, NUMBER);
         for &(whose, call) in CALLS {
             if needs.has(whose) {
                 // A call of the x32 kind has a bit in its number that none of
                 // these has.
-                self.push(step(IF_EQUAL, call.into()));
+                self.push(IF_EQUAL, call.into());
             }
         }
         let refuse = self.len;
-        self.push(step(RETURN, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32));
-        self.push(step(RETURN, libc::SECCOMP_RET_ALLOW));
+        self.push(RETURN, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
+        self.push(RETURN, libc::SECCOMP_RET_ALLOW);
         // Distances are counted from the next step. The first comparison goes on
         // if it holds, and the others are over.
         self.steps[1].jf = (refuse - 2) as u8;
@@ -268,8 +268,8 @@ impl Filter {
         }
     }
 
-    fn push(&mut self, step: sock_filter) {
-        self.steps[self.len] = step;
+    fn push(&mut self, code: u32, k: u32) {
+        self.steps[self.len] = sock_filter { code: code as u16, k, ..NO_STEP };
         self.len += 1;
     }
 

@@ -2,7 +2,7 @@
 
 use crate::harness::{
     ASK, Eater, Guard, Journal, NOBODY, ONCE, PROGRAM, QUIET, Writes, bustd, eventually, in_namespace,
-    in_namespace_with_users, mount, refuse, script,
+    in_namespace_with_users, mount, refuse, script, skip,
 };
 use rustix::process::Pid;
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ const CAP_DAC_OVERRIDE: u64 = 1 << 1;
 const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
 const CAP_KILL: u64 = 1 << 5;
 const CAP_SYS_PTRACE: u64 = 1 << 19;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
 const KEPT: u64 = CAP_DAC_READ_SEARCH | CAP_KILL | CAP_SYS_PTRACE;
 
 /// The rights of a process, by the names that its `status` has for them.
@@ -37,6 +38,15 @@ fn own_rights() -> Rights {
     rights(Pid::from_raw(1).expect("not 0"))
 }
 
+/// Has the machine's table of open files end after so many.
+fn end_files_at(most: u64) {
+    fs::write("/run/file-max", format!("{most}\n")).expect("scratch");
+    mount(&["--bind", "/run/file-max", "/proc/sys/fs/file-max"]);
+}
+
+/// As systemd sets it: never.
+const NO_END: u64 = i64::MAX as u64;
+
 /// A guard that has begun its loop, and its start-up line.
 fn begin(journal: &mut Journal, options: &[&[&str]]) -> (Guard, String) {
     let guard = Guard::start(journal, options);
@@ -51,6 +61,7 @@ fn a_guard_keeps_three_capabilities_and_can_gain_none() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let own = own_rights();
+        end_files_at(NO_END);
         let (guard, line) = begin(&mut journal, &[QUIET]);
         assert!(line.contains("; sandbox: on"), "{line:?}");
         let rights = rights(guard.pid());
@@ -64,6 +75,21 @@ fn a_guard_keeps_three_capabilities_and_can_gain_none() {
             ("Seccomp", 2),
         ];
         assert_eq!(rights, expected.map(|(key, value)| (key.to_owned(), value)).into());
+        guard.end();
+    });
+}
+
+/// A user who has all the files there are must not blind it: tests/vm/scenes/file-table.
+#[test]
+fn where_the_table_of_open_files_has_an_end_it_keeps_what_opens_more() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        end_files_at(100_000);
+        let (guard, line) = begin(&mut journal, &[QUIET]);
+        assert!(line.contains("; sandbox: on"), "{line:?}");
+        let expected = own_rights()["CapEff"] & (KEPT | CAP_SYS_ADMIN);
+        let rights = rights(guard.pid());
+        assert_eq!((rights["CapEff"], rights["CapPrm"], rights["CapBnd"]), (expected, expected, 0));
         guard.end();
     });
 }
@@ -100,6 +126,7 @@ fn a_hook_has_the_rights_that_the_guard_was_started_with() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let own = own_rights();
+        end_files_at(NO_END);
         let hook = script("hook", "#!/bin/sh\ncat /proc/self/status >/run/new\nmv /run/new /run/of_hook\n");
         let mut victim = Eater::named("victim").start(&journal);
         let guard = Guard::start(&journal, &[ASK, &["--on-kill", &hook]]);
@@ -120,6 +147,9 @@ fn a_hook_has_the_rights_that_the_guard_was_started_with() {
 #[test]
 fn a_hook_of_an_ordinary_user_has_its_ambient_capabilities() {
     const CAP_NET_ADMIN: u64 = 1 << 12;
+    if Command::new("setpriv").args(["--inh-caps", "-all", "true"]).output().is_err() {
+        return skip("no setpriv(1)");
+    }
     in_namespace_with_users(|| {
         let mut journal = Journal::new();
         mount(&["-t", "tmpfs", "-o", "mode=777", "none", "/mnt"]);
@@ -200,6 +230,7 @@ fn a_stats_file_in_another_users_directory_is_still_written() {
     in_namespace_with_users(|| {
         let mut journal = Journal::new();
         let dir = "/run/exporter";
+        end_files_at(NO_END);
         fs::create_dir(dir).expect("scratch");
         chown(dir, Some(NOBODY), Some(NOBODY)).expect("we are root");
         let mut victim = Eater::named("victim").start(&journal);

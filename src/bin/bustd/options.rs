@@ -324,8 +324,9 @@ pub const OPTIONS: [OptionSpec; 25] = [
         help: "keep all rights after start",
         detail: "Keep all capabilities and do not restrict system calls. Otherwise a guard that has started \
             keeps CAP_KILL, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, sets no_new_privs, and has a seccomp \
-            filter that lets through the calls of its loop and no others. With --before-kill or --on-kill \
-            it only gives up capabilities, and the programs get all of them.",
+            filter that lets through the calls of its loop and no others. It also keeps CAP_SYS_ADMIN where \
+            fs.file-max can be reached, and CAP_DAC_OVERRIDE for --stats in another user's directory. With \
+            --before-kill or --on-kill it only gives up capabilities, and the programs get all of them.",
         ..ROW
     },
     OptionSpec {

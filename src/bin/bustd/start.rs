@@ -6,7 +6,7 @@ use crate::daemon::{self, DEFAULT_PIDFILE, Pidfile, PidfileError};
 use crate::{hold_program, is_init, watch};
 use bustd::act::capability::Capabilities;
 use bustd::monitor::Monitor;
-use bustd::read::kfile::{ReadError, Tree};
+use bustd::read::kfile::{ReadError, Tree, read_number};
 use bustd::read::process::read_own_pid;
 use bustd::sys::child::Environment;
 use bustd::sys::file::Closed;
@@ -57,6 +57,8 @@ pub fn guard(options: &Options, closed: Closed, environment: Environment) -> c_i
     let needs = Needs {
         hooks: config.before_kill.is_some() || config.on_kill.is_some(),
         foreign_directory: config.stats.is_some_and(is_in_foreign_directory),
+        // Where there is no end the number is as large as can be.
+        end_of_files: read_number(tree.proc.as_fd(), c"sys/fs/file-max").is_ok(),
         files: config.stats.is_some() || pidfile.is_some(),
         syslog: log.sink() == Sink::Syslog,
         counters: capabilities.faults.is_some(),
