@@ -18,9 +18,9 @@ const JOBS: usize = 8;
 /// A spawn burst has at least this many members: no make -j of ordinary size does.
 pub const SPAWN_BURST_MIN: u32 = 48;
 
-/// What the kernel keeps for one process besides its pages: stack, page tables and
-/// descriptors, at the least.
-const KERNEL_SHARE_KIB: u64 = 64;
+/// What the kernel keeps for one process besides its pages: stack, page tables,
+/// descriptors; and pages that it has not counted yet, up to 63 before Linux 6.2.
+const KERNEL_SHARE_KIB: u64 = 128;
 
 /// One job, how many young processes it has and what they hold.
 struct Counted {
