@@ -1,19 +1,18 @@
 //! The loop: it owns time, and calls each part in turn.
 
+/// From a verdict to a victim.
+mod killing;
+
 use crate::act::capability::Capabilities;
-use crate::act::executor::{
-    Death, Event, Executor, FreeMemory, HOLD_DRY_RUN_US, HOLD_FAILED_US, Means, SETTLE_US,
-};
-use crate::act::signal::Refusal;
+use crate::act::executor::{Executor, Means};
 use crate::choose::observer::{Observer, StallSource};
-use crate::choose::selector::{NoVictim, Selector};
+use crate::choose::selector::Selector;
 use crate::config::Config;
 use crate::config::policy::Believed;
-use crate::decide::attribution::Culprit;
 use crate::decide::levels::Levels;
-use crate::decide::pacing::{self, Fall, Headroom, LOOK_AGAIN_US, MIN_SLEEP_US};
+use crate::decide::pacing::{self, Headroom};
 use crate::decide::snapshot::Snapshot;
-use crate::decide::verdict::{Rule, Urgency, Verdict, decide};
+use crate::decide::verdict::{Verdict, decide};
 use crate::read::kfile::{ReadError, Tree};
 use crate::sys::event::{self, Sources, Woken};
 use crate::sys::program::renew_stack;
@@ -21,7 +20,7 @@ use crate::sys::sandbox::{Filter, Standing};
 use crate::sys::signals::{Notice, take_notice};
 use crate::sys::time::now_us as read_clock;
 use crate::tell::log::Log;
-use crate::tell::report::{self, Decision, Start};
+use crate::tell::report::{self, Start};
 use crate::tell::stats::Stats;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -62,6 +61,8 @@ pub struct Monitor<'a> {
     stats: Stats<'a>,
     log: &'a mut Log,
     said: Said,
+    /// The last victim was gone before it was signalled.
+    has_slipped: bool,
     /// Asleep for a second although memory could be filled in less.
     is_idle: bool,
 }
@@ -100,6 +101,7 @@ impl<'a> Monitor<'a> {
             signals,
             log,
             said: Said::default(),
+            has_slipped: false,
             is_idle: false,
         }
     }
@@ -259,14 +261,21 @@ impl<'a> Monitor<'a> {
                 self.said.is_low = true;
                 self.sleep_us_unless_idle(pacing::low_sleep_us(headroom), now_us)
             }
-            Verdict::Act(rule, urgency) => match self.executor.held_until_us(urgency, now_us) {
-                // Looked at in between, for it may become more urgent.
-                Some(until_us) => (until_us - now_us).min(pacing::LOW_SLEEP_US),
-                None => {
-                    self.said.is_low = true;
-                    self.act(rule, urgency, judged, now_us)
+            Verdict::Act(rule, urgency) => {
+                if core::mem::take(&mut self.has_slipped)
+                    && let Some(sleep_us) = self.hunt(rule, urgency, judged, now_us)
+                {
+                    return sleep_us;
                 }
-            },
+                match self.executor.held_until_us(urgency, now_us) {
+                    // Looked at in between, for it may become more urgent.
+                    Some(until_us) => (until_us - now_us).min(pacing::LOW_SLEEP_US),
+                    None => {
+                        self.said.is_low = true;
+                        self.act(rule, urgency, judged, now_us)
+                    }
+                }
+            }
         }
     }
 
@@ -291,157 +300,6 @@ impl<'a> Monitor<'a> {
         self.said.is_low = false;
         self.said.no_victim = false;
         self.selector.leave_low();
-    }
-
-    // -------------------------------------------------------- killing
-
-    /// Chooses a victim and begins its kill, unless memory has come back in
-    /// the time that took.
-    fn act(&mut self, rule: Rule, urgency: Urgency, judged: &Judged, now_us: u64) -> u64 {
-        let Judged { snapshot, .. } = judged;
-        let (began_us, before_kib) = (now_us, snapshot.mem.mem_available_kib);
-        let mut surveyed = self.selector.survey_for(rule, snapshot, now_us);
-        if surveyed.is_err() && urgency == Urgency::Kill {
-            surveyed = self.selector.survey_for(rule, snapshot, now_us);
-        }
-        // Choosing took time: is there still a reason?
-        let now_us = read_clock();
-        let Ok(judged) = self.look(now_us) else { return MIN_SLEEP_US };
-        let Judged { snapshot, levels, verdict } = &judged;
-        let Verdict::Act(rule, urgency) = *verdict else {
-            if self.config.verbose || self.config.once {
-                report::came_back(self.log, rule);
-            }
-            return MIN_SLEEP_US;
-        };
-        let has_history = self.selector.has_history();
-        let decision = Decision { rule, urgency, snapshot, levels, has_history };
-        if let Err(error) = surveyed {
-            return self.spare_all(&decision, NoVictim::Unreadable(error), now_us);
-        }
-        let fell_kib = before_kib.saturating_sub(snapshot.mem.mem_available_kib);
-        let has_time = !self.config.once
-            && pacing::has_time_for_another_look(&Fall {
-                kib: fell_kib,
-                in_us: now_us - began_us,
-                left_kib: snapshot.mem.mem_available_kib.saturating_sub(levels.mem_kill_kib),
-            });
-        let culprit = match self.selector.select_victim(rule, urgency, snapshot, now_us, has_time) {
-            Ok(culprit) => culprit,
-            Err(why) => return self.spare_all(&decision, why, now_us),
-        };
-        if self.config.dry_run {
-            self.report_choice(&decision, &culprit);
-            self.executor.hold_off(Urgency::Kill, HOLD_DRY_RUN_US, now_us);
-            return MIN_SLEEP_US;
-        }
-        let before = FreeMemory::from(snapshot);
-        match self.executor.begin(&culprit, rule, &self.selector.members_of(&culprit), before, now_us) {
-            Ok(begun) => {
-                // Below the KILL limit the signal comes first: a line takes time.
-                let now = Some((snapshot, *verdict));
-                let stepped = (urgency == Urgency::Kill).then(|| self.executor.step(now, now_us));
-                self.report_choice(&decision, &culprit);
-                report::begun(self.log, begun);
-                let event = stepped.unwrap_or_else(|| self.executor.step(now, now_us));
-                self.heed_event(event, now_us)
-            }
-            Err(refusal) => {
-                self.report_choice(&decision, &culprit);
-                self.note_refusal(refusal, now_us);
-                MIN_SLEEP_US
-            }
-        }
-    }
-
-    fn report_choice(&mut self, decision: &Decision<'_>, culprit: &Culprit) {
-        let is_forced = decision.urgency == Urgency::Kill || self.executor.grace_us(culprit) == 0;
-        let signal = if is_forced { "SIGKILL" } else { "SIGTERM" };
-        let next = self.selector.next_after(culprit);
-        report::choice(self.log, decision, culprit, next, signal, self.config.dry_run);
-    }
-
-    fn spare_all(&mut self, decision: &Decision<'_>, why: NoVictim, now_us: u64) -> u64 {
-        match why {
-            NoVictim::TooSoon => {
-                self.executor.hold_off(decision.urgency, LOOK_AGAIN_US, now_us);
-                return MIN_SLEEP_US;
-            }
-            NoVictim::StillLooking => return MIN_SLEEP_US,
-            NoVictim::Unreadable(_) => self.executor.hold_off(decision.urgency, HOLD_FAILED_US, now_us),
-            NoVictim::NoCandidate { .. } | NoVictim::Steady | NoVictim::NoWriter { .. } => {
-                self.executor.hold_off_without_victim(decision.urgency, now_us);
-            }
-        }
-        if !core::mem::replace(&mut self.said.no_victim, true) {
-            report::no_victim(self.log, decision, why);
-        }
-        MIN_SLEEP_US
-    }
-
-    /// One step of the active kill.
-    fn pursue(&mut self, judged: Option<&Judged>, now_us: u64) -> u64 {
-        let now = judged.map(|judged| (&judged.snapshot, judged.verdict));
-        let event = self.executor.step(now, now_us);
-        self.heed_event(event, now_us)
-    }
-
-    fn heed_event(&mut self, event: Option<Event>, now_us: u64) -> u64 {
-        match event {
-            Some(Event::GoesOn { left_us, round_us }) => return pacing::kill_sleep_us(left_us, round_us),
-            Some(Event::Busy) => return 0,
-            Some(Event::Died(death)) => self.finish(&death, now_us),
-            Some(Event::TracerKilled(tracer)) => {
-                report::tracer_killed(self.log, self.executor.victim(), tracer);
-            }
-            Some(Event::Stuck { after_us }) => {
-                self.selector.set_aside(self.executor.victim().id);
-                report::stuck(self.log, self.executor.victim(), after_us);
-                self.observer.restart_windows();
-            }
-            Some(Event::Refused(refusal)) => self.note_refusal(refusal, now_us),
-            None => {}
-        }
-        MIN_SLEEP_US
-    }
-
-    fn finish(&mut self, death: &Death, now_us: u64) {
-        self.observer.restart_windows();
-        let was_killed = death.timeline.signalled_us.is_some();
-        if was_killed {
-            self.observer.restart_baselines();
-            self.said.no_victim = false;
-        }
-        let after = self.observer.read(now_us);
-        report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), now_us);
-        let left_kib = after.as_ref().ok().and_then(|after| death.left_in_tmpfs_kib(after));
-        if was_killed {
-            self.selector.settle(left_kib.is_some());
-        }
-        if let Some(left_kib) = left_kib {
-            report::left_in_tmpfs(self.log, left_kib);
-        }
-        if was_killed {
-            let is_forced = death.timeline.forced_us.is_some();
-            let urgency = if is_forced { Urgency::Kill } else { Urgency::Term };
-            self.stats.count(death.rule, urgency, &self.executor.victim().job.comm);
-            self.publish_stats();
-            if !self.executor.start_on_kill(death, now_us) {
-                report::hook_not_started(self.log, crate::act::hook::Purpose::OnKill);
-            }
-        }
-        self.executor.hold_off(Urgency::Kill, SETTLE_US, now_us);
-    }
-
-    fn note_refusal(&mut self, refusal: Refusal, now_us: u64) {
-        match refusal {
-            // The next survey sees what is there now.
-            Refusal::Gone | Refusal::Unverified => {}
-            // Possibly transient (ENOMEM for the pidfd): retry.
-            Refusal::Failed(_) => self.executor.hold_off(Urgency::Kill, HOLD_FAILED_US, now_us),
-            _ => self.selector.set_aside(self.executor.victim().id),
-        }
-        report::refused(self.log, self.executor.victim(), refusal);
     }
 
     // -------------------------------------------------------- others

@@ -211,7 +211,7 @@ impl<'a> Executor<'a> {
     /// From SIGTERM to SIGKILL for this culprit; with 0 it gets SIGKILL at once.
     pub fn grace_us(&self, culprit: &Culprit) -> u64 {
         // A thousand signal handlers would take more memory, not less.
-        if culprit.is_spawn_burst { 0 } else { self.config.grace_us }
+        if culprit.is_spawn_burst || culprit.is_fleeing { 0 } else { self.config.grace_us }
     }
 
     fn context(&self) -> SignalContext<'a> {

@@ -28,5 +28,8 @@ pub mod writers;
 /// Who holds memory by open files.
 pub mod holders;
 
+/// Who took the place of a victim that had gone.
+pub mod successor;
+
 /// Who is to die.
 pub mod selector;

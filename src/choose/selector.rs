@@ -3,6 +3,7 @@
 use super::holders::{Found, Holders, Sought};
 use super::sharing::Sharings;
 use super::spawn_burst::survey_spawn_burst;
+use super::successor::find_successor;
 use super::survey::{Surveyed, survey};
 use super::surveyor::{Remembered, SurveyContext};
 use super::vigil::Vigil;
@@ -397,6 +398,12 @@ impl<'a> Selector<'a> {
     /// Who dies with the culprit, if it is a growing group.
     pub fn members_of(&self, culprit: &Culprit) -> [Option<Identity>; TABLE] {
         members_of(culprit, self.table.all())
+    }
+
+    /// Who took the place of `gone`.
+    pub fn find_successor(&self, gone: &Candidate, snapshot: &Snapshot, now_us: u64) -> Option<Culprit> {
+        let context = self.terms.context(snapshot, None, now_us);
+        find_successor(self.terms.proc, &context, gone)
     }
 
     /// Chooses this one no more.

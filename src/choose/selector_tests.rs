@@ -4,7 +4,9 @@ use super::*;
 use crate::config::limits::Limits;
 use crate::decide::pacing::LOOK_AGAIN_US;
 use crate::decide::snapshot::Loss;
+use crate::decide::victim::VACANT;
 use crate::read::memory::Meminfo;
+use crate::read::process::JobKey;
 use std::boxed::Box;
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -223,4 +225,32 @@ fn everybody_is_looked_at_twice_where_there_is_time() {
     assert!(selector.has_history());
     assert_eq!(decide(&mut selector, 30 * SECOND, true), Err(NoVictim::TooSoon));
     assert_eq!(decide(&mut selector, 60 * SECOND, false), Ok(()));
+}
+
+/// Of those started last, by its memory and its user.
+#[test]
+fn who_took_the_place_of_the_gone_is_found() {
+    let machine = Machine::with(&[(100, "database", 60), (200, "hopper", 40), (203, "other", 29)]);
+    let last = |pid: u32| fs::write(machine.0.join("proc/loadavg"), format!("0 0 0 1/9 {pid}\n")).unwrap();
+    let selector = machine.selector();
+    let id = Identity { pid: Pid::from_raw(150).unwrap(), starttime: 100 };
+    let gone = Candidate { id, freeable_kib: 40 * MIB, ..VACANT };
+    let find = |gone: &Candidate| {
+        let found = selector.find_successor(gone, &snapshot(0, 0), 0);
+        found.map(|culprit| (culprit.victim.id.pid.as_raw_pid(), culprit.is_fleeing))
+    };
+    last(203);
+    assert_eq!(find(&gone), Some((200, true)));
+    // One of 30 MiB would do, but not one of 29.
+    last(205);
+    assert_eq!(find(&gone), None);
+    let little = Candidate { freeable_kib: 39 * MIB, ..gone };
+    last(203);
+    machine.set(203, "other", 30);
+    assert_eq!(find(&little), Some((203, true)));
+    // Nor one that is another user's, or older.
+    let another = Candidate { job: JobKey { uid: 7, ..gone.job }, ..gone };
+    assert_eq!(find(&another), None);
+    let later = Candidate { id: Identity { starttime: 101, ..id }, ..gone };
+    assert_eq!(find(&later), None);
 }

@@ -20,6 +20,8 @@ pub struct Culprit {
     pub members: u32,
     /// Of a spawn burst every young process of the job dies.
     pub is_spawn_burst: bool,
+    /// It has just taken the place of one that had gone, and will be gone too.
+    pub is_fleeing: bool,
     /// What it has just written to tmpfs.
     pub written_kib: u64,
     /// What its open files hold, where it is chosen for that.
@@ -50,6 +52,7 @@ impl Culprit {
             victim,
             members: 1,
             is_spawn_burst: false,
+            is_fleeing: false,
             written_kib: 0,
             held: Holdings::default(),
             sharers: [None; MAX_SHARERS],

@@ -292,6 +292,17 @@ pub fn read_exe<'b>(
     Ok(path.strip_suffix(b" (deleted)").unwrap_or(path))
 }
 
+/// Reads which process was started last: the fifth field of `/proc/loadavg`, of the
+/// pid namespace that `proc` shows.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_last_pid(proc: BorrowedFd<'_>) -> Result<Pid, ReadError> {
+    let mut buf = [0; 96];
+    let text = kfile::read_small(proc, c"loadavg", &mut buf)?;
+    kfile::fields(text).nth(4).and_then(parse_pid).ok_or(ReadError::Malformed)
+}
+
 /// Reads `/proc/PID/oom_score_adj` (Linux 2.6.36; `oom_adj` before), −1000
 /// (never kill) to 1000.
 ///
@@ -409,6 +420,7 @@ mod tests {
         });
         assert_eq!(listed, Ok(Listed::All));
         assert!(seen);
+        assert!(read_last_pid(tree.proc.as_fd()).is_ok());
         let nobody = pid(i32::MAX);
         assert_eq!(read_stat(tree.proc.as_fd(), nobody), Err(ReadError::Missing));
     }
