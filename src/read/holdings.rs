@@ -187,6 +187,12 @@ fn kind_of(target: &[u8]) -> Kind {
     }
 }
 
+/// Of more descriptors than this only a part is looked at, and what it holds stands
+/// for the others: a process may have a million.
+const SAMPLE: u32 = 128;
+/// So many are looked at however late it is: less than that tells nothing.
+const LEAST_SAMPLE: u32 = 32;
+
 /// Reads what the open files of `pid` hold, until it is known or the time is up.
 /// Asks no file system but tmpfs, and so cannot hang on one.
 ///
@@ -200,15 +206,28 @@ pub fn read_holdings(
 ) -> Result<(Holdings, Listed), ReadError> {
     let files = open_dir(proc, path_of(pid, "/fd").as_cstr())?;
     let infos = open_dir(proc, path_of(pid, "/fdinfo").as_cstr())?;
+    let mut descriptors = 0;
+    let _ = list_names(files.as_fd(), &mut |_| {
+        descriptors += 1;
+        let is_over = descriptors % 64 == 0 && now_us() >= until_us;
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    let every = descriptors / SAMPLE + 1;
+    let (mut at, mut looked_at) = (0, 0);
     let mut held = Holdings::default();
     let listed = list_names(files.as_fd(), &mut |name| {
+        at += 1;
+        if at % every != 0 {
+            return ControlFlow::Continue(());
+        }
+        looked_at += 1;
         let mut target = [0; 16];
         let Ok(len) = rustix::fs::readlinkat_raw(files.as_fd(), name, &mut target[..]) else {
             return ControlFlow::Continue(());
         };
         match kind_of(&target[..len]) {
-            Kind::Pipe => held.pipes += 1,
-            Kind::Socket => held.sockets += 1,
+            Kind::Pipe => held.pipes += every,
+            Kind::Socket => held.sockets += every,
             Kind::Device => {
                 let mut buf = [0; 512];
                 let info = kfile::read_small(infos.as_fd(), name, &mut buf);
@@ -220,13 +239,22 @@ pub fn read_holdings(
                 let info = kfile::read_small(infos.as_fd(), name, &mut buf);
                 let mount = info.ok().and_then(parse_writable_mount);
                 if mount.is_some_and(|mount| mounts.is_tmpfs(proc, pid, mount)) {
-                    held.tmpfs_kib = held.tmpfs_kib.saturating_add(read_file_kib(files.as_fd(), name));
+                    let file_kib = read_file_kib(files.as_fd(), name);
+                    held.tmpfs_kib = held.tmpfs_kib.saturating_add(file_kib.saturating_mul(every.into()));
                 }
             }
             Kind::Other => {}
         }
-        if now_us() >= until_us { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let is_over = looked_at >= LEAST_SAMPLE && now_us() >= until_us;
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
+    if listed == Listed::Stopped {
+        // What was not reached is taken to be alike.
+        let scaled = |count: u64| count.saturating_mul(descriptors.into()) / u64::from(at);
+        held.pipes = scaled(held.pipes.into()) as u32;
+        held.sockets = scaled(held.sockets.into()) as u32;
+        held.tmpfs_kib = scaled(held.tmpfs_kib);
+    }
     Ok((held, listed))
 }
 
