@@ -1,22 +1,29 @@
 /*
- * Starts a program many times over and stays.
+ * Starts a program many times over, all at once, and stays.
  *
- *   swarm NUMBER PROGRAM [ARGUMENT...]
+ *   swarm [-o] NUMBER PROGRAM [ARGUMENT...]
  *
- * Spread over a second: those that do something every second and all at once
- * would keep the canary from the only processor, memory or not.
+ * With -o it ends, so that process 1 becomes their parent.
  */
 #include "lab.h"
 
 int main(int argc, char **argv)
 {
-	for (int i = 0; argc > 2 && i < atoi(argv[1]); i++) {
+	int option, orphans = 0;
+
+	/* The options from PROGRAM on are its own. */
+	while ((option = getopt(argc, argv, "+o")) != -1)
+		if (option == 'o')
+			orphans = 1;
+	if (optind + 2 > argc)
+		return 2;
+	for (int i = 0; i < atoi(argv[optind]); i++)
 		if (fork() == 0) {
-			execvp(argv[2], argv + 2);
+			execvp(argv[optind + 1], argv + optind + 1);
 			_exit(1);
 		}
-		usleep(1000000 / atoi(argv[1]));
-	}
+	if (orphans)
+		return 0;
 	/* The culprit is those, not their parent. */
 	close(CULPRIT_FD);
 	for (;;)

@@ -1,30 +1,57 @@
 /*
- * Writes a file with write(2), an ordinary copy or logger gone wrong.
+ * Fills a file, an ordinary copy or logger gone wrong.
  *
- *   writer RATE FILE        at RATE MiB/s
+ *   writer [OPTION] RATE FILE        at RATE MiB/s, with write(2)
+ *
+ *   -p   with pwrite(2), which does not move the file's position
+ *   -m   through a shared mapping
+ *   -f   with fallocate(2), without writing anything
  */
+#define _GNU_SOURCE
 #include "lab.h"
 
 #define CHUNK (MIB / 4)
+/* As much as may be filled through the mapping. */
+#define MAPPED (4096 * MIB)
 
 int main(int argc, char **argv)
 {
 	static char chunk[CHUNK];
-	int file = argc > 2 ? open(argv[2], O_WRONLY | O_CREAT, 0644) : -1;
+	int option, how = 'w', failed = 0;
+	char *mapped = NULL;
 
+	while ((option = getopt(argc, argv, "pmf")) != -1)
+		how = option;
+	int file = optind + 2 == argc ? open(argv[optind + 1], O_RDWR | O_CREAT, 0644) : -1;
 	if (file < 0) {
 		perror("writer");
 		return 2;
 	}
-	fill(chunk, CHUNK);
-	long long due = now_us();
-	for (long i = 1;; i++) {
-		if (write(file, chunk, CHUNK) < 0) {
-			perror("write");
+	if (how == 'm') {
+		mapped = mmap(NULL, MAPPED, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+		if (mapped == MAP_FAILED) {
+			perror("mmap");
 			return 1;
 		}
-		if (i % 128 == 0)
-			say("has written %ld MiB\n", i / 4);
-		pace(&due, 4 * atol(argv[1]));
+	}
+	fill(chunk, CHUNK);
+	long long due = now_us();
+	for (long i = 0;; i++) {
+		switch (how) {
+		case 'p': failed = pwrite(file, chunk, CHUNK, i * CHUNK) < 0; break;
+		case 'f': failed = fallocate(file, 0, i * CHUNK, CHUNK) < 0; break;
+		case 'm':
+			failed = ftruncate(file, (i + 1) * CHUNK) < 0;
+			memcpy(mapped + i * CHUNK, chunk, CHUNK);
+			break;
+		default: failed = write(file, chunk, CHUNK) < 0;
+		}
+		if (failed) {
+			perror("writer");
+			return 1;
+		}
+		if ((i + 1) % 128 == 0)
+			say("has written %ld MiB\n", (i + 1) / 4);
+		pace(&due, 4 * atol(argv[optind]));
 	}
 }
