@@ -4,6 +4,7 @@
 use super::kfile::{self, ReadError, open_dir};
 use super::listing::{Listed, list_names};
 use super::process::{Pid, path_of};
+use super::status::read_status;
 use crate::sys::line::{Joined, Word};
 use crate::sys::time::now_us;
 use core::ffi::CStr;
@@ -206,12 +207,18 @@ pub fn read_holdings(
 ) -> Result<(Holdings, Listed), ReadError> {
     let files = open_dir(proc, path_of(pid, "/fd").as_cstr())?;
     let infos = open_dir(proc, path_of(pid, "/fdinfo").as_cstr())?;
-    let mut descriptors = 0;
-    let _ = list_names(files.as_fd(), &mut |_| {
+    let mut descriptors: u32 = 0;
+    let counted = list_names(files.as_fd(), &mut |_| {
         descriptors += 1;
-        let is_over = descriptors % 64 == 0 && now_us() >= until_us;
+        let is_over = descriptors.is_multiple_of(64) && now_us() >= until_us;
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
+    if counted == Listed::Stopped {
+        // To list them for the first time may take longer than there is. The table
+        // doubles when it is full.
+        let fd_size = read_status(proc, pid).ok().and_then(|status| status.fd_size).unwrap_or(0);
+        descriptors = descriptors.max((fd_size / 2) as u32);
+    }
     let every = descriptors / SAMPLE + 1;
     let (mut at, mut looked_at) = (0, 0);
     let mut held = Holdings::default();

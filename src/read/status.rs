@@ -22,6 +22,8 @@ pub struct Status {
     pub resident_kib: Option<u64>,
     /// `VmHWM`: the most of it there has been (2.6.11).
     pub most_resident_kib: Option<u64>,
+    /// `FDSize`: room for descriptors, a power of two that never becomes less.
+    pub fd_size: Option<u64>,
     /// `CapEff`: effective capabilities, a bit each.
     pub cap_eff: u64,
     /// `Tgid`: the process that this is a thread of.
@@ -48,7 +50,7 @@ impl Status {
     }
 }
 
-const STATUS_KEYS: [Word; 9] = [
+const STATUS_KEYS: [Word; 10] = [
     Word::new("Uid"),
     Word::new("RssAnon"),
     Word::new("RssShmem"),
@@ -57,11 +59,12 @@ const STATUS_KEYS: [Word; 9] = [
     Word::new("VmHWM"),
     Word::new("Tgid"),
     Word::new("TracerPid"),
+    Word::new("FDSize"),
     Word::new("CapEff"),
 ];
 
 /// Which of the keys has a mask and not a number behind it.
-const CAP_EFF: usize = 8;
+const CAP_EFF: usize = 9;
 
 /// The lines of `/proc/PID/status` that are wanted, in the order of their keys.
 #[derive(Default)]
@@ -79,8 +82,18 @@ impl StatusLines {
     }
 
     fn status(&self) -> Option<Status> {
-        let [uid, anon_kib, shmem_kib, swap_kib, resident_kib, most_resident_kib, tgid, tracer, cap_eff] =
-            self.0;
+        let [
+            uid,
+            anon_kib,
+            shmem_kib,
+            swap_kib,
+            resident_kib,
+            most_resident_kib,
+            tgid,
+            tracer,
+            fd_size,
+            cap_eff,
+        ] = self.0;
         let uid = u32::try_from(uid?).ok()?;
         let pid_of = |number: Option<u64>| positive_pid(i32::try_from(number?).ok()?);
         Some(Status {
@@ -90,6 +103,7 @@ impl StatusLines {
             swap_kib,
             resident_kib,
             most_resident_kib,
+            fd_size,
             cap_eff: cap_eff.unwrap_or(0),
             tgid: pid_of(tgid),
             tracer: pid_of(tracer),
