@@ -81,11 +81,9 @@ pub fn survey_spawn_burst(
         }
         next
     })?;
-    let Some(Counted { pid: Some(pid), members, held_kib, .. }) =
-        jobs.into_iter().flatten().max_by_key(|job| job.members)
-    else {
-        return Ok(None);
-    };
+    // By reference: what is moved is copied, field by field, for each that is compared.
+    let most = jobs.iter().flatten().max_by_key(|job| job.members);
+    let Some(&Counted { pid: Some(pid), members, held_kib, .. }) = most else { return Ok(None) };
     if held_kib < unexplained_kib / 2 {
         return Ok(None);
     }
