@@ -7,6 +7,7 @@ use super::kill::{HOOK_HOLD_US, Kill, Outlook, Progress, Timeline};
 use super::signal::{Refusal, SignalContext, may_kill_group};
 use crate::choose::selector::young_since;
 use crate::config::Config;
+use crate::config::policy::Policy;
 use crate::decide::attribution::Culprit;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency, Verdict};
@@ -151,6 +152,12 @@ pub struct Means<'a> {
     pub inherited: Inherited,
 }
 
+impl Means<'_> {
+    fn context<'s>(&'s self, policy: &'s Policy<'_>) -> SignalContext<'s> {
+        SignalContext::new(self.proc, self.pidfd, self.own, policy)
+    }
+}
+
 /// Owns the active kill, the hold-off and the children.
 #[derive(Debug)]
 pub struct Executor<'a> {
@@ -214,10 +221,6 @@ impl<'a> Executor<'a> {
         if culprit.is_spawn_burst { 0 } else { self.config.grace_us }
     }
 
-    fn context(&self) -> SignalContext<'a> {
-        SignalContext::new(self.means.proc, self.means.pidfd, self.means.own, self.config.policy)
-    }
-
     /// Begins to kill `culprit`; `grown` are those of the survey that grew with it.
     ///
     /// # Errors
@@ -232,7 +235,7 @@ impl<'a> Executor<'a> {
         before: FreeMemory,
         now_us: u64,
     ) -> Result<Begun, Refusal> {
-        let context = self.context();
+        let context = self.means.context(&self.config.policy);
         let victim = culprit.victim;
         self.victim = victim;
         let mut begun = Begun::default();
@@ -274,7 +277,7 @@ impl<'a> Executor<'a> {
     /// One step of the active kill; `None` where there is none. `snapshot` and
     /// `verdict` are those of this turn, if memory could be read.
     pub fn step(&mut self, now: Option<(&Snapshot, Verdict)>, now_us: u64) -> Option<Event> {
-        let context = self.context();
+        let context = self.means.context(&self.config.policy);
         let active = self.active.as_mut()?;
         let progress = active.kill.step(&context, outlook(active, now), now_us);
         let event = match progress {

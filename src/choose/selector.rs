@@ -103,7 +103,7 @@ impl Terms<'_> {
         now_us: u64,
     ) -> SurveyContext<'s> {
         SurveyContext {
-            policy: self.policy,
+            policy: &self.policy,
             total_kib: snapshot.mem.total_kib(),
             swap_used_kib: snapshot.mem.swap_used_kib(),
             page_kib: self.page_kib,
