@@ -9,7 +9,6 @@ use crate::choose::observer::{Observer, StallSource};
 use crate::choose::selector::{NoVictim, Selector};
 use crate::config::Config;
 use crate::config::policy::Believed;
-use crate::decide::attribution::Culprit;
 use crate::decide::levels::Levels;
 use crate::decide::pacing::{self, Fall, Headroom, LOOK_AGAIN_US, MIN_SLEEP_US};
 use crate::decide::snapshot::Snapshot;
@@ -326,38 +325,39 @@ impl<'a> Monitor<'a> {
                 in_us: now_us - began_us,
                 left_kib: snapshot.mem.mem_available_kib.saturating_sub(levels.mem_kill_kib),
             });
-        let culprit = match self.selector.select_victim(rule, urgency, snapshot, now_us, has_time) {
-            Ok(culprit) => culprit,
-            Err(why) => return self.spare_all(&decision, why, now_us),
-        };
+        if let Err(why) = self.selector.select_victim(rule, urgency, snapshot, now_us, has_time) {
+            return self.spare_all(&decision, why, now_us);
+        }
         if self.config.dry_run {
-            self.report_choice(&decision, &culprit);
+            self.report_choice(&decision);
             self.executor.hold_off(Urgency::Kill, HOLD_DRY_RUN_US, now_us);
             return MIN_SLEEP_US;
         }
         let before = FreeMemory::from(snapshot);
-        match self.executor.begin(&culprit, rule, &self.selector.members_of(&culprit), before, now_us) {
+        let (culprit, ranked) = (self.selector.culprit(), self.selector.candidates());
+        match self.executor.begin(culprit, rule, ranked, before, now_us) {
             Ok(begun) => {
                 // Below the KILL limit the signal comes first: a line takes time.
                 let now = Some((snapshot, *verdict));
                 let stepped = (urgency == Urgency::Kill).then(|| self.executor.step(now, now_us));
-                self.report_choice(&decision, &culprit);
+                self.report_choice(&decision);
                 report::begun(self.log, begun);
                 let event = stepped.unwrap_or_else(|| self.executor.step(now, now_us));
                 self.heed_event(event, now_us)
             }
             Err(refusal) => {
-                self.report_choice(&decision, &culprit);
+                self.report_choice(&decision);
                 self.note_refusal(refusal, now_us);
                 MIN_SLEEP_US
             }
         }
     }
 
-    fn report_choice(&mut self, decision: &Decision<'_>, culprit: &Culprit) {
+    fn report_choice(&mut self, decision: &Decision<'_>) {
+        let culprit = self.selector.culprit();
         let is_forced = decision.urgency == Urgency::Kill || self.executor.grace_us(culprit) == 0;
         let signal = if is_forced { "SIGKILL" } else { "SIGTERM" };
-        let next = self.selector.next_after(culprit);
+        let next = self.selector.next();
         report::choice(self.log, decision, culprit, next, signal, self.config.dry_run);
     }
 
