@@ -144,7 +144,6 @@ impl<'r> Members<'r> {
 }
 
 /// Those of `ranked` that die with the culprit, if it is a growing group.
-#[inline(never)]
 // Out of line, so that no kill runs below its table.
 #[inline(never)]
 pub fn members_of(culprit: &Culprit, ranked: &[Candidate]) -> [Option<Identity>; TABLE] {
