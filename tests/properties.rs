@@ -703,7 +703,7 @@ proptest! {
         for lists in policies {
             let policy = policy(lists);
             let scope = SurveyContext {
-                policy,
+                policy: &policy,
                 total_kib: TOTAL_KIB,
                 swap_used_kib: processes.iter().map(|process| process.swap_kib).sum(),
                 page_kib: 4,
@@ -735,7 +735,7 @@ proptest! {
         let swap_used_kib = after.iter().map(|process| process.swap_kib).sum();
         let here = rustix::fs::open(c"/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
         let scope = SurveyContext {
-            policy: policy(lists),
+            policy: &policy(lists),
             total_kib: TOTAL_KIB,
             swap_used_kib,
             page_kib: 4,

@@ -7,11 +7,12 @@ use super::kill::{HOOK_HOLD_US, Kill, Outlook, Progress, Timeline};
 use super::signal::{Refusal, SignalContext, may_kill_group};
 use crate::choose::selector::young_since;
 use crate::config::Config;
-use crate::decide::attribution::Culprit;
+use crate::config::policy::Policy;
+use crate::decide::attribution::{self, Culprit};
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency, Verdict};
-use crate::decide::victim::{Candidate, TABLE, VACANT};
-use crate::read::process::{Identity, Pid};
+use crate::decide::victim::{Candidate, VACANT};
+use crate::read::process::Pid;
 use crate::sys::child::Inherited;
 use crate::sys::time::{self, MS, SECOND};
 use rustix::fd::BorrowedFd;
@@ -151,6 +152,12 @@ pub struct Means<'a> {
     pub inherited: Inherited,
 }
 
+impl Means<'_> {
+    fn context<'s>(&'s self, policy: &'s Policy<'_>) -> SignalContext<'s> {
+        SignalContext::new(self.proc, self.pidfd, self.own, policy)
+    }
+}
+
 /// Owns the active kill, the hold-off and the children.
 #[derive(Debug)]
 pub struct Executor<'a> {
@@ -214,11 +221,8 @@ impl<'a> Executor<'a> {
         if culprit.is_spawn_burst || culprit.is_fleeing { 0 } else { self.config.grace_us }
     }
 
-    fn context(&self) -> SignalContext<'a> {
-        SignalContext::new(self.means.proc, self.means.pidfd, self.means.own, self.config.policy)
-    }
-
-    /// Begins to kill `culprit`; `grown` are those of the survey that grew with it.
+    /// Begins to kill `culprit`; `ranked` are those of the survey, some of which grew
+    /// with it.
     ///
     /// # Errors
     /// The victim cannot be had; nothing was done.
@@ -228,18 +232,18 @@ impl<'a> Executor<'a> {
         &mut self,
         culprit: &Culprit,
         rule: Rule,
-        grown: &[Option<Identity>; TABLE],
+        ranked: &[Candidate],
         before: FreeMemory,
         now_us: u64,
     ) -> Result<Begun, Refusal> {
-        let context = self.context();
+        let context = self.means.context(&self.config.policy);
         let victim = culprit.victim;
         self.victim = victim;
         let mut begun = Begun::default();
         let companions = if culprit.sharers[0].is_some() {
             Some(Companions::Sharers(culprit.sharers))
         } else if culprit.members > 1 {
-            Some(Companions::Job(members_of(culprit, grown)))
+            Some(Companions::Job(members_of(culprit, ranked)))
         } else if self.config.kill_pgroup {
             let group = victim.job.pgrp;
             let may_kill = may_kill_group(&context, group);
@@ -274,7 +278,7 @@ impl<'a> Executor<'a> {
     /// One step of the active kill; `None` where there is none. `snapshot` and
     /// `verdict` are those of this turn, if memory could be read.
     pub fn step(&mut self, now: Option<(&Snapshot, Verdict)>, now_us: u64) -> Option<Event> {
-        let context = self.context();
+        let context = self.means.context(&self.config.policy);
         let active = self.active.as_mut()?;
         let progress = active.kill.step(&context, outlook(active, now), now_us);
         let event = match progress {
@@ -363,10 +367,11 @@ fn goes_on(active: &ActiveKill, began_us: u64) -> Event {
     }
 }
 
-fn members_of(culprit: &Culprit, grown: &[Option<Identity>; TABLE]) -> Members {
+fn members_of(culprit: &Culprit, ranked: &[Candidate]) -> Members {
     // Whoever is old did not take part. A spawn burst goes on while it is killed.
     let born_before = if culprit.is_spawn_burst { u64::MAX } else { time::boottime_ticks() };
-    Members { job: culprit.victim.job, grown: *grown, born_after: young_since(), born_before }
+    let grown = attribution::members_of(culprit, ranked);
+    Members { job: culprit.victim.job, grown, born_after: young_since(), born_before }
 }
 
 #[cfg(test)]
@@ -374,6 +379,7 @@ mod tests {
     use super::*;
     use crate::read::kfile::Tree;
     use crate::read::memory::Meminfo;
+    use crate::read::process::Identity;
     use rustix::fd::AsFd;
 
     fn executor(tree: &Tree) -> Executor<'_> {
@@ -407,7 +413,7 @@ mod tests {
         let mut executor = executor(&tree);
         let id = Identity { pid: rustix::process::getpid(), starttime: 1 };
         let culprit = Culprit::one(Candidate { id, ..VACANT });
-        let begun = executor.begin(&culprit, Rule::Floor, &[None; TABLE], FreeMemory::default(), 0);
+        let begun = executor.begin(&culprit, Rule::Floor, &[], FreeMemory::default(), 0);
         assert_eq!(begun, Ok(Begun::default()));
         assert!(executor.is_killing() && executor.is_busy());
         let event = executor.step(None, 0);
@@ -416,7 +422,7 @@ mod tests {
         assert!(!executor.is_killing() && executor.step(None, 0).is_none());
         let gone = Identity { pid: Pid::from_raw(i32::MAX).unwrap(), starttime: 1 };
         let culprit = Culprit::one(Candidate { id: gone, ..VACANT });
-        let begun = executor.begin(&culprit, Rule::Floor, &[None; TABLE], FreeMemory::default(), 0);
+        let begun = executor.begin(&culprit, Rule::Floor, &[], FreeMemory::default(), 0);
         assert!(matches!(begun, Err(Refusal::Gone | Refusal::Failed(_))), "{begun:?}");
     }
 
@@ -427,7 +433,7 @@ mod tests {
         let id = Identity { pid: rustix::process::getpid(), starttime: 1 };
         let culprit = Culprit::one(Candidate { id, freeable_kib: 400, ..VACANT });
         let before = FreeMemory { mem_available_kib: 1000, swap_free_kib: 0 };
-        let begun = executor.begin(&culprit, Rule::Floor, &[None; TABLE], before, 0);
+        let begun = executor.begin(&culprit, Rule::Floor, &[], before, 0);
         assert_eq!(begun, Ok(Begun::default()));
         let active = executor.active.as_ref().unwrap();
         let snapshot = |mem_available_kib| Snapshot {

@@ -76,20 +76,20 @@ pub struct SignalContext<'a> {
     /// Ourselves.
     pub own: Pid,
     /// Who is never killed by name.
-    pub policy: Policy<'a>,
+    pub policy: &'a Policy<'a>,
     /// Ourselves and our parents, who are never signalled.
     pub ancestry: Ancestry,
 }
 
 impl<'a> SignalContext<'a> {
     /// Reads who our ancestors are now: good for one round of signals.
-    pub fn new(proc: BorrowedFd<'a>, pidfd: bool, own: Pid, policy: Policy<'a>) -> Self {
+    pub fn new(proc: BorrowedFd<'a>, pidfd: bool, own: Pid, policy: &'a Policy<'a>) -> Self {
         Self { proc, pidfd, own, policy, ancestry: Ancestry::read(proc, Some(own)) }
     }
 
     /// Do the user's patterns say that it must never be killed?
     pub fn is_unkillable(&self, pid: Pid, stat: &Stat, uid: u32) -> bool {
-        read_preference(self.proc, pid, &stat.comm, uid, &self.policy) == Preference::Unkillable
+        read_preference(self.proc, pid, &stat.comm, uid, self.policy) == Preference::Unkillable
     }
 
     /// Is this process to live, or beyond our reach?

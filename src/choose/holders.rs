@@ -56,16 +56,16 @@ pub struct Holders {
 }
 
 /// What a part of a search came to.
-// Made once and taken apart at once; there is no heap.
-#[allow(clippy::large_enum_variant)]
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// Not everybody has been looked at.
     GoesOn,
-    /// The process that holds most, if it holds at least half of what is missing and
-    /// may be killed.
-    All(Option<Culprit>),
+    /// The culprit has become the process that holds most: at least half of what is
+    /// missing.
+    Holder,
+    /// There is none that may be killed.
+    Nobody,
 }
 
 impl Holders {
@@ -83,6 +83,7 @@ impl Holders {
         context: &SurveyContext<'_>,
         sought: Sought,
         missing_kib: u64,
+        culprit: &mut Culprit,
     ) -> Found {
         let is_under_way = |(what, since_us): (Sought, u64)| {
             what == sought && context.now_us.saturating_sub(since_us) < STALE_US
@@ -114,17 +115,16 @@ impl Holders {
             return Found::GoesOn;
         }
         self.sought = None;
-        Found::All(self.most.and_then(|most| culprit_of(&surveyor, &most, sought, missing_kib)))
+        let Some(most) = &self.most else { return Found::Nobody };
+        let Some((killable, _)) = surveyor.read_killable(most.id.pid) else { return Found::Nobody };
+        let kib = sought.kib(&most.held).min(missing_kib);
+        let victim = surveyor.candidate(&killable, kib, History::NONE, Growth { kib, ..Growth::NONE });
+        // What protects a process protects it here too.
+        if killable.id != most.id || victim.score_kib <= 0 {
+            return Found::Nobody;
+        }
+        culprit.become_one(&victim);
+        culprit.held = most.held;
+        Found::Holder
     }
-}
-
-fn culprit_of(surveyor: &Surveyor<'_>, most: &Holder, sought: Sought, missing_kib: u64) -> Option<Culprit> {
-    let (killable, _) = surveyor.read_killable(most.id.pid)?;
-    if killable.id != most.id {
-        return None;
-    }
-    let kib = sought.kib(&most.held).min(missing_kib);
-    let victim = surveyor.candidate(&killable, kib, History::NONE, Growth { kib, ..Growth::NONE });
-    // What protects a process protects it here too.
-    (victim.score_kib > 0).then_some(Culprit { held: most.held, ..Culprit::one(victim) })
 }

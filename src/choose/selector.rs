@@ -9,11 +9,11 @@ use super::surveyor::{Remembered, SurveyContext};
 use super::vigil::Vigil;
 use super::writers::Writers;
 use crate::config::policy::Policy;
-use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute, dies_with, members_of};
+use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute, dies_with};
 use crate::decide::levels::Levels;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency};
-use crate::decide::victim::{Candidate, Ranking, TABLE, min_freeable_kib};
+use crate::decide::victim::{Candidate, Ranking, TABLE, VACANT, min_freeable_kib};
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::process::{Identity, Pid};
 use crate::sys::time::{MS, SECOND, boottime_ticks, now_us as read_clock};
@@ -104,7 +104,7 @@ impl Terms<'_> {
         now_us: u64,
     ) -> SurveyContext<'s> {
         SurveyContext {
-            policy: self.policy,
+            policy: &self.policy,
             total_kib: snapshot.mem.total_kib(),
             swap_used_kib: snapshot.mem.swap_used_kib(),
             page_kib: self.page_kib,
@@ -144,6 +144,8 @@ pub struct Selector<'a> {
     has_killed: bool,
     /// What that one had put into tmpfs has stayed there.
     has_pinned: bool,
+    /// Who was chosen last.
+    culprit: Culprit,
 }
 
 impl<'a> Selector<'a> {
@@ -171,6 +173,7 @@ impl<'a> Selector<'a> {
             holders: Holders::new(tree.proc.as_fd()),
             has_killed: false,
             has_pinned: false,
+            culprit: Culprit::one(VACANT),
         }
     }
 
@@ -190,9 +193,14 @@ impl<'a> Selector<'a> {
         self.table.all()
     }
 
-    /// Who would be next after `culprit` and all that dies with it.
-    pub fn next_after(&self, culprit: &Culprit) -> Option<&Candidate> {
-        self.table.all().iter().find(|held| !dies_with(culprit, held))
+    /// Who was chosen last.
+    pub fn culprit(&self) -> &Culprit {
+        &self.culprit
+    }
+
+    /// Who would be next after the culprit and all that dies with it.
+    pub fn next(&self) -> Option<&Candidate> {
+        self.table.all().iter().find(|held| !dies_with(&self.culprit, held))
     }
 
     /// Has it been so long since the last survey that growth must be noted, even
@@ -297,7 +305,7 @@ impl<'a> Selector<'a> {
         self.survey(snapshot, now_us)
     }
 
-    /// Who is to die, or why nobody is. Where there is time for it, everybody is
+    /// Chooses who is to die, or tells why nobody is. Where there is time for it, everybody is
     /// looked at twice before: who has just been started is not who grows now.
     ///
     /// # Errors
@@ -311,8 +319,9 @@ impl<'a> Selector<'a> {
         snapshot: &Snapshot,
         now_us: u64,
         has_time: bool,
-    ) -> Result<Culprit, NoVictim> {
+    ) -> Result<(), NoVictim> {
         let least_kib = min_freeable_kib(snapshot.mem.total_kib());
+        let processes = self.last.map_or(0, |last| last.processes);
         // Exhaustion alone is a state; it takes a reason to kill once more.
         let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term;
         let is_anybody_known = !self.table.all().is_empty();
@@ -324,61 +333,61 @@ impl<'a> Selector<'a> {
         if may_wait && has_time && !self.has_looked_twice() {
             return Err(NoVictim::TooSoon);
         }
-        let found = match attribute(self.table.all(), &snapshot.loss, least_kib) {
-            Attribution::Known(culprit) => return Ok(self.with_sharers(culprit)),
-            Attribution::Nobody => None,
+        let is_found = match attribute(self.table.all(), &snapshot.loss, least_kib) {
+            Attribution::Known(takers) => {
+                self.culprit.become_all_of(&takers);
+                self.add_sharers();
+                true
+            }
+            Attribution::Nobody => return Err(NoVictim::NoCandidate { processes }),
             Attribution::SpawnBurst { unexplained_kib } => {
                 let context = self.terms.context(snapshot, None, now_us);
                 // Where it cannot be looked for, the ranking has to do.
-                let burst = survey_spawn_burst(self.terms.proc, &context, young_since(), unexplained_kib);
-                match burst.unwrap_or(None) {
-                    Some(burst) => Some(burst),
-                    None => self.search_holder(Sought::Kernel, unexplained_kib, snapshot, now_us)?,
-                }
+                let (proc, culprit) = (self.terms.proc, &mut self.culprit);
+                let burst = survey_spawn_burst(proc, &context, young_since(), unexplained_kib, culprit);
+                burst.unwrap_or(false)
+                    || self.search_holder(Sought::Kernel, unexplained_kib, snapshot, now_us)?
             }
             Attribution::Writer => self.select_writer(may_wait, snapshot, now_us)?,
         };
-        let first = || self.table.all().first().map(|first| self.with_sharers(Culprit::one(*first)));
-        let processes = self.last.map_or(0, |last| last.processes);
-        found.or_else(first).ok_or(NoVictim::NoCandidate { processes })
+        if !is_found {
+            let first = self.table.all().first().ok_or(NoVictim::NoCandidate { processes })?;
+            self.culprit.become_one(first);
+            self.add_sharers();
+        }
+        Ok(())
     }
 
-    /// The culprit with all that share its memory.
-    fn with_sharers(&self, culprit: Culprit) -> Culprit {
+    /// Takes all that share its memory along with the culprit.
+    fn add_sharers(&mut self) {
+        let culprit = &mut self.culprit;
         let is_its = |sharing: &&Sharing| sharing.first == culprit.victim.id;
-        match self.sharings.iter().flatten().find(is_its) {
-            Some(sharing) if culprit.members == 1 => {
-                let members = 1 + sharing.others.iter().flatten().count() as u32;
-                Culprit { members, sharers: sharing.others, ..culprit }
-            }
-            _ => culprit,
+        if let Some(sharing) = self.sharings.iter().flatten().find(is_its)
+            && culprit.members == 1
+        {
+            culprit.members += sharing.others.iter().flatten().count() as u32;
+            culprit.sharers = sharing.others;
         }
     }
 
-    fn select_writer(
-        &mut self,
-        may_wait: bool,
-        snapshot: &Snapshot,
-        now_us: u64,
-    ) -> Result<Option<Culprit>, NoVictim> {
+    fn select_writer(&mut self, may_wait: bool, snapshot: &Snapshot, now_us: u64) -> Result<bool, NoVictim> {
         let context = self.terms.context(snapshot, None, now_us);
-        let writer = self.writers.select(self.terms.proc, &context);
-        if writer.is_none() && self.writers.need_another_look(now_us) {
+        if self.writers.select(self.terms.proc, &context, &mut self.culprit) {
+            return Ok(true);
+        }
+        if self.writers.need_another_look(now_us) {
             // Whoever writes now may not have been there, or not have written
             // enough, at the last look.
             self.look_for_writers(snapshot, now_us);
             return Err(NoVictim::TooSoon);
         }
-        if writer.is_some() {
-            return Ok(writer);
-        }
         // Without writing: fallocate(2), splice(2), a mapping.
         let shmem_kib = snapshot.loss.shmem_kib;
-        let holder = self.search_holder(Sought::Shmem, shmem_kib, snapshot, now_us)?;
-        if holder.is_none() && may_wait {
+        let is_found = self.search_holder(Sought::Shmem, shmem_kib, snapshot, now_us)?;
+        if !is_found && may_wait {
             return Err(NoVictim::NoWriter { shmem_growth_kib: shmem_kib });
         }
-        Ok(holder)
+        Ok(is_found)
     }
 
     fn search_holder(
@@ -387,23 +396,23 @@ impl<'a> Selector<'a> {
         missing_kib: u64,
         snapshot: &Snapshot,
         now_us: u64,
-    ) -> Result<Option<Culprit>, NoVictim> {
+    ) -> Result<bool, NoVictim> {
         let context = self.terms.context(snapshot, None, now_us);
-        match self.holders.search(self.terms.proc, &context, sought, missing_kib) {
+        match self.holders.search(self.terms.proc, &context, sought, missing_kib, &mut self.culprit) {
             Found::GoesOn => Err(NoVictim::StillLooking),
-            Found::All(holder) => Ok(holder),
+            Found::Holder => Ok(true),
+            Found::Nobody => Ok(false),
         }
     }
 
-    /// Who dies with the culprit, if it is a growing group.
-    pub fn members_of(&self, culprit: &Culprit) -> [Option<Identity>; TABLE] {
-        members_of(culprit, self.table.all())
-    }
-
-    /// Who took the place of `gone`.
-    pub fn find_successor(&self, gone: &Candidate, snapshot: &Snapshot, now_us: u64) -> Option<Culprit> {
+    /// Makes whoever took the place of `gone` the culprit, if somebody did.
+    pub fn find_successor(&mut self, gone: &Candidate, snapshot: &Snapshot, now_us: u64) -> bool {
         let context = self.terms.context(snapshot, None, now_us);
-        find_successor(self.terms.proc, &context, gone)
+        let found = find_successor(self.terms.proc, &context, gone);
+        if let Some(culprit) = found {
+            self.culprit = culprit;
+        }
+        found.is_some()
     }
 
     /// Chooses this one no more.

@@ -69,7 +69,7 @@ fn snapshot(total_kib: u64, shmem_kib: u64) -> Snapshot {
 
 fn select(selector: &mut Selector<'_>, urgency: Urgency, lost: &Snapshot) -> Result<i32, NoVictim> {
     let selected = selector.select_victim(Rule::Exhaustion, urgency, lost, 5_000_000, false);
-    selected.map(|culprit| culprit.victim.id.pid.as_raw_pid())
+    selected.map(|()| selector.culprit().victim.id.pid.as_raw_pid())
 }
 
 #[test]
@@ -82,8 +82,7 @@ fn who_grew_dies_before_who_is_large() {
     machine.set(200, "leak", 40);
     assert_eq!(selector.survey(&snapshot(30 * MIB, 0), 2), Ok(()));
     assert_eq!(select(&mut selector, Urgency::Term, &snapshot(30 * MIB, 0)), Ok(200));
-    let first = Culprit::one(selector.candidates()[0]);
-    assert_eq!(selector.next_after(&first).map(|next| next.id.pid.as_raw_pid()), Some(100));
+    assert_eq!(selector.next().map(|next| next.id.pid.as_raw_pid()), Some(100));
 }
 
 #[test]
@@ -232,12 +231,12 @@ fn everybody_is_looked_at_twice_where_there_is_time() {
 fn who_took_the_place_of_the_gone_is_found() {
     let machine = Machine::with(&[(100, "database", 60), (200, "hopper", 40), (203, "other", 29)]);
     let last = |pid: u32| fs::write(machine.0.join("proc/loadavg"), format!("0 0 0 1/9 {pid}\n")).unwrap();
-    let selector = machine.selector();
+    let mut selector = machine.selector();
     let id = Identity { pid: Pid::from_raw(150).unwrap(), starttime: 100 };
     let gone = Candidate { id, freeable_kib: 40 * MIB, ..VACANT };
-    let find = |gone: &Candidate| {
-        let found = selector.find_successor(gone, &snapshot(0, 0), 0);
-        found.map(|culprit| (culprit.victim.id.pid.as_raw_pid(), culprit.is_fleeing))
+    let mut find = |gone: &Candidate| {
+        let has_found = selector.find_successor(gone, &snapshot(0, 0), 0);
+        has_found.then(|| (selector.culprit().victim.id.pid.as_raw_pid(), selector.culprit().is_fleeing))
     };
     last(203);
     assert_eq!(find(&gone), Some((200, true)));

@@ -64,12 +64,19 @@ pub struct LargestMappers {
 }
 
 /// A mapper of much shared memory, and what it has besides.
-pub(super) struct Mapper {
+struct Mapper {
     killable: Killable,
     /// Shared memory, in KiB.
     shmem_kib: u64,
     /// Anonymous memory and swap, in KiB.
     private_kib: u64,
+}
+
+impl Mapper {
+    fn read(surveyor: &Surveyor<'_>, pid: Pid) -> Option<Self> {
+        let (killable, status) = surveyor.read_killable(pid)?;
+        Some(Self { killable, shmem_kib: status.shmem_kib?, private_kib: status.private_kib(0) })
+    }
 }
 
 impl LargestMappers {
@@ -92,40 +99,63 @@ impl LargestMappers {
         first.filter(|(_, statm)| second_pages < statm.shared_pages / 2)
     }
 
-    /// Those that hold one shared memory among them: related processes of one
-    /// user that map about as much, when nobody else does.
-    // Out of line, so that listing the processes does not run below these tables.
+    /// Ranks those as one that hold one shared memory among them: related processes
+    /// of one user that map about as much, when nobody else does.
+    // Out of line, so that listing the processes does not run below this table.
     #[inline(never)]
-    pub(super) fn read_related(&self, surveyor: &Surveyor<'_>) -> Option<[Option<Mapper>; MAPPERS]> {
-        let mut mappers = self.found.map(|place| {
-            let (pid, _) = place?;
-            let (killable, status) = surveyor.read_killable(pid)?;
-            Some(Mapper { killable, shmem_kib: status.shmem_kib?, private_kib: status.private_kib(0) })
-        });
-        let shmem_kib = |place: &Option<Mapper>| place.as_ref().map_or(0, |mapper| mapper.shmem_kib);
-        let most = (0..MAPPERS).max_by_key(|&at| (shmem_kib(&mappers[at]), core::cmp::Reverse(at)))?;
-        mappers.swap(0, most);
-        let most_kib = mappers[0].as_ref()?.shmem_kib;
-        if most_kib < surveyor.context.min_freeable_kib() {
-            return None;
+    pub(super) fn enter_related<const N: usize>(
+        &self,
+        surveyor: &Surveyor<'_>,
+        ranking: &mut Ranking<N>,
+        sharings: &mut Sharings,
+    ) {
+        let mut mappers = [const { None }; MAPPERS];
+        for (place, found) in mappers.iter_mut().zip(&self.found) {
+            *place = found.as_ref().and_then(|(pid, _)| Mapper::read(surveyor, *pid));
         }
-        for place in &mut mappers {
-            if place.as_ref().is_some_and(|mapper| mapper.shmem_kib < most_kib / 2) {
-                *place = None;
+        // Of equal ones the one that mapped most.
+        let mut all = mappers.iter().flatten();
+        let Some(mut first) = all.next() else { return };
+        for other in all {
+            if other.shmem_kib > first.shmem_kib {
+                first = other;
             }
         }
-        let first = mappers[0].as_ref()?;
-        let others = || mappers[1..].iter().flatten();
+        if first.shmem_kib < surveyor.context.min_freeable_kib() {
+            return;
+        }
+        let half_kib = first.shmem_kib / 2;
+        let others = || {
+            let others = mappers.iter().flatten().filter(|other| other.killable.id != first.killable.id);
+            others.filter(|other| other.shmem_kib >= half_kib)
+        };
         // One that is spared may hold all of it.
         let is_alone = self.found.iter().flatten().all(|(pid, statm)| {
-            let pages_kib = statm.shared_pages.saturating_mul(surveyor.context.page_kib);
-            pages_kib < most_kib / 2
-                || mappers.iter().flatten().any(|mapper| mapper.killable.id.pid == *pid)
-                || surveyor.maps_little_shmem(*pid, most_kib / 2)
+            let is_pid = |mapper: &Mapper| mapper.killable.id.pid == *pid;
+            statm.shared_pages.saturating_mul(surveyor.context.page_kib) < half_kib
+                || is_pid(first)
+                || others().any(is_pid)
+                || surveyor.maps_little_shmem(*pid, half_kib)
         });
-        let has_others = others().next().is_some();
-        (is_alone && has_others && others().all(|other| are_related(&first.killable, &other.killable)))
-            .then_some(mappers)
+        if !is_alone || !others().all(|other| are_related(&first.killable, &other.killable)) {
+            return;
+        }
+        let mut sharers = [None; MAX_SHARERS];
+        let mut private_kib = first.private_kib;
+        for (place, other) in sharers.iter_mut().zip(others()) {
+            private_kib = private_kib.saturating_add(other.private_kib);
+            *place = Some(other.killable.id);
+        }
+        if sharers[0].is_none() {
+            return;
+        }
+        let freeable_kib = private_kib.saturating_add(first.shmem_kib);
+        let grown = surveyor.grown_candidate(&first.killable, private_kib, first.shmem_kib, freeable_kib);
+        if let Some(candidate) = grown {
+            sharers.iter().flatten().for_each(|&id| ranking.remove(id));
+            ranking.enter(candidate);
+            add(sharings, Sharing { first: first.killable.id, others: sharers });
+        }
     }
 }
 
@@ -134,25 +164,4 @@ fn are_related(one: &Killable, other: &Killable) -> bool {
     let (mine, theirs) = (&one.job, &other.job);
     let is_child = theirs.ppid == one.id.pid.as_raw_pid() || mine.ppid == other.id.pid.as_raw_pid();
     mine.uid == theirs.uid && (is_child || mine.pgrp > 1 && mine.pgrp == theirs.pgrp || mine.same_job(theirs))
-}
-
-/// Ranks those that hold a shared memory among them as one.
-pub(super) fn enter_related<const N: usize>(
-    surveyor: &Surveyor<'_>,
-    related: &[Option<Mapper>],
-    ranking: &mut Ranking<N>,
-    sharings: &mut Sharings,
-) {
-    let Some(first) = related.first().and_then(Option::as_ref) else { return };
-    let private_kib = related.iter().flatten().map(|mapper| mapper.private_kib).fold(0, u64::saturating_add);
-    let freeable_kib = private_kib.saturating_add(first.shmem_kib);
-    let found = surveyor.grown_candidate(&first.killable, private_kib, first.shmem_kib, freeable_kib);
-    let Some(candidate) = found else { return };
-    let mut others = [None; MAX_SHARERS];
-    for (place, other) in others.iter_mut().zip(related[1..].iter().flatten()) {
-        ranking.remove(other.killable.id);
-        *place = Some(other.killable.id);
-    }
-    ranking.enter(candidate);
-    add(sharings, Sharing { first: candidate.id, others });
 }

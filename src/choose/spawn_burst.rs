@@ -5,7 +5,7 @@ use super::surveyor::{Killable, SurveyContext, Surveyor};
 use crate::decide::attribution::Culprit;
 use crate::decide::baseline::weighted_kib;
 use crate::decide::growth::{Growth, History};
-use crate::decide::victim::{Candidate, score_kib};
+use crate::decide::victim::score_kib;
 use crate::read::kfile::ReadError;
 use crate::read::listing::list_processes;
 use crate::read::process::{self, JobKey, Pid};
@@ -33,7 +33,7 @@ struct Counted {
 
 /// Finds a spawn burst: many processes of one job born since `born_after`, each
 /// too small for the ranking, that together hold at least half of
-/// `unexplained_kib`. What more is missing is somebody else's, a driver's say, and
+/// `unexplained_kib`. True if `culprit` has become it. What more is missing is somebody else's, a driver's say, and
 /// to be many is no crime.
 ///
 /// # Errors
@@ -43,7 +43,8 @@ pub fn survey_spawn_burst(
     context: &SurveyContext<'_>,
     born_after: u64,
     unexplained_kib: u64,
-) -> Result<Option<Culprit>, ReadError> {
+    culprit: &mut Culprit,
+) -> Result<bool, ReadError> {
     let surveyor = Surveyor::new(proc, context);
     let mut jobs: [Option<Counted>; JOBS] = [const { None }; JOBS];
     // Of a list that is cut short, what was counted counts.
@@ -81,15 +82,13 @@ pub fn survey_spawn_burst(
         }
         next
     })?;
-    let Some(Counted { pid: Some(pid), members, held_kib, .. }) =
-        jobs.into_iter().flatten().max_by_key(|job| job.members)
-    else {
-        return Ok(None);
-    };
+    // By reference: what is moved is copied, field by field, for each that is compared.
+    let most = jobs.iter().flatten().max_by_key(|job| job.members);
+    let Some(&Counted { pid: Some(pid), members, held_kib, .. }) = most else { return Ok(false) };
     if held_kib < unexplained_kib / 2 {
-        return Ok(None);
+        return Ok(false);
     }
-    let Some((killable, _)) = surveyor.read_killable(pid) else { return Ok(None) };
+    let Some((killable, _)) = surveyor.read_killable(pid) else { return Ok(false) };
     // Each is weighed on its own, so that what protects each protects all.
     let freeable_kib = held_kib.min(unexplained_kib);
     let share_kib = freeable_kib / u64::from(members);
@@ -97,12 +96,15 @@ pub fn survey_spawn_burst(
     let score_kib =
         score_kib(weighted_kib(share_kib, share_kib), oom_score_adj, preference, context.total_kib);
     if score_kib <= 0 {
-        return Ok(None);
+        return Ok(false);
     }
     let growth = Growth { kib: freeable_kib, ..Growth::NONE };
     let first = surveyor.candidate(&killable, freeable_kib, History::NONE, growth);
-    let first = Candidate { score_kib: score_kib.saturating_mul(members.into()), ..first };
-    Ok(Some(Culprit { members, is_spawn_burst: true, ..Culprit::one(first) }))
+    culprit.become_one(&first);
+    culprit.victim.score_kib = score_kib.saturating_mul(members.into());
+    culprit.members = members;
+    culprit.is_spawn_burst = true;
+    Ok(true)
 }
 
 fn members(place: &Option<Counted>) -> u32 {

@@ -1,6 +1,6 @@
 //! From /proc to a ranking, reading no more than the ranking asks for.
 
-use super::sharing::{LargestMappers, Sharings, enter_related, fold_address_spaces};
+use super::sharing::{LargestMappers, Sharings, fold_address_spaces};
 use super::surveyor::{Shared, SurveyContext, Surveyor};
 use crate::decide::victim::Ranking;
 use crate::read::kfile::ReadError;
@@ -76,8 +76,8 @@ pub fn survey<const N: usize>(
         if let Some(candidate) = surveyor.read_candidate(pid, &statm, bound_kib, Shared::Counts, ranking) {
             ranking.enter(candidate);
         }
-    } else if let Some(related) = mappers.read_related(&surveyor) {
-        enter_related(&surveyor, &related, ranking, sharings);
+    } else {
+        mappers.enter_related(&surveyor, ranking, sharings);
     }
     match surveyor.failure.get() {
         Some(errno) => Ok(Surveyed::Incomplete { errno }),

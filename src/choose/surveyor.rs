@@ -22,7 +22,7 @@ use rustix::io::Errno;
 #[derive(Clone, Copy, Debug)]
 pub struct SurveyContext<'a> {
     /// What the user and the machine rule out or favour.
-    pub policy: Policy<'a>,
+    pub policy: &'a Policy<'a>,
     /// All memory, for negative `oom_score_adj` and the least worth a kill.
     pub total_kib: u64,
     /// Swap in use: none means that resident memory is all there is.
@@ -239,7 +239,7 @@ impl<'a> Surveyor<'a> {
             return None;
         }
         let status = self.known(read_status(*proc, pid))?;
-        let preference = read_preference(*proc, pid, &stat.comm, status.uid, &context.policy);
+        let preference = read_preference(*proc, pid, &stat.comm, status.uid, context.policy);
         if preference == Preference::Unkillable || !could_enter(oom_score_adj, preference) {
             return None;
         }
@@ -266,7 +266,7 @@ impl<'a> Surveyor<'a> {
         let most_growth_kib = bound_kib.saturating_sub(context.least_baseline_kib(pid));
         let most_kib = weighted_kib(bound_kib, most_growth_kib);
         if bound_kib < context.min_freeable_kib()
-            || !ranking.admits(score_bound_kib(&context.policy, most_kib))
+            || !ranking.admits(score_bound_kib(context.policy, most_kib))
         {
             return None;
         }

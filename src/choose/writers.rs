@@ -158,20 +158,23 @@ impl Writers {
         now_us.saturating_sub(self.looked_us) > 2 * WRITERS_SPAN_US || !self.has_compared
     }
 
-    /// The process that filled a tmpfs, if it may be killed.
-    pub fn select(&self, proc: BorrowedFd<'_>, context: &SurveyContext<'_>) -> Option<Culprit> {
-        let suspect = self.suspect?;
+    /// The process that filled a tmpfs: true if it may be killed and `culprit` has
+    /// become it.
+    pub fn select(&self, proc: BorrowedFd<'_>, context: &SurveyContext<'_>, culprit: &mut Culprit) -> bool {
+        let Some(suspect) = &self.suspect else { return false };
         if context.now_us.saturating_sub(suspect.at_us) > SUSPECT_US {
-            return None;
+            return false;
         }
         let surveyor = Surveyor::new(proc, context);
-        let (killable, status) = surveyor.read_killable(suspect.id.pid)?;
+        let Some((killable, status)) = surveyor.read_killable(suspect.id.pid) else { return false };
         if killable.id != suspect.id {
-            return None;
+            return false;
         }
         let anon_kib = status.anon_kib.unwrap_or(0);
         let victim = surveyor.candidate(&killable, anon_kib, History::NONE, Growth::NONE);
-        Some(Culprit { written_kib: suspect.written_kib, ..Culprit::one(victim) })
+        culprit.become_one(&victim);
+        culprit.written_kib = suspect.written_kib;
+        true
     }
 
     /// What was known is answered for.

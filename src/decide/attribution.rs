@@ -1,6 +1,6 @@
 //! Who took what is missing. Pure.
 
-use crate::decide::growth::{Growth, STOPPED_DEN};
+use crate::decide::growth::STOPPED_DEN;
 use crate::decide::snapshot::Loss;
 use crate::decide::victim::{Candidate, TABLE};
 use crate::read::holdings::Holdings;
@@ -58,16 +58,30 @@ impl Culprit {
             sharers: [None; MAX_SHARERS],
         }
     }
+
+    /// Becomes this process. It stays where it is, for each copy of it is code.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
+    pub fn become_one(&mut self, victim: &Candidate) {
+        *self = Self::one(*victim);
+    }
+
+    /// Becomes these.
+    pub fn become_all_of(&mut self, takers: &Takers<'_>) {
+        self.become_one(takers.first);
+        self.members = takers.members;
+        self.victim.freeable_kib = takers.freeable_kib;
+        self.victim.growth.kib = takers.growth_kib;
+        self.victim.score_kib = takers.score_kib;
+    }
 }
 
 /// Who took what is missing.
-// Made once in a decision and taken apart at once; there is no heap.
-#[allow(clippy::large_enum_variant)]
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attribution {
+pub enum Attribution<'r> {
     /// One process, or a growing group.
-    Known(Culprit),
+    Known(Takers<'r>),
     /// Whoever writes to tmpfs.
     Writer,
     /// Processes too small for the ranking, if there are enough of them to
@@ -133,6 +147,8 @@ impl<'r> Members<'r> {
 }
 
 /// Those of `ranked` that die with the culprit, if it is a growing group.
+// Out of line, so that no kill runs below its table.
+#[inline(never)]
 pub fn members_of(culprit: &Culprit, ranked: &[Candidate]) -> [Option<Identity>; TABLE] {
     let group = Members::of(&culprit.victim, ranked);
     let mut members = [None; TABLE];
@@ -153,10 +169,10 @@ pub fn dies_with(culprit: &Culprit, held: &Candidate) -> bool {
 /// of memory.
 // Out of line: inlined it is larger.
 #[inline(never)]
-pub fn select_growing_group(ranked: &[Candidate], loss_kib: u64) -> Option<Culprit> {
-    let mut most: Option<GrowingGroup<'_>> = None;
+pub fn select_growing_group(ranked: &[Candidate], loss_kib: u64) -> Option<Takers<'_>> {
+    let mut most: Option<Takers<'_>> = None;
     for first in ranked {
-        let group = GrowingGroup::around(first, ranked);
+        let group = Takers::around(first, ranked);
         let is_group = match first.job.is_of_init() {
             true => group.members >= INITS_GROUP_MIN && group.growth_kib >= loss_kib / 2,
             false => group.members >= GROWING_GROUP_MIN,
@@ -167,21 +183,30 @@ pub fn select_growing_group(ranked: &[Candidate], loss_kib: u64) -> Option<Culpr
             most = Some(group);
         }
     }
-    let GrowingGroup { first, members, freeable_kib, growth_kib, score_kib } = most?;
-    let growth = Growth { kib: growth_kib, ..first.growth };
-    Some(Culprit { members, ..Culprit::one(Candidate { freeable_kib, growth, score_kib, ..*first }) })
+    most
 }
 
-/// What many processes of one job have together.
-struct GrowingGroup<'r> {
-    first: &'r Candidate,
-    members: u32,
-    freeable_kib: u64,
-    growth_kib: u64,
-    score_kib: i64,
+/// One process, or many that grow as one, and what they have together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Takers<'r> {
+    /// The first of them.
+    pub first: &'r Candidate,
+    /// How many they are.
+    pub members: u32,
+    /// What their death gives back.
+    pub freeable_kib: u64,
+    /// By how much they grew.
+    pub growth_kib: u64,
+    /// What they are ranked by.
+    pub score_kib: i64,
 }
 
-impl<'r> GrowingGroup<'r> {
+impl<'r> Takers<'r> {
+    fn one(first: &'r Candidate) -> Self {
+        let Candidate { freeable_kib, growth, score_kib, .. } = *first;
+        Self { first, members: 1, freeable_kib, growth_kib: growth.kib, score_kib }
+    }
+
     /// Those that grow with `first`.
     fn around(first: &'r Candidate, ranked: &[Candidate]) -> Self {
         let mut group = Self { first, members: 0, freeable_kib: 0, growth_kib: 0, score_kib: 0 };
@@ -203,10 +228,10 @@ impl<'r> GrowingGroup<'r> {
 /// worth looking into.
 // Out of line: inlined it is larger.
 #[inline(never)]
-pub fn attribute(ranked: &[Candidate], loss: &Loss, least_kib: u64) -> Attribution {
+pub fn attribute<'r>(ranked: &'r [Candidate], loss: &Loss, least_kib: u64) -> Attribution<'r> {
     let group = select_growing_group(ranked, loss.total_kib);
     let largest_growth_kib = ranked.iter().map(|held| held.growth.kib).max().unwrap_or(0);
-    let group_growth_kib = group.map_or(0, |group| group.victim.growth.kib);
+    let group_growth_kib = group.map_or(0, |group| group.growth_kib);
     let known_kib = least_kib.max(largest_growth_kib).max(group_growth_kib);
     // A process that fills a segment of its own has grown by nearly as much.
     if loss.shmem_kib / 2 > known_kib {
@@ -218,11 +243,11 @@ pub fn attribute(ranked: &[Candidate], loss: &Loss, least_kib: u64) -> Attributi
     if unexplained_kib > known_kib {
         return Attribution::SpawnBurst { unexplained_kib };
     }
-    match (group, ranked.first()) {
-        (_, None) => Attribution::Nobody,
-        (Some(group), Some(first)) if group.victim.score_kib > first.score_kib => Attribution::Known(group),
-        (_, Some(first)) => Attribution::Known(Culprit::one(*first)),
-    }
+    let Some(first) = ranked.first() else { return Attribution::Nobody };
+    Attribution::Known(match group {
+        Some(group) if group.score_kib > first.score_kib => group,
+        _ => Takers::one(first),
+    })
 }
 
 #[cfg(test)]
@@ -230,6 +255,7 @@ mod tests {
     use super::*;
     use crate::config::policy::Preference;
     use crate::decide::baseline::weighted_kib;
+    use crate::decide::growth::Growth;
     use crate::decide::victim::{VACANT, score_kib};
     use crate::read::process::{Comm, Identity, JobKey, Pid};
     use std::vec::Vec;
@@ -256,9 +282,9 @@ mod tests {
         table
     }
 
-    fn known(attribution: Attribution) -> (i32, u32) {
+    fn known(attribution: Attribution<'_>) -> (i32, u32) {
         match attribution {
-            Attribution::Known(culprit) => (culprit.victim.id.pid.as_raw_pid(), culprit.members),
+            Attribution::Known(takers) => (takers.first.id.pid.as_raw_pid(), takers.members),
             other => panic!("{other:?}"),
         }
     }
@@ -290,7 +316,10 @@ mod tests {
         table.push(process(98, 98, "database", 52, 0));
         table.push(process(99, 99, "canary", 8, 0));
         let loss = Loss { total_kib: 110 * MIB, shmem_kib: 0, pinned_kib: 0 };
-        let Attribution::Known(growing_group) = attribute(&ranked(table), &loss, LEAST_KIB) else { panic!() };
+        let table = ranked(table);
+        let Attribution::Known(takers) = attribute(&table, &loss, LEAST_KIB) else { panic!() };
+        let mut growing_group = Culprit::one(table[0]);
+        growing_group.become_all_of(&takers);
         assert_eq!(
             (growing_group.members, growing_group.victim.freeable_kib, growing_group.victim.growth.kib),
             (30, 150 * MIB, 90 * MIB)
@@ -324,7 +353,8 @@ mod tests {
             // ... nor many that took less than half of what is missing.
             let workers: Vec<_> = (10..18).map(|pid| started(pid, 100)).collect();
             assert_eq!(select_growing_group(&workers, 161 * MIB), None);
-            let culprit = select_growing_group(&workers, 160 * MIB).unwrap();
+            let mut culprit = Culprit::one(VACANT);
+            culprit.become_all_of(&select_growing_group(&workers, 160 * MIB).unwrap());
             assert_eq!(culprit.members, 8);
             let ranked = [&workers[..], &daemons[..]].concat();
             assert_eq!(members_of(&culprit, &ranked).iter().flatten().count(), 8);

@@ -187,8 +187,8 @@ impl<const N: usize> Ranking<N> {
             held.has_stopped = pace.has_stopped(&held.growth);
             let weighted_kib = weighted_kib(held.freeable_kib, pace.blamed_kib(&held.growth));
             held.score_kib = score_kib(weighted_kib, held.oom_score_adj, held.preference, total_kib);
-            let held = *held;
-            let before = self.places[..at].iter().take_while(|other| !ranks_before(&held, other)).count();
+            let held = &self.places[at];
+            let before = self.places[..at].iter().take_while(|other| !ranks_before(held, other)).count();
             self.places[before..=at].rotate_right(1);
         }
     }

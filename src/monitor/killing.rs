@@ -4,7 +4,6 @@ use super::{Judged, Monitor};
 use crate::act::executor::{Death, Event, FreeMemory, HOLD_DRY_RUN_US, HOLD_FAILED_US, SETTLE_US};
 use crate::act::signal::Refusal;
 use crate::choose::selector::NoVictim;
-use crate::decide::attribution::Culprit;
 use crate::decide::pacing::{self, Fall, LOOK_AGAIN_US, MIN_SLEEP_US};
 use crate::decide::verdict::{Rule, Urgency, Verdict};
 use crate::sys::time::now_us as read_clock;
@@ -51,16 +50,15 @@ impl Monitor<'_> {
                 in_us: now_us - began_us,
                 left_kib: snapshot.mem.mem_available_kib.saturating_sub(levels.mem_kill_kib),
             });
-        let culprit = match self.selector.select_victim(rule, urgency, snapshot, now_us, has_time) {
-            Ok(culprit) => culprit,
-            Err(why) => return self.spare_all(&decision, why, now_us),
-        };
+        if let Err(why) = self.selector.select_victim(rule, urgency, snapshot, now_us, has_time) {
+            return self.spare_all(&decision, why, now_us);
+        }
         if self.config.dry_run {
-            self.report_choice(&decision, &culprit);
+            self.report_choice(&decision);
             self.executor.hold_off(Urgency::Kill, HOLD_DRY_RUN_US, now_us);
             return MIN_SLEEP_US;
         }
-        self.strike(&decision, &culprit, now_us)
+        self.strike(&decision, now_us)
     }
 
     /// Goes after whoever took the place of a victim that was gone before it could
@@ -70,32 +68,35 @@ impl Monitor<'_> {
     #[inline(never)]
     pub(super) fn hunt(&mut self, rule: Rule, urgency: Urgency, judged: &Judged, now_us: u64) -> Option<u64> {
         let Judged { snapshot, levels, .. } = judged;
-        let culprit = self.selector.find_successor(self.executor.victim(), snapshot, now_us)?;
+        if !self.selector.find_successor(self.executor.victim(), snapshot, now_us) {
+            return None;
+        }
         let decision = Decision { rule, urgency, snapshot, levels, has_history: true };
-        Some(self.strike(&decision, &culprit, now_us))
+        Some(self.strike(&decision, now_us))
     }
 
     /// Begins to kill the culprit.
     // Out of line, so that surveys do not run below what is put together here.
     #[inline(never)]
-    fn strike(&mut self, decision: &Decision<'_>, culprit: &Culprit, now_us: u64) -> u64 {
+    fn strike(&mut self, decision: &Decision<'_>, now_us: u64) -> u64 {
         let Decision { rule, urgency, snapshot, .. } = *decision;
-        let members = self.selector.members_of(culprit);
-        match self.executor.begin(culprit, rule, &members, FreeMemory::from(snapshot), now_us) {
+        let (culprit, ranked) = (self.selector.culprit(), self.selector.candidates());
+        let (is_fleeing, is_alone) = (culprit.is_fleeing, culprit.members == 1);
+        match self.executor.begin(culprit, rule, ranked, FreeMemory::from(snapshot), now_us) {
             Ok(begun) => {
                 // Below the KILL limit the signal comes first: a line takes time.
                 let now = Some((snapshot, Verdict::Act(rule, urgency)));
-                let is_first = urgency == Urgency::Kill || culprit.is_fleeing;
+                let is_first = urgency == Urgency::Kill || is_fleeing;
                 let stepped = is_first.then(|| self.executor.step(now, now_us));
-                self.report_choice(decision, culprit);
+                self.report_choice(decision);
                 report::begun(self.log, begun);
                 let event = stepped.unwrap_or_else(|| self.executor.step(now, now_us));
-                self.has_slipped = is_too_late(event.as_ref()) && culprit.members == 1;
+                self.has_slipped = is_too_late(event.as_ref()) && is_alone;
                 let sleep_us = self.heed_event(event, now_us);
                 if self.has_slipped { 0 } else { sleep_us }
             }
             Err(refusal) => {
-                self.report_choice(decision, culprit);
+                self.report_choice(decision);
                 self.note_refusal(refusal, now_us);
                 self.has_slipped = refusal == Refusal::Gone;
                 if self.has_slipped { 0 } else { MIN_SLEEP_US }
@@ -103,10 +104,11 @@ impl Monitor<'_> {
         }
     }
 
-    fn report_choice(&mut self, decision: &Decision<'_>, culprit: &Culprit) {
+    fn report_choice(&mut self, decision: &Decision<'_>) {
+        let culprit = self.selector.culprit();
         let is_forced = decision.urgency == Urgency::Kill || self.executor.grace_us(culprit) == 0;
         let signal = if is_forced { "SIGKILL" } else { "SIGTERM" };
-        let next = self.selector.next_after(culprit);
+        let next = self.selector.next();
         report::choice(self.log, decision, culprit, next, signal, self.config.dry_run);
     }
 

@@ -42,7 +42,7 @@ pub fn measure_pair(tree: &Tree, floor_first: bool) -> Pair {
 pub fn scan_survey(proc: BorrowedFd<'_>) -> usize {
     let mem = memory::read_meminfo(proc).expect("meminfo");
     let scope = SurveyContext {
-        policy: Policy::default(),
+        policy: &Policy::default(),
         total_kib: mem.mem_total_kib,
         swap_used_kib: mem.swap_total_kib - mem.swap_free_kib,
         page_kib: program::page_kib(),

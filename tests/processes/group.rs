@@ -108,7 +108,8 @@ fn a_group_whose_number_is_used_again_is_another_group() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let tree = Tree::open_live().expect("/proc");
-        let context = SignalContext::new(tree.proc.as_fd(), true, Pid::INIT, Policy::default());
+        let policy = Policy::default();
+        let context = SignalContext::new(tree.proc.as_fd(), true, Pid::INIT, &policy);
         let mut leader = Eater::named("leader").group(0).start(&journal);
         let (id, stat) = (leader.identity(), leader.stat());
         let victim = Candidate { id, job: stat.job_key(0), ..VACANT };

@@ -245,6 +245,7 @@ struct Doomed {
     journal: Journal,
     group: i32,
     _leader: Eater,
+    policy: Policy<'static>,
     first: Eater,
 }
 
@@ -253,11 +254,18 @@ impl Doomed {
         let journal = Journal::new();
         let (leader, group) = start_leader(&journal);
         let first = worker("first").mib(1).group(group).start(&journal);
-        Self { tree: Tree::open_live().expect("/proc"), journal, group, _leader: leader, first }
+        Self {
+            tree: Tree::open_live().expect("/proc"),
+            journal,
+            group,
+            _leader: leader,
+            policy: Policy::default(),
+            first,
+        }
     }
 
     fn context(&self) -> SignalContext<'_> {
-        SignalContext::new(self.tree.proc.as_fd(), true, Pid::INIT, Policy::default())
+        SignalContext::new(self.tree.proc.as_fd(), true, Pid::INIT, &self.policy)
     }
 
     fn begin(&self, members: Members) -> Kill {

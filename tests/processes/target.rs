@@ -11,7 +11,7 @@ use rustix::process::Signal;
 /// How a guard would reach processes that ran as `own`, with pidfds and without.
 fn each_reach(tree: &Tree, own: Pid, check: impl Fn(&SignalContext<'_>)) {
     for pidfd in [true, false] {
-        check(&SignalContext::new(tree.proc.as_fd(), pidfd, own, Policy::default()));
+        check(&SignalContext::new(tree.proc.as_fd(), pidfd, own, &Policy::default()));
     }
 }
 
