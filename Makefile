@@ -12,6 +12,7 @@ help:
 	@echo 'make test          format, lints, tests and documentation'
 	@echo 'make static        one small static file: target/static/bustd'
 	@echo 'make check-static  its size, memory and other promises'
+	@echo 'make fuzz          ten million damaged files, and damaged trees'
 	@echo 'make bench         measurements, beside earlyoom where there is one'
 	@echo 'make demo          a virtual machine running out of memory, and saved'
 	@echo 'make vm            scenes of memory running out, judged (SCENARIO= GUARD= MEM= REPEAT=)'
@@ -50,6 +51,13 @@ static:
 check-static: static
 	.ci/setup check
 	.ci/check-static target/static/bustd
+
+# Ten million damaged files for the parsers, a few minutes; what is not a parser's
+# runs as long as in `make test`.
+fuzz:
+	.ci/setup test
+	FUZZ_FACTOR=2500 $(CARGO) test --locked --release --test properties -- parsers_survive
+	$(CARGO) test --locked --release --test fuzz_trees
 
 bench: static
 	.ci/setup bench

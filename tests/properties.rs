@@ -17,13 +17,13 @@ use bustd::decide::victim::{
     Candidate, Ranking, TABLE, VACANT, min_freeable_kib, score_bound_kib, score_kib,
 };
 use bustd::read::kfile::{self, Tree as Dirs};
-use bustd::read::listing;
 use bustd::read::memory::{self, Meminfo, Vmstat};
 use bustd::read::process::{self, Comm, Identity, JobKey, Pid, Stat, Statm};
 use bustd::read::psi::{self, Pressure, PressureLine, StallWindow};
 use bustd::read::status::{Status, parse_status};
 use bustd::read::swap::{self, Swaps, Zram};
 use bustd::read::window::Window;
+use bustd::read::{holdings, listing, writing};
 use bustd::sys::line::{Line, Word};
 use proptest::collection::vec;
 use proptest::option;
@@ -35,21 +35,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use tree::{Process, Tree};
 
-/// So many inputs a property. A failure prints the smallest input it found;
-/// nothing is left in the source tree.
+/// So many inputs a property, times `FUZZ_FACTOR` if that is set. A failure prints
+/// the smallest input it found; nothing is left in the source tree.
 fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    let factor = std::env::var("FUZZ_FACTOR").map_or(1, |factor| factor.parse().expect("a number"));
+    ProptestConfig { cases: cases * factor, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 // ------------------------------------------------------------- inputs
 
 /// One sound file of each kind, to be damaged.
-const SAMPLES: [&[u8]; 11] = [
+const SAMPLES: [&[u8]; 15] = [
     b"MemTotal:  327680 kB\nMemFree: 10240 kB\nMemAvailable: 51200 kB\nBuffers: 5 kB\nCached: 7 kB\n\
       Active(file): 20480 kB\nInactive(file): 30720 kB\nAnonPages: 204800 kB\nShmem: 9 kB\n\
       SReclaimable: 3 kB\nSwapTotal: 131072 kB\nSwapFree: 100000 kB\nCmaFree: 64 kB\n",
     b"some avg10=1.53 avg60=0.40 avg300=100.00 total=13245678901\n\
       full avg10=0.02 avg60=0.00 avg300=0.00 total=77\n",
+    b"36 35 0:31 / /run rw,nosuid shared:5 - tmpfs tmpfs rw,size=1k\n",
+    b"pos:\t4096\nflags:\t02102002\nmnt_id:\t36\nino:\t5\nsize:\t8294400\n",
+    b"drm-driver:\ti915\ndrm-total-system0:\t9 MiB\ndrm-resident-system0:\t4096 KiB\n",
+    b"rchar: 1\nwchar: 99999\nread_bytes: 0\nwrite_bytes: 4096\n",
     b"workingset_refault_anon 3\nworkingset_refault_file 4\nallocstall_normal 1\n",
     b"cpu  1 2 3 1000 1000 10 20 30 5 5\ncpu0 9 9 9 9\n",
     b"  1048576 2048 524288 0 1 0 0\n",
@@ -131,7 +136,9 @@ proptest! {
         let mut vmstat = Vmstat::default();
         (0..3).for_each(|_| kfile::lines(&text).for_each(|line| vmstat.add_line(line)));
         let _ = (process::parse_statm(&text), process::parse_stat(&text), parse_status(&text));
-        let _ = listing::parse_pid(&text);
+        let _ = (listing::parse_pid(&text), writing::parse_undisked_bytes(&text));
+        let _ = (holdings::parse_mount(&text, 36), holdings::parse_writable_mount(&text));
+        let _ = holdings::parse_device_kib(&text);
         if let Ok(globs) = Globs::parse(&text) {
             prop_assert!(globs.items().all(|item| !item.glob.is_empty()));
             let _ = globs.items().any(|item| item.matches(&name));
