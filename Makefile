@@ -103,4 +103,4 @@ uninstall:
 clean:
 	$(CARGO) clean
 
-.PHONY: help setup build run test static check-static bench demo vm matrix install uninstall clean
+.PHONY: help setup build run test static check-static fuzz bench demo vm matrix install uninstall clean

@@ -13,6 +13,7 @@ use crate::decide::levels::Levels;
 use crate::decide::pacing::{self, Headroom};
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Verdict, decide};
+use crate::read::holdings::FilePath;
 use crate::read::kfile::{ReadError, Tree};
 use crate::sys::event::{self, Sources, Woken};
 use crate::sys::program::renew_stack;
@@ -63,6 +64,8 @@ pub struct Monitor<'a> {
     said: Said,
     /// The last victim was gone before it was signalled.
     has_slipped: bool,
+    /// A file on a tmpfs that the victim had open, if much of what is missing is there.
+    victims_file: FilePath,
     /// Asleep for a second although memory could be filled in less.
     is_idle: bool,
 }
@@ -102,6 +105,7 @@ impl<'a> Monitor<'a> {
             log,
             said: Said::default(),
             has_slipped: false,
+            victims_file: FilePath::NONE,
             is_idle: false,
         }
     }

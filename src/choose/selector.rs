@@ -14,6 +14,7 @@ use crate::decide::levels::Levels;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency};
 use crate::decide::victim::{Candidate, Ranking, TABLE, VACANT, min_freeable_kib};
+use crate::read::holdings::{FilePath, read_largest_tmpfs_file};
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::process::{Identity, Pid};
 use crate::sys::time::{MS, SECOND, boottime_ticks, now_us as read_clock};
@@ -32,6 +33,9 @@ const NOTE_REST: u64 = 50;
 const NOTE_MIN_US: u64 = 100 * MS;
 /// Above that it is noted this often, so that there is something to compare with.
 const NOTE_IDLE_US: u64 = 30 * SECOND;
+
+/// So long a file is looked for whose path is to be told.
+const FILE_US: u64 = 5 * MS;
 
 /// Two surveys no further apart tell who grows just now.
 const LOOKS_APART_US: u64 = 500 * MS;
@@ -413,6 +417,13 @@ impl<'a> Selector<'a> {
             self.culprit = culprit;
         }
         found.is_some()
+    }
+
+    /// Finds the largest file on a tmpfs that the culprit has open for writing.
+    pub fn find_tmpfs_file(&mut self, file: &mut FilePath) {
+        let (pid, until_us) = (self.culprit.victim.id.pid, read_clock() + FILE_US);
+        // Where they cannot be read, there is none to tell of.
+        let _ = read_largest_tmpfs_file(self.terms.proc, pid, &mut self.holders.mounts, until_us, file);
     }
 
     /// Chooses this one no more.

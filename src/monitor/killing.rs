@@ -6,6 +6,7 @@ use crate::act::signal::Refusal;
 use crate::choose::selector::NoVictim;
 use crate::decide::pacing::{self, Fall, LOOK_AGAIN_US, MIN_SLEEP_US};
 use crate::decide::verdict::{Rule, Urgency, Verdict};
+use crate::read::holdings::FilePath;
 use crate::sys::time::now_us as read_clock;
 use crate::tell::report::{self, Decision};
 
@@ -80,6 +81,12 @@ impl Monitor<'_> {
     #[inline(never)]
     fn strike(&mut self, decision: &Decision<'_>, now_us: u64) -> u64 {
         let Decision { rule, urgency, snapshot, .. } = *decision;
+        // Asked now, for soon it has none open.
+        let is_in_tmpfs = snapshot.loss.shmem_kib > snapshot.loss.total_kib / 2;
+        self.victims_file = FilePath::NONE;
+        if is_in_tmpfs {
+            self.selector.find_tmpfs_file(&mut self.victims_file);
+        }
         let (culprit, ranked) = (self.selector.culprit(), self.selector.candidates());
         let (is_fleeing, is_alone) = (culprit.is_fleeing, culprit.members == 1);
         match self.executor.begin(culprit, rule, ranked, FreeMemory::from(snapshot), now_us) {
@@ -170,7 +177,7 @@ impl Monitor<'_> {
             self.selector.settle(left_kib.is_some());
         }
         if let Some(left_kib) = left_kib {
-            report::left_in_tmpfs(self.log, left_kib);
+            report::left_in_tmpfs(self.log, left_kib, &self.victims_file);
         }
         if was_killed {
             let is_forced = death.timeline.forced_us.is_some();

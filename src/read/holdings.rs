@@ -265,6 +265,61 @@ pub fn read_holdings(
     Ok((held, listed))
 }
 
+/// Longer paths are cut off.
+const MAX_PATH: usize = 128;
+
+/// A file by its path.
+#[derive(Clone, Copy, Debug)]
+pub struct FilePath {
+    bytes: [u8; MAX_PATH],
+    len: usize,
+}
+
+impl FilePath {
+    /// No path.
+    pub const NONE: Self = Self { bytes: [0; MAX_PATH], len: 0 };
+
+    /// The path, as the kernel tells it; empty where there is none.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Reads into `largest` the path of the largest file on a tmpfs that `pid` has open
+/// for writing, as far as that is known in time.
+///
+/// # Errors
+/// See [`ReadError`]; [`ReadError::NotPermitted`] where we may not trace it.
+// Out of line, so that kills do not run below it.
+#[inline(never)]
+pub fn read_largest_tmpfs_file(
+    proc: BorrowedFd<'_>,
+    pid: Pid,
+    mounts: &mut Mounts,
+    until_us: u64,
+    largest: &mut FilePath,
+) -> Result<(), ReadError> {
+    let files = open_dir(proc, path_of(pid, "/fd").as_cstr())?;
+    let infos = open_dir(proc, path_of(pid, "/fdinfo").as_cstr())?;
+    let mut most_kib = 0;
+    let _ = list_names(files.as_fd(), &mut |name| {
+        let mut buf = [0; 256];
+        let info = kfile::read_small(infos.as_fd(), name, &mut buf);
+        if let Some(mount) = info.ok().and_then(parse_writable_mount)
+            && mounts.is_tmpfs(proc, pid, mount)
+        {
+            let kib = read_file_kib(files.as_fd(), name);
+            if kib > most_kib
+                && let Ok(len) = rustix::fs::readlinkat_raw(files.as_fd(), name, &mut largest.bytes[..])
+            {
+                (most_kib, largest.len) = (kib, len);
+            }
+        }
+        if now_us() >= until_us { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(())
+}
+
 /// What a file on a tmpfs takes up.
 fn read_file_kib(files: BorrowedFd<'_>, name: &CStr) -> u64 {
     let stat = statat(files, name, AtFlags::empty());
@@ -329,6 +384,10 @@ mod tests {
         assert!(now.pipes >= before.pipes + 10, "{now:?} after {before:?}");
         assert!(now.sockets >= before.sockets + 2, "{now:?} after {before:?}");
         assert!(now.tmpfs_kib >= before.tmpfs_kib + 300, "{now:?} after {before:?}");
+        let mut path = FilePath::NONE;
+        let read = read_largest_tmpfs_file(tree.proc.as_fd(), getpid(), &mut mounts, u64::MAX, &mut path);
+        assert_eq!(read, Ok(()));
+        assert_eq!(path.as_bytes(), b"/memfd:test (deleted)");
         drop((pipes, sockets, memory));
     }
 }

@@ -12,7 +12,7 @@ use crate::decide::levels::Levels;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, THRASH_REFAULT_PCT, Urgency};
 use crate::decide::victim::Candidate;
-use crate::read::holdings::Holdings;
+use crate::read::holdings::{FilePath, Holdings};
 use crate::read::kfile::ReadError;
 use crate::read::process::Pid;
 use crate::sys::line::Line;
@@ -296,9 +296,13 @@ pub fn stuck(log: &mut Log, victim: &Candidate, after_us: u64) {
 }
 
 /// The victim's end gave back next to nothing.
-pub fn left_in_tmpfs(log: &mut Log, left_kib: u64) {
+pub fn left_in_tmpfs(log: &mut Log, left_kib: u64, file: &FilePath) {
     log.warn(|line| {
-        line.size(left_kib).text(" stay in tmpfs and shared memory; nobody else is killed for them");
+        line.size(left_kib).text(" stay in tmpfs and shared memory");
+        if !file.as_bytes().is_empty() {
+            line.text(", of it ").quoted(file.as_bytes());
+        }
+        line.text("; nobody else is killed for them");
     });
 }
 
