@@ -62,6 +62,12 @@ const STARTUP: &[&str] = &[
     "4lock11find_holder",
     "4lock8lock_all",
     "14has_bare_names",
+    "3sys7command5start",
+    "3sys7command7execute",
+    "13take_terminal",
+    "12close_others",
+    "6config7command12parse_signal",
+    "8ExitMap5parse",
     "7sandbox5enter",
     "17clear_bounding_set",
     "20give_up_capabilities",
@@ -252,7 +258,7 @@ const NEXT_LINE: &str = "\n                         ";
 
 fn help() -> String {
     let mut text = String::from(
-        "Usage: bustd [OPTION]...\n\
+        "Usage: bustd [OPTION]... [[--] COMMAND [ARG]...]\n\
          Without options it guards at once, in the background, and kills when it must.\n",
     );
     for group in Group::ALL {
@@ -316,12 +322,20 @@ A pattern of --prefer, --avoid and --unkillables matches a whole process name, w
 between patterns. Root's guard believes a bare name in --avoid and --unkillables only of processes with a uid \
 below 1000, because a program chooses its own name. 1000:NAME is about one user's processes, root:NAME about \
 root's, any:NAME about everybody's, and exe:PATH about the file that is executed; 1000:exe:PATH combines them.
+With a COMMAND it stays in the foreground, logs to standard error, runs COMMAND, hands signals on to it, \
+reaps orphans, and ends as COMMAND ends. What COMMAND leaves behind is sent SIGTERM, and SIGKILL after \
+--grace. COMMAND itself is killed only if no other process below the guard would help.
 Each log line says what happened, to whom and why. To try it without killing anybody, run \
 bustd -n --dry-run.";
 
 const SIGNALS: &[(&str, &str)] = &[
     ("SIGTERM, SIGINT", "End. A pidfile is removed."),
     ("SIGUSR1", "Log a line that says how things stand."),
+    (
+        "With COMMAND",
+        "All of them are COMMAND's. For the init of a virtual machine, SIGTERM and SIGINT end everything and \
+        restart it, SIGUSR1 halts it, and SIGUSR2 switches it off.",
+    ),
 ];
 
 const EXIT_STATUS: &[(&str, &str)] = &[
@@ -331,12 +345,16 @@ const EXIT_STATUS: &[(&str, &str)] = &[
         "Something else than the command line kept the guard from starting, or a question could not be answered whole.",
     ),
     ("2", "The command line was refused; standard error says why."),
+    ("With COMMAND", "Its status, or 128+N if signal N ended it."),
+    ("127, 126", "COMMAND was not found, or cannot be executed."),
+    ("137", "COMMAND was killed for want of memory, or by SIGKILL."),
 ];
 
 const FILES: &[(&str, &str)] = &[
     ("/run/bustd.pid", "The pid of root's daemon, locked while it lives."),
     ("/proc/meminfo, /proc/pressure/memory", "What it watches."),
     ("/dev/kmsg", "Where a daemon logs, unless told otherwise."),
+    ("/dev/termination-log", "Where it says why COMMAND was killed, if the file is there."),
 ];
 
 const EXAMPLES: &[(&str, &str)] = &[
@@ -344,6 +362,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("bustd -n --dry-run", "Watch in this terminal, and kill nobody."),
     ("bustd --check --unkillables 'sshd|tmux*'", "Show whom the patterns match, and start nothing."),
     ("bustd --mem 512M,256M --avoid 'postgres*'", "Guard with limits of one's own."),
+    ("bustd -- /app --serve", "Run /app in a container, guard meanwhile, and end as it ends."),
 ];
 
 /// Text as roff has to have it.
@@ -366,7 +385,7 @@ fn manual(date: &str) -> String {
     section(&mut page, "NAME");
     page.push_str("bustd \\- out-of-memory guard\n");
     section(&mut page, "SYNOPSIS");
-    page.push_str(".B bustd\n.RI [ option ]...\n");
+    page.push_str(".B bustd\n.RI [ option ]...\n.RI [[ \\-\\- ]\n.I command\n.RI [ argument ]...]\n");
     section(&mut page, "DESCRIPTION");
     for paragraph in DESCRIPTION.lines() {
         let _ = writeln!(page, ".PP\n{}", roff(paragraph));

@@ -4,7 +4,9 @@
 mod killing;
 
 use crate::act::capability::Capabilities;
+use crate::act::command::{Command, Outcome};
 use crate::act::executor::{Executor, Means};
+use crate::act::hook::Reaped;
 use crate::choose::observer::{Observer, StallSource};
 use crate::choose::selector::Selector;
 use crate::config::Config;
@@ -16,15 +18,18 @@ use crate::decide::verdict::{Verdict, decide};
 use crate::read::holdings::FilePath;
 use crate::read::kfile::{ReadError, Tree};
 use crate::sys::event::{self, Sources, Woken};
+use crate::sys::power::Power;
 use crate::sys::program::renew_stack;
 use crate::sys::sandbox::{Filter, Standing};
-use crate::sys::signals::{Notice, take_notice};
+use crate::sys::signals::{Notice, take_signal};
 use crate::sys::time::now_us as read_clock;
 use crate::tell::log::Log;
 use crate::tell::report::{self, Start};
 use crate::tell::stats::Stats;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
+
+mod others;
 
 /// How much of the stack a step takes; CI measures it.
 const STEP_STACK: usize = 6144;
@@ -39,7 +44,7 @@ struct Judged {
 /// What the loop does next.
 enum Next {
     Sleep { us: u64 },
-    End,
+    End(Outcome),
 }
 
 /// What has been said since memory became low, so that it is not said again.
@@ -59,6 +64,9 @@ pub struct Monitor<'a> {
     observer: Observer<'a>,
     selector: Selector<'a>,
     executor: Executor<'a>,
+    command: Option<Command<'a>>,
+    /// Who was reaped last, or why nobody was.
+    reaped: Reaped,
     stats: Stats<'a>,
     log: &'a mut Log,
     said: Said,
@@ -98,6 +106,8 @@ impl<'a> Monitor<'a> {
             selector: Selector::new(tree, config.policy, own, observer.page_kib()),
             observer,
             executor: Executor::new(config, means),
+            command: None,
+            reaped: Reaped::Nobody,
             stats: Stats::new(config.stats),
             config,
             capabilities,
@@ -148,16 +158,19 @@ impl<'a> Monitor<'a> {
         renew_stack::<STEP_STACK>(self.observer.page_kib() as usize * 1024);
     }
 
-    /// Puts `filter` into force, then runs until a signal ends it, or with `once`
-    /// until the decision is made and carried out.
-    pub fn run(&mut self, filter: &mut Filter) {
+    /// Puts `filter` into force, then runs until a signal or the command ends it, or
+    /// with `once` until the decision is made and carried out.
+    pub fn run(&mut self, filter: &mut Filter) -> Outcome {
         if filter.install().is_err() {
             self.log.warn_of("cannot install the seccomp filter");
+        }
+        if let Some(command) = &self.command {
+            command.release();
         }
         let mut woken = Woken::default();
         loop {
             match self.step(woken, read_clock()) {
-                Next::End => return,
+                Next::End(outcome) => return outcome,
                 Next::Sleep { us } => woken = self.wait(us),
             }
         }
@@ -186,16 +199,24 @@ impl<'a> Monitor<'a> {
             self.capabilities.trigger = Err(Errno::NODEV);
             self.log.warn_of("the pressure trigger is gone, polling from now on");
         }
+        // A guard that nobody waits for ends like a machine's init that is told to.
+        let by_itself = Outcome { status: 0, power: Power::Restart };
+        let own = self.command.as_ref().map(Command::own);
+        let mut has_dead = self.has_more_dead();
         while woken.signal
-            && let Some(notice) = take_notice(self.signals.as_fd())
+            && let Some(signal) = take_signal(self.signals.as_fd())
         {
-            match notice {
-                Notice::End => return Next::End,
-                Notice::Status => self.answer_status(now_us),
-                Notice::Child => self.reap_children(),
+            match (signal.notice(own), &mut self.command) {
+                (Notice::End, _) => return Next::End(by_itself),
+                (Notice::Status, _) => self.answer_status(now_us),
+                (Notice::Child, _) => has_dead = true,
+                (Notice::Forward(number), Some(command)) => command.forward(number, now_us),
                 // Woken to look, which comes next.
-                Notice::Faults => {}
+                _ => {}
             }
+        }
+        if has_dead {
+            self.reap_children(now_us);
         }
         while let Some(purpose) = self.executor.end_overdue(now_us) {
             report::overdue(self.log, purpose);
@@ -208,9 +229,12 @@ impl<'a> Monitor<'a> {
             self.watch(woken.trigger_fired, now_us)
         };
         if self.config.once && !self.executor.is_busy() {
-            return Next::End;
+            return Next::End(by_itself);
         }
-        Next::Sleep { us: sleep_us.min(self.executor.children_deadline_us().saturating_sub(now_us)) }
+        if let Some(outcome) = self.end_with_command(now_us) {
+            return Next::End(outcome);
+        }
+        Next::Sleep { us: sleep_us.min(self.others_deadline_us(now_us).saturating_sub(now_us)) }
     }
 
     /// Reads memory and judges it.
@@ -304,30 +328,5 @@ impl<'a> Monitor<'a> {
         self.said.is_low = false;
         self.said.no_victim = false;
         self.selector.leave_low();
-    }
-
-    // -------------------------------------------------------- others
-
-    fn answer_status(&mut self, now_us: u64) {
-        let judged = self.look(now_us);
-        let now = judged.as_ref().map(|judged| (&judged.snapshot, &judged.levels));
-        report::status(
-            self.log,
-            now.map_err(|error| *error),
-            self.capabilities.trigger.is_ok(),
-            self.stats.total(),
-        );
-    }
-
-    fn publish_stats(&mut self) {
-        if let Some(errno) = self.stats.publish() {
-            report::stats_not_written(self.log, errno);
-        }
-    }
-
-    fn reap_children(&mut self) {
-        while let Some(ended) = self.executor.reap() {
-            report::ended(self.log, &ended);
-        }
     }
 }

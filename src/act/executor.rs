@@ -2,7 +2,7 @@
 //! and tells what came of them; logs nothing.
 
 use super::companions::{Companions, Group, Members};
-use super::hook::{Children, Ended, Purpose};
+use super::hook::{Children, Purpose, Reaped};
 use super::kill::{HOOK_HOLD_US, Kill, Outlook, Progress, Timeline};
 use super::signal::{Refusal, SignalContext, may_kill_group};
 use crate::choose::selector::young_since;
@@ -167,12 +167,22 @@ pub struct Executor<'a> {
     victim: Candidate,
     hold: Option<Hold>,
     children: Children,
+    /// The command that we run, which does not die with others.
+    pub command: Option<Pid>,
 }
 
 impl<'a> Executor<'a> {
     /// An executor without anything to do.
     pub fn new(config: Config<'a>, means: Means<'a>) -> Self {
-        Self { config, means, active: None, victim: VACANT, hold: None, children: Children::default() }
+        Self {
+            config,
+            means,
+            active: None,
+            victim: VACANT,
+            hold: None,
+            children: Children::default(),
+            command: None,
+        }
     }
 
     /// Whom the kill in progress, or the last one, was for.
@@ -236,9 +246,10 @@ impl<'a> Executor<'a> {
         before: FreeMemory,
         now_us: u64,
     ) -> Result<Begun, Refusal> {
-        let context = self.means.context(&self.config.policy);
         let victim = culprit.victim;
         self.victim = victim;
+        let command = self.command.filter(|&command| command != victim.id.pid);
+        let context = SignalContext { command, ..self.means.context(&self.config.policy) };
         let mut begun = Begun::default();
         let companions = if culprit.sharers[0].is_some() {
             Some(Companions::Sharers(culprit.sharers))
@@ -278,7 +289,8 @@ impl<'a> Executor<'a> {
     /// One step of the active kill; `None` where there is none. `snapshot` and
     /// `verdict` are those of this turn, if memory could be read.
     pub fn step(&mut self, now: Option<(&Snapshot, Verdict)>, now_us: u64) -> Option<Event> {
-        let context = self.means.context(&self.config.policy);
+        let command = self.command.filter(|&command| command != self.victim.id.pid);
+        let context = SignalContext { command, ..self.means.context(&self.config.policy) };
         let active = self.active.as_mut()?;
         let progress = active.kill.step(&context, outlook(active, now), now_us);
         let event = match progress {
@@ -330,13 +342,15 @@ impl<'a> Executor<'a> {
         started.is_ok()
     }
 
-    /// Reaps one child that has ended.
-    pub fn reap(&mut self) -> Option<Ended> {
-        let ended = self.children.reap()?;
-        if let (Purpose::BeforeKill, Some(active)) = (ended.purpose, &mut self.active) {
+    /// Reaps one child that has ended, if there is one.
+    pub fn reap(&mut self) -> Reaped {
+        let reaped = self.children.reap();
+        if let (Reaped::Ours(ended), Some(active)) = (reaped, &mut self.active)
+            && ended.purpose == Purpose::BeforeKill
+        {
             active.kill.release_hold();
         }
-        Some(ended)
+        reaped
     }
 
     /// Ends one child that has overstayed, and tells which.

@@ -43,6 +43,20 @@ pub struct Ended {
     pub status: WaitStatus,
 }
 
+/// Who was reaped.
+#[must_use]
+#[derive(Clone, Copy, Debug)]
+pub enum Reaped {
+    /// A child that was started for a kill.
+    Ours(Ended),
+    /// The command, or an orphan that was given to us.
+    Other(Pid, WaitStatus),
+    /// All children are alive.
+    Nobody,
+    /// There are no children.
+    NobodyIsLeft,
+}
+
 /// Children at once: two hooks and a release each for the active kill and the one
 /// before.
 const MAX_CHILDREN: usize = 6;
@@ -104,18 +118,21 @@ impl Children {
         self.running.iter_mut().find(|place| place.is_none()).ok_or(Errno::AGAIN)
     }
 
-    /// Reaps one child that has ended; as process 1, orphans as well, of which
-    /// nothing is told.
+    /// Reaps one child that has ended, if there is one.
     // Out of line: inlined it is larger.
     #[inline(never)]
-    pub fn reap(&mut self) -> Option<Ended> {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let ours = |place: &&mut Option<Child>| place.is_some_and(|child| child.pid == pid);
-            if let Some(child) = self.running.iter_mut().find(ours).and_then(Option::take) {
-                return Some(Ended { purpose: child.purpose, status });
+    pub fn reap(&mut self) -> Reaped {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => {
+                let ours = |place: &&mut Option<Child>| place.is_some_and(|child| child.pid == pid);
+                match self.running.iter_mut().find(ours).and_then(Option::take) {
+                    Some(child) => Reaped::Ours(Ended { purpose: child.purpose, status }),
+                    None => Reaped::Other(pid, status),
+                }
             }
+            Ok(None) => Reaped::Nobody,
+            Err(_) => Reaped::NobodyIsLeft,
         }
-        None
     }
 
     /// Ends one child that has overstayed, and tells which.

@@ -18,5 +18,8 @@ pub mod kill;
 /// The user's programs around a kill, and other children.
 pub mod hook;
 
+/// The command that the guard runs.
+pub mod command;
+
 /// The kill in progress.
 pub mod executor;

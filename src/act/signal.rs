@@ -4,11 +4,15 @@
 
 use crate::choose::claim::read_preference;
 use crate::config::policy::{Policy, Preference};
-use crate::read::ancestry::Ancestry;
+use crate::read::ancestry::{Ancestry, is_descendant};
 use crate::read::kfile::ReadError;
+use crate::read::listing::list_processes;
 use crate::read::process::{self, Identity, NEVER_KILL_ADJ, Pid, Stat};
 use crate::read::status::read_status;
+use crate::sys::command::{send, send_everybody};
 use crate::sys::{may_signal, pidfd, time};
+use core::ffi::c_int;
+use core::ops::ControlFlow;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -29,6 +33,8 @@ pub enum Refusal {
     /// The user's patterns say that it must never be killed: it has executed
     /// another program since it was chosen.
     Unkillable,
+    /// It is the command that we run, and another is to die.
+    Command,
     /// It has exited.
     Gone,
     /// Its pid is another process's now, or cannot be identified.
@@ -48,6 +54,7 @@ impl Refusal {
             Self::KernelThread => "it is a kernel thread",
             Self::Protected => "its oom_score_adj is -1000",
             Self::Unkillable => "its name is one of --unkillables now",
+            Self::Command => "it is the command",
             Self::Gone => "it has exited",
             Self::Unverified => "it can no longer be identified",
             Self::NotPermitted => "not permitted",
@@ -77,6 +84,8 @@ pub struct SignalContext<'a> {
     pub own: Pid,
     /// Who is never killed by name.
     pub policy: &'a Policy<'a>,
+    /// The command that we run, unless it is the victim.
+    pub command: Option<Pid>,
     /// Ourselves and our parents, who are never signalled.
     pub ancestry: Ancestry,
 }
@@ -84,7 +93,7 @@ pub struct SignalContext<'a> {
 impl<'a> SignalContext<'a> {
     /// Reads who our ancestors are now: good for one round of signals.
     pub fn new(proc: BorrowedFd<'a>, pidfd: bool, own: Pid, policy: &'a Policy<'a>) -> Self {
-        Self { proc, pidfd, own, policy, ancestry: Ancestry::read(proc, Some(own)) }
+        Self { proc, pidfd, own, policy, command: None, ancestry: Ancestry::read(proc, Some(own)) }
     }
 
     /// Do the user's patterns say that it must never be killed?
@@ -95,7 +104,11 @@ impl<'a> SignalContext<'a> {
     /// Is this process to live, or beyond our reach?
     pub fn is_spared(&self, pid: Pid) -> bool {
         let is_protected = || process::read_oom_score_adj(self.proc, pid) == Ok(NEVER_KILL_ADJ);
-        pid == Pid::INIT || self.ancestry.has(self.proc, pid) || is_protected() || !may_signal(pid)
+        pid == Pid::INIT
+            || self.command == Some(pid)
+            || self.ancestry.has(self.proc, pid)
+            || is_protected()
+            || !may_signal(pid)
     }
 }
 
@@ -164,6 +177,9 @@ impl Target {
         if context.ancestry.has(context.proc, pid) {
             return Err(Refusal::Ancestor);
         }
+        if context.command == Some(pid) {
+            return Err(Refusal::Command);
+        }
         let stat = match process::read_stat(context.proc, pid) {
             Ok(stat) => stat,
             Err(ReadError::Missing) => return Err(Refusal::Gone),
@@ -221,4 +237,19 @@ pub fn may_kill_group(context: &SignalContext<'_>, pgrp: i32) -> bool {
 pub fn end_child(child: Pid) {
     let _ = rustix::process::kill_process_group(child, Signal::KILL);
     let _ = rustix::process::kill_process(child, Signal::KILL);
+}
+
+/// Signals everything that the command we ran has left behind: all but process 1,
+/// if that is us, else whoever descends from us, since orphans are given to us.
+pub fn signal_descendants(proc: BorrowedFd<'_>, own: Pid, number: c_int) {
+    if own.is_init() {
+        return send_everybody(number);
+    }
+    // Who cannot be listed dies with its parent, or is left alone.
+    let _ = list_processes(proc, &mut |pid| {
+        if pid != own && is_descendant(proc, pid, own) {
+            send(pid, number, false);
+        }
+        ControlFlow::Continue(())
+    });
 }

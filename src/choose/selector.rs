@@ -14,6 +14,7 @@ use crate::decide::levels::Levels;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency};
 use crate::decide::victim::{Candidate, Ranking, TABLE, VACANT, min_freeable_kib};
+use crate::read::ancestry::is_descendant;
 use crate::read::holdings::{FilePath, read_largest_tmpfs_file};
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::process::{Identity, Pid};
@@ -98,6 +99,8 @@ struct Terms<'a> {
     page_kib: u64,
     vigil: Vigil,
     set_aside: [Option<Identity>; SET_ASIDE],
+    /// The command that we run.
+    command: Option<Pid>,
 }
 
 impl Terms<'_> {
@@ -114,6 +117,7 @@ impl Terms<'_> {
             page_kib: self.page_kib,
             own: self.own,
             set_aside: &self.set_aside,
+            command: self.command,
             before,
             shmem_growth_kib: snapshot.loss.shmem_kib,
             vigil: &self.vigil,
@@ -164,6 +168,7 @@ impl<'a> Selector<'a> {
                 page_kib,
                 vigil: Vigil::new(tree.proc.as_fd()),
                 set_aside: [None; SET_ASIDE],
+                command: None,
             },
             table: Ranking::default(),
             remembered: Remembered::default(),
@@ -307,6 +312,29 @@ impl<'a> Selector<'a> {
         // nothing to be done that could be done sooner.
         self.terms.vigil.begin(None);
         self.survey(snapshot, now_us)
+    }
+
+    /// Who runs below us as `command`, and is the victim only if no other process
+    /// below us would help; `None` once it has ended.
+    pub fn spare(&mut self, command: Option<Pid>) {
+        self.terms.command = command;
+    }
+
+    /// Where the culprit is the command, the first other that is below us dies in its
+    /// place.
+    // Out of line, since it is hardly ever called.
+    #[inline(never)]
+    pub fn replace_command(&mut self) {
+        let Terms { proc, own: Some(own), command, .. } = self.terms else { return };
+        if command != Some(self.culprit.victim.id.pid) {
+            return;
+        }
+        let is_other =
+            |held: &&Candidate| command != Some(held.id.pid) && is_descendant(proc, held.id.pid, own);
+        if let Some(other) = self.table.all().iter().find(is_other) {
+            self.culprit.become_one(other);
+            self.add_sharers();
+        }
     }
 
     /// Chooses who is to die, or tells why nobody is. Where there is time for it, everybody is

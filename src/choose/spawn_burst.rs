@@ -73,7 +73,7 @@ pub fn survey_spawn_burst(
         if let Some(counted) = jobs.iter_mut().flatten().find(|counted| counted.job.same_job(&job)) {
             counted.members += 1;
             counted.held_kib = counted.held_kib.saturating_add(held_kib);
-            if counted.members >= SPAWN_BURST_MIN && counted.pid.is_none() {
+            if counted.members >= SPAWN_BURST_MIN && counted.pid.is_none() && context.command != Some(pid) {
                 counted.pid = surveyor.read_killable(pid).map(|_| pid);
             }
         } else if let Some(rarest) = jobs.iter_mut().min_by_key(|place| members(place)) {

@@ -33,6 +33,8 @@ pub struct SurveyContext<'a> {
     pub own: Option<Pid>,
     /// Processes that were killed and would not die.
     pub set_aside: &'a [Option<Identity>],
+    /// The command that we run: no spawn burst begins with it.
+    pub command: Option<Pid>,
     /// The survey before, which tells the baselines; `None` where this is the first:
     /// then nobody has grown.
     pub before: Option<&'a Remembered>,

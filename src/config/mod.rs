@@ -1,5 +1,8 @@
 //! What the user asked for.
 
+/// What a command's signals and its end mean.
+pub mod command;
+
 /// Amounts and limits.
 pub mod limits;
 
@@ -10,6 +13,7 @@ pub mod pattern;
 pub mod policy;
 
 use crate::sys::time::SECOND;
+use command::{ExitMap, Forward};
 use core::ffi::CStr;
 use limits::Limits;
 use policy::Policy;
@@ -37,6 +41,10 @@ pub struct Config<'a> {
     pub on_kill: Option<&'a CStr>,
     /// Tell of kills in this file; see [`Stats`](crate::tell::stats::Stats).
     pub stats: Option<&'a CStr>,
+    /// Who gets the signals that a command is sent through us.
+    pub forward: Forward,
+    /// What to end with instead of what a command ended with.
+    pub exits: ExitMap,
 }
 
 impl Default for Config<'_> {
@@ -52,6 +60,8 @@ impl Default for Config<'_> {
             before_kill: None,
             on_kill: None,
             stats: None,
+            forward: Forward::default(),
+            exits: ExitMap::default(),
         }
     }
 }

@@ -54,6 +54,7 @@ impl Monitor<'_> {
         if let Err(why) = self.selector.select_victim(rule, urgency, snapshot, now_us, has_time) {
             return self.spare_all(&decision, why, now_us);
         }
+        self.selector.replace_command();
         if self.config.dry_run {
             self.report_choice(&decision);
             self.executor.hold_off(Urgency::Kill, HOLD_DRY_RUN_US, now_us);
@@ -171,7 +172,11 @@ impl Monitor<'_> {
             self.said.no_victim = false;
         }
         let after = self.observer.read(now_us);
-        report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), now_us);
+        let is_command = was_killed && self.blame_command();
+        report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), is_command, now_us);
+        if let Some(command) = self.command.as_ref().filter(|_| is_command) {
+            command.write_termination_log(self.log.line());
+        }
         let left_kib = after.as_ref().ok().and_then(|after| death.left_in_tmpfs_kib(after));
         if was_killed {
             self.selector.settle(left_kib.is_some());

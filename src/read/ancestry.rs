@@ -41,6 +41,14 @@ impl Ancestry {
     }
 }
 
+/// Is `own` an ancestor of `pid`?
+pub fn is_descendant(proc: BorrowedFd<'_>, pid: Pid, own: Pid) -> bool {
+    core::iter::successors(parent(proc, pid), |&child| parent(proc, child))
+        .take(MAX_ANCESTORS)
+        .take_while(|&ancestor| ancestor != Pid::INIT || own == Pid::INIT)
+        .any(|ancestor| ancestor == own)
+}
+
 fn parent(proc: BorrowedFd<'_>, child: Pid) -> Option<Pid> {
     positive_pid(process::read_stat(proc, child).ok()?.ppid)
 }

@@ -48,6 +48,9 @@ pub fn exit_now(status: i32) -> ! {
 #[derive(Clone, Copy, Debug)]
 pub struct Environment(*const *const c_char);
 
+/// The arguments of a program: strings with a null pointer after the last, too.
+pub type Arguments = Environment;
+
 /// The environment of nobody: a null pointer and nothing before it.
 struct Nothing([*const c_char; 1]);
 
@@ -87,6 +90,18 @@ impl Environment {
                 Some(string)
             }
         })
+    }
+
+    /// What comes after the first `count` strings, or the end if there are fewer.
+    pub fn skip(self, count: usize) -> Self {
+        let here = self.strings().take(count).count();
+        // SAFETY: so many strings were found, and the null pointer is behind them.
+        Self(unsafe { self.0.add(here) })
+    }
+
+    /// For execve(2).
+    pub(super) fn as_ptr(self) -> *const *const u8 {
+        self.0.cast()
     }
 
     /// The value of the variable `name`, if it is set.

@@ -33,6 +33,12 @@ pub fn stdout() -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(1) }
 }
 
+/// Standard input, as [`fill_standard_streams`] left it.
+pub fn stdin() -> BorrowedFd<'static> {
+    // SAFETY: nothing in this crate closes descriptor 0.
+    unsafe { BorrowedFd::borrow_raw(0) }
+}
+
 /// Which standard streams were closed when we started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Closed {

@@ -195,7 +195,7 @@ pub struct Word {
 }
 
 impl Word {
-    const MAX_LEN: usize = 14;
+    const MAX_LEN: usize = 15;
 
     /// Of a text that is short enough, or a constant does not compile.
     pub const fn new(text: &str) -> Self {

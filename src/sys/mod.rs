@@ -13,6 +13,12 @@ pub mod signals;
 /// Children: forked, given an environment, executed.
 pub mod child;
 
+/// The command that the guard runs.
+pub mod command;
+
+/// The end of a machine.
+pub mod power;
+
 /// Counters of page faults that wake the guard.
 pub mod faults;
 

@@ -27,6 +27,10 @@ pub struct Needs {
     pub syslog: bool,
     /// It has counters of page faults, which it switches on and off.
     pub counters: bool,
+    /// It runs a command, whose terminal it gives back at the end.
+    pub command: bool,
+    /// It is a machine's init, which switches that off at the end.
+    pub machine: bool,
 }
 
 /// Which guards make a call.
@@ -40,6 +44,10 @@ pub enum Whose {
     WithSyslog,
     /// See [`Needs::counters`].
     WithCounters,
+    /// See [`Needs::command`].
+    WithCommand,
+    /// See [`Needs::machine`].
+    OfMachine,
 }
 
 impl Needs {
@@ -49,6 +57,8 @@ impl Needs {
             Whose::WithFiles => self.files,
             Whose::WithSyslog => self.syslog,
             Whose::WithCounters => self.counters,
+            Whose::WithCommand => self.command,
+            Whose::OfMachine => self.machine,
         }
     }
 }
@@ -82,6 +92,7 @@ pub fn enter(needs: &Needs, filter: &mut Filter) -> Standing {
     // and this capability get at.
     kept.set(CapabilitySet::DAC_OVERRIDE, needs.hooks || needs.foreign_directory);
     kept.set(CapabilitySet::SYS_ADMIN, needs.end_of_files);
+    kept.set(CapabilitySet::SYS_BOOT, needs.machine);
     if !needs.hooks {
         // Which takes CAP_SETPCAP, and so comes first.
         clear_bounding_set();
@@ -187,6 +198,9 @@ mod calls {
         // mean everybody.
         (Whose::Every, libc::SYS_getpid as u16),
         (Whose::WithCounters, libc::SYS_ioctl as u16),
+        (Whose::WithCommand, libc::SYS_ioctl as u16),
+        (Whose::OfMachine, libc::SYS_sync as u16),
+        (Whose::OfMachine, libc::SYS_reboot as u16),
         (Whose::WithFiles, libc::SYS_fcntl as u16),
         (Whose::WithFiles, libc::SYS_fstat as u16),
         (Whose::Every, libc::SYS_newfstatat as u16),

@@ -2,7 +2,7 @@ use super::result_of;
 use core::ffi::{c_int, c_long};
 use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 // rustix exempts this module from its promise of compatibility and renames it
 // in every release, which is why Cargo.toml names one release of rustix.
 use runtime::{How, KernelSigSet, KernelSigaction};
@@ -17,8 +17,41 @@ pub enum Notice {
     Status,
     /// SIGCHLD: a child has changed state.
     Child,
-    /// SIGIO: memory is being filled; see [`Faults`](super::faults::Faults).
-    Faults,
+    /// Nothing but a look at memory: SIGIO, which is sent when it is being filled
+    /// (see [`Faults`](super::faults::Faults)), or what the kernel sent us for a
+    /// write of our own.
+    Look,
+    /// Of this number, for the command that we run.
+    Forward(c_int),
+}
+
+/// A signal as signalfd(2) tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Its number.
+    pub number: c_int,
+    /// Above 0 if the kernel sent it by itself.
+    pub code: c_int,
+    /// Who sent it.
+    pub pid: c_int,
+}
+
+impl Taken {
+    /// What it means to a guard, or to one with the pid `own` that runs a command:
+    /// then all is the command's but what the kernel tells the guard.
+    pub fn notice(self, own: Option<Pid>) -> Notice {
+        let Self { number, code, pid } = self;
+        match (number, own) {
+            (libc::SIGCHLD, _) => Notice::Child,
+            (libc::SIGIO, _) if code > 0 => Notice::Look,
+            // SIGPIPE and SIGXFSZ come in our own name.
+            (_, Some(own)) if pid == own.as_raw_pid() => Notice::Look,
+            (_, Some(_)) => Notice::Forward(number),
+            (libc::SIGTERM | libc::SIGINT, None) => Notice::End,
+            (libc::SIGUSR1, None) => Notice::Status,
+            _ => Notice::Look,
+        }
+    }
 }
 
 fn set_of(signals: &[Signal]) -> KernelSigSet {
@@ -30,10 +63,9 @@ fn set_of(signals: &[Signal]) -> KernelSigSet {
 }
 
 /// Blocks signals, which none of our code has a handler for.
-fn block(signals: &[Signal]) {
-    // SAFETY: none of these is one of the C library's own, and this process has
-    // one thread.
-    let _ = unsafe { runtime::kernel_sigprocmask(How::BLOCK, Some(&set_of(signals))) };
+fn block(signals: &KernelSigSet) {
+    // SAFETY: the C library sends none of its own to a process with one thread.
+    let _ = unsafe { runtime::kernel_sigprocmask(How::BLOCK, Some(signals)) };
 }
 
 /// Unblocks every signal, for a program about to be executed.
@@ -53,19 +85,19 @@ fn reset_sigchld() {
 const NOTICES: [Signal; 5] = [Signal::TERM, Signal::INT, Signal::USR1, Signal::CHILD, Signal::IO];
 
 /// Blocks the signals the loop acts on and returns a descriptor they are read
-/// from. PID 1 of a namespace is sent none it has no handler for, unless they
-/// are blocked. Three are blocked and never taken: SIGPIPE and SIGXFSZ, so that a
-/// log nobody reads, or that may not grow, is an error of write(2) and no more,
-/// and SIGTTOU, so that a terminal which stops background jobs that write does
-/// not stop us.
+/// from; all of them for a guard that forwards them. PID 1 of a namespace is sent
+/// none it has no handler for, unless they are blocked. Three are blocked and
+/// never taken by others: SIGPIPE and SIGXFSZ, so that a log nobody reads, or that
+/// may not grow, is an error of write(2) and no more, and SIGTTOU, so that a
+/// terminal which stops background jobs that write does not stop us.
 ///
 /// # Errors
 /// Those of signalfd(2).
-pub fn open_signals() -> Result<OwnedFd, Errno> {
+pub fn open_signals(forwards: bool) -> Result<OwnedFd, Errno> {
     reset_sigchld();
-    block(&NOTICES);
-    block(&[Signal::PIPE, Signal::TTOU, Signal::XFSZ]);
-    let set = set_of(&NOTICES);
+    let set = if forwards { KernelSigSet::all() } else { set_of(&NOTICES) };
+    block(&set);
+    block(&set_of(&[Signal::PIPE, Signal::TTOU, Signal::XFSZ]));
     let (new, flags): (c_int, c_int) = (-1, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC);
     // SAFETY: reads a signal set of the size it says.
     let answer = unsafe {
@@ -78,21 +110,51 @@ pub fn open_signals() -> Result<OwnedFd, Errno> {
 
 /// Keeps SIGHUP, the end of a session that is not ours, from ending us.
 pub fn block_hangup() {
-    block(&[Signal::HUP]);
+    block(&set_of(&[Signal::HUP]));
 }
 
 /// Takes the next pending signal, if any.
 // Out of line: inlined it is larger.
 #[inline(never)]
-pub fn take_notice(signals: BorrowedFd<'_>) -> Option<Notice> {
-    // ssi_signo is the first field of signalfd_siginfo.
+pub fn take_signal(signals: BorrowedFd<'_>) -> Option<Taken> {
     let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];
     let len = rustix::io::read(signals, &mut info).ok()?;
-    let signal = u32::from_ne_bytes(*info.first_chunk()?) as c_int;
-    (len == info.len()).then_some(match signal {
-        libc::SIGTERM | libc::SIGINT => Notice::End,
-        libc::SIGUSR1 => Notice::Status,
-        libc::SIGIO => Notice::Faults,
-        _ => Notice::Child,
-    })
+    // ssi_signo, ssi_errno, ssi_code and ssi_pid are its first fields.
+    let field = |at: usize| c_int::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+    (len == info.len()).then(|| Taken { number: field(0), code: field(8), pid: field(12) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(number: c_int, code: c_int, pid: c_int) -> Taken {
+        Taken { number, code, pid }
+    }
+
+    #[test]
+    fn a_guard_by_itself_ends_looks_and_tells() {
+        for (number, notice) in [
+            (libc::SIGTERM, Notice::End),
+            (libc::SIGINT, Notice::End),
+            (libc::SIGUSR1, Notice::Status),
+            (libc::SIGCHLD, Notice::Child),
+            (libc::SIGIO, Notice::Look),
+        ] {
+            assert_eq!(taken(number, 0, 7).notice(None), notice, "{number}");
+        }
+    }
+
+    #[test]
+    fn whoever_runs_a_command_forwards_all_but_what_the_kernel_tells_it() {
+        let own = Pid::from_raw(1);
+        for number in (1..=64).filter(|&number| number != libc::SIGCHLD) {
+            assert_eq!(taken(number, 0, 7).notice(own), Notice::Forward(number));
+        }
+        assert_eq!(taken(libc::SIGCHLD, 1, 7).notice(own), Notice::Child);
+        // A terminal's hangup is the kernel's too, and the command's.
+        assert_eq!(taken(libc::SIGHUP, 128, 0).notice(own), Notice::Forward(libc::SIGHUP));
+        assert_eq!(taken(libc::SIGIO, 128, 0).notice(own), Notice::Look);
+        assert_eq!(taken(libc::SIGPIPE, 0, 1).notice(own), Notice::Look);
+    }
 }

@@ -115,6 +115,11 @@ impl Log {
         self.write(Level::Warning, build);
     }
 
+    /// The last line that was written.
+    pub fn line(&self) -> &[u8] {
+        self.line.as_bytes()
+    }
+
     /// Writes a warning that is a text and no more.
     pub fn warn_of(&mut self, what: &str) {
         self.warn(|line| {

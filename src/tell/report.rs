@@ -258,9 +258,17 @@ pub fn begun(log: &mut Log, begun: Begun) {
 
 // ---------------------------------------------------------------- outcome
 
-/// The victim is gone; `after` is memory as it is now, if it can be read.
-pub fn death(log: &mut Log, victim: &Candidate, death: &Death, after: Option<&Snapshot>, now_us: u64) {
-    let Death { members, timeline, before, .. } = death;
+/// The victim is gone; `after` is memory as it is now, if it can be read. If it was
+/// the command, the guard ends too, and this is the last that is heard of why.
+pub fn death(
+    log: &mut Log,
+    victim: &Candidate,
+    death: &Death,
+    after: Option<&Snapshot>,
+    is_command: bool,
+    now_us: u64,
+) {
+    let Death { members, rule, timeline, before } = death;
     log.warn(|line| {
         push_victims(line, victim, *members);
         match timeline.signalled_us {
@@ -282,6 +290,11 @@ pub fn death(log: &mut Log, victim: &Candidate, death: &Death, after: Option<&Sn
             if after.mem.swap_total_kib > 0 {
                 line.text(", swap free ").size(before.swap_free_kib).text(" -> ").size(after.swap_free_kib);
             }
+        }
+        if is_command {
+            line.text("; memory ran out (")
+                .text(rule.name())
+                .text("), and only the command's end would help");
         }
     });
 }

@@ -48,6 +48,7 @@ pub fn scan_survey(proc: BorrowedFd<'_>) -> usize {
         page_kib: program::page_kib(),
         own: Some(rustix::process::getpid()),
         set_aside: &[None; 8],
+        command: None,
         before: None,
         shmem_growth_kib: 0,
         vigil: &Vigil::new(proc),

@@ -47,7 +47,7 @@ impl Init {
     }
 }
 
-fn children_of(parent: Pid) -> Vec<Pid> {
+pub fn children_of(parent: Pid) -> Vec<Pid> {
     let tree = Tree::open_live().unwrap();
     let mut children = Vec::new();
     let is_child = |pid| read_stat(tree.proc.as_fd(), pid).is_ok_and(|stat| stat.ppid == parent.as_raw_pid());

@@ -4,6 +4,7 @@
 mod harness;
 
 mod choice;
+mod command;
 mod daemon;
 mod group;
 mod growing_group;

@@ -88,7 +88,7 @@ fn the_filter_lets_through_what_the_loop_calls_and_no_more() {
         return skip("no strace(1)");
     }
     in_namespace(|| {
-        use Whose::{WithCounters, WithFiles, WithSyslog};
+        use Whose::{WithCommand, WithCounters, WithFiles, WithSyslog};
         let mut seen = Calls::new();
         let with_counters = [WithCounters];
         for scene in [
@@ -109,11 +109,14 @@ fn the_filter_lets_through_what_the_loop_calls_and_no_more() {
         seen.extend(play(scenes::daemon, &start_traced, &[WithCounters, WithFiles]));
         seen.extend(play(scenes::system_log, &start_traced, &[WithCounters, WithSyslog]));
         seen.extend(play(scenes::twins, &start_without_pidfds, &with_counters));
+        seen.extend(play(scenes::command, &start_traced, &[WithCounters, WithCommand]));
         seen.extend(play(scenes::idle, &start_traced, &with_counters));
 
         // The first is called only where the kernel's own page does not tell the
         // time, the second only by a guard that cannot go on.
         let mut unseen_by_right = vec![libc::SYS_clock_gettime as u16, libc::SYS_getpid as u16];
+        // Only a machine's init switches that off.
+        unseen_by_right.extend([libc::SYS_sync as u16, libc::SYS_reboot as u16]);
         if !has_counters() {
             unseen_by_right.push(libc::SYS_ioctl as u16);
         }

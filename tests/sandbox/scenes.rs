@@ -332,6 +332,16 @@ pub fn once(journal: &mut Journal, start: Start<'_>) {
     assert_eq!(victim.death(), Some(libc::SIGTERM));
 }
 
+/// A command that is sent a signal and ends. It starts no process: what those call
+/// would be taken for the guard's.
+pub fn command(journal: &mut Journal, start: Start<'_>) {
+    let guard = start(journal, &[&["--dry-run", "--", "sleep", "1000"]]);
+    journal.expect("watching");
+    eventually("it sleeps", || !living("sleep").is_empty());
+    guard.send(Signal::TERM);
+    assert_eq!(guard.exit().code(), Some(143));
+}
+
 /// In the background, as root's daemon: with a pidfile.
 pub fn daemon(journal: &mut Journal, start: Start<'_>) {
     let _log = fake("/dev/kmsg", "");

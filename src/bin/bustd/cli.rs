@@ -4,9 +4,10 @@
 use crate::console::{EXIT_USAGE, complaint, fail_with, print};
 use crate::options::{OPTIONS, Opt};
 use bustd::config::Config;
+use bustd::config::command::{ExitMap, Forward, parse_signal};
 use bustd::config::limits::{Amount, Pair};
 use bustd::config::pattern::{GlobError, Globs};
-use bustd::read::kfile::{parse_hundredths, parse_u64};
+use bustd::read::kfile::{parse_hundredths, parse_u64, place_of};
 use bustd::read::listing::parse_pid;
 use bustd::read::process::Pid;
 use bustd::sys::line::Word;
@@ -14,7 +15,7 @@ use bustd::tell::log::Sink;
 use bustd::tell::stats::MAX_PATH;
 use core::ffi::{CStr, c_int};
 use core::slice::IterMut;
-use lexopt::{Arg, Parser};
+use lexopt::{Arg, Parser, RawArgs};
 use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
 use rustix::process::getpid;
 use std::ffi::{OsStr, OsString};
@@ -75,6 +76,12 @@ pub struct Options {
     pub root: Option<&'static CStr>,
     /// `--status` for programs.
     pub json: bool,
+    /// Which argument is the first of what to run.
+    pub command: Option<usize>,
+    /// The signal we are sent when our parent dies, and the command when we do; or 0.
+    pub parent_death: u8,
+    /// Where it is told why the command was killed.
+    pub termination_log: Option<&'static CStr>,
 }
 
 /// The command line as the kernel left it on the stack, where it stays as long
@@ -153,10 +160,20 @@ fn refuse_unknown(arg: &Arg<'_>) -> ! {
             line.text("-").escaped(letter.encode_utf8(&mut [0; 4]).as_bytes()).text(UNKNOWN)
         }
         Arg::Long(name) => line.text("--").escaped(shown(name.as_bytes())).text(UNKNOWN),
-        Arg::Value(value) => line.quoted(shown(value.as_bytes())).text(": unexpected argument"),
+        // Those are COMMAND.
+        Arg::Value(_) => &mut line,
     };
-    fail_with(EXIT_USAGE, what.text(", see --help"))
+    fail_with(EXIT_USAGE, what.text(SEE_HELP))
 }
+
+/// Ends the program for a COMMAND where there is none.
+fn refuse_command(name: &CStr) -> ! {
+    let mut line = complaint();
+    line.quoted(shown(name.to_bytes())).text(": unexpected argument");
+    fail_with(EXIT_USAGE, line.text(SEE_HELP))
+}
+
+const SEE_HELP: &str = ", see --help";
 
 /// Ends the program for what the parser itself refuses of option `name`.
 fn refuse_error(name: &[u8], error: &lexopt::Error) -> ! {
@@ -166,10 +183,15 @@ fn refuse_error(name: &[u8], error: &lexopt::Error) -> ! {
     }
 }
 
-/// The next option; `None` after the last. `before` is the name of the one
-/// before it, which may have been given a value that it does not take.
-fn next_option(parser: &mut Parser, before: &[u8]) -> Option<&'static Row> {
+/// The next option; `None` after the last, and where COMMAND begins, which
+/// `has_command` tells. `before` is the name of the one before it, which may have
+/// been given a value that it does not take.
+fn next_option(parser: &mut Parser, before: &[u8], has_command: &mut bool) -> Option<&'static Row> {
     let arg = parser.next().unwrap_or_else(|error| refuse_error(before, &error))?;
+    *has_command = matches!(arg, Arg::Value(_));
+    if *has_command {
+        return None;
+    }
     let row = ROWS.iter().find(|row| match arg {
         Arg::Short(letter) => char::from(row.letter) == letter,
         Arg::Long(name) => row.name.as_bytes() == name.as_bytes(),
@@ -177,6 +199,9 @@ fn next_option(parser: &mut Parser, before: &[u8]) -> Option<&'static Row> {
     });
     Some(row.unwrap_or_else(|| refuse_unknown(&arg)))
 }
+
+/// One number or two.
+type Small = [u8; 2];
 
 /// The options of a command line that are being read.
 struct Reader<'a> {
@@ -201,6 +226,13 @@ impl Reader<'_> {
         parse(text).unwrap_or_else(|what| refuse(self.name, Some(OsStr::from_bytes(text.to_bytes())), what))
     }
 
+    /// The same for values of which there are several kinds.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
+    fn small(&mut self, parse: fn(&'static CStr) -> Result<Small, &'static str>) -> Small {
+        self.value(parse)
+    }
+
     /// For an option that ends the reading: a value it was given is refused all
     /// the same.
     fn refuse_value(&mut self) {
@@ -209,15 +241,21 @@ impl Reader<'_> {
         }
     }
 
+    /// What is left of the line.
+    fn rest(&mut self) -> RawArgs<'_> {
+        self.parser.raw_args().unwrap_or_else(|error| refuse_error(self.name, &error))
+    }
+
     /// What is left of the line, read as pids.
     fn pids(&mut self) -> Vec<Pid> {
-        let left = self.parser.raw_args().unwrap_or_else(|error| refuse_error(self.name, &error));
+        let name = self.name;
+        let left = self.rest();
         let pid = |text: OsString| {
-            parse_pid_or_self(text.as_bytes()).unwrap_or_else(|| refuse(self.name, Some(&text), NO_PID))
+            parse_pid_or_self(text.as_bytes()).unwrap_or_else(|| refuse(name, Some(&text), NO_PID))
         };
         let pids: Vec<Pid> = left.map(pid).collect();
         if pids.is_empty() {
-            refuse(self.name, None, NO_PID);
+            refuse(name, None, NO_PID);
         }
         pids
     }
@@ -228,11 +266,16 @@ impl Reader<'_> {
 #[inline(never)]
 pub fn parse(argv: &Argv, options: &mut Options) -> Command {
     let mut command = Command::Guard;
-    let mut given = 0_u32;
+    let mut given = 0_u64;
+    let mut has_command = false;
+    let mut needs_command = None;
     let mut reader = Reader { argv, parser: argv.parser(), name: b"" };
-    while let Some(row) = next_option(&mut reader.parser, reader.name) {
+    while let Some(row) = next_option(&mut reader.parser, reader.name, &mut has_command) {
         reader.name = row.name.as_bytes();
-        let bit = 1 << row.id as u32;
+        if is_about_command(row.id) {
+            needs_command = Some(reader.name);
+        }
+        let bit = 1 << row.id as u64;
         if given & bit != 0 {
             refuse(reader.name, None, "given twice");
         }
@@ -259,6 +302,10 @@ pub fn parse(argv: &Argv, options: &mut Options) -> Command {
             Opt::Stats => config.stats = Some(reader.value(parse_replaced)),
             Opt::Verbose => config.verbose = true,
             Opt::Json => options.json = true,
+            Opt::Forward => config.forward = Forward::of(reader.small(parse_forward)),
+            Opt::MapExit => config.exits = ExitMap(reader.small(parse_exit_map)),
+            Opt::Pdeathsig => [options.parent_death, _] = reader.small(parse_death_signal),
+            Opt::TerminationLog => options.termination_log = Some(reader.value(parse_absolute_path)),
             // The rest of the line is not read.
             Opt::Help | Opt::Version => {
                 reader.refuse_value();
@@ -272,6 +319,19 @@ pub fn parse(argv: &Argv, options: &mut Options) -> Command {
             Opt::Oom => command = Command::Oom(reader.pids()),
         }
     }
+    if has_command {
+        // The parser has given out all but those behind it, and it.
+        let at = argv.0.len() - 1 - reader.rest().count();
+        let Options { config, root, json, .. } = options;
+        if !matches!(command, Command::Guard) || config.once || root.is_some() || *json {
+            refuse_command(argv.0[at]);
+        }
+        options.command = Some(at);
+        options.no_daemon = true;
+        options.sink = options.sink.or(Some(Sink::Stderr));
+    } else if let Some(name) = needs_command {
+        refuse(name, None, "only with COMMAND");
+    }
     let Options { config, no_daemon, sink, root, json, .. } = options;
     if *sink == Some(Sink::Stderr) && !*no_daemon && !config.once && root.is_none() && !crate::is_init() {
         refuse(b"log", Some(OsStr::new("stderr")), "a daemon has none, add --no-daemon");
@@ -283,6 +343,23 @@ pub fn parse(argv: &Argv, options: &mut Options) -> Command {
 }
 
 const NO_PID: &str = "needs PIDs";
+
+fn is_about_command(id: Opt) -> bool {
+    (Opt::Forward as u32..=Opt::TerminationLog as u32).contains(&(id as u32))
+}
+
+fn parse_exit_map(text: &'static CStr) -> Result<Small, &'static str> {
+    ExitMap::parse(text.to_bytes()).map(|exits| exits.0).ok_or("not FROM:TO, both up to 255")
+}
+
+fn parse_death_signal(text: &'static CStr) -> Result<Small, &'static str> {
+    parse_signal(text.to_bytes()).map(|number| [number, 0]).ok_or("not a signal")
+}
+
+fn parse_forward(text: &'static CStr) -> Result<Small, &'static str> {
+    const WHOM: [Word; 2] = [Word::new("child"), Word::new("group")];
+    place_of(text.to_bytes(), &WHOM).map(|at| [at as u8, 0]).ok_or("not child or group")
+}
 
 /// A pid as the command line names it, `self` for our own.
 fn parse_pid_or_self(text: &[u8]) -> Option<Pid> {

@@ -1,8 +1,9 @@
 //! Lines and tables for people, and the same facts as one JSON object for programs.
 
-use bustd::sys::child::{Environment, exit_now};
+use bustd::sys::child::Environment;
 use bustd::sys::file::{stderr, stdout};
 use bustd::sys::line::{Line, Word};
+use bustd::sys::power::{self, Power};
 use core::ffi::c_int;
 
 /// Exit status for a bad command line.
@@ -54,7 +55,12 @@ pub fn fail_because(status: i32, what: &str, why: &str) -> ! {
 pub fn fail_with(status: i32, line: &mut Line) -> ! {
     line.end_line();
     let _ = rustix::io::write(stderr(), line.as_bytes());
-    exit_now(status)
+    leave(status)
+}
+
+/// Ends the program, and the machine if this is its init.
+pub fn leave(status: i32) -> ! {
+    power::end(status, Power::Off)
 }
 
 /// Where the first column after a row's name begins.

@@ -16,13 +16,14 @@ mod options;
 mod start;
 mod status;
 
+use bustd::act::command::Outcome;
 use bustd::monitor::Monitor;
 use bustd::sys::arena::{self, Arena};
-use bustd::sys::child::Environment;
+use bustd::sys::child::{Arguments, Environment};
 use bustd::sys::file::fill_standard_streams;
 use bustd::sys::sandbox::Filter;
 use cli::{Argv, Command, Options};
-use console::print;
+use console::{leave, print};
 use core::ffi::{CStr, c_char, c_int};
 use rustix::process::getpid;
 use start::open_tree;
@@ -49,25 +50,28 @@ pub unsafe extern "C" fn main(
     let count = usize::try_from(argc).unwrap_or(0);
     // SAFETY: by the caller's promise there are so many, and they are C strings
     // that stay as they are.
-    let argv = Argv::new((0..count).map(|at| unsafe { CStr::from_ptr(*argv.add(at)) }));
+    let args = Argv::new((0..count).map(|at| unsafe { CStr::from_ptr(*argv.add(at)) }));
     // SAFETY: by the same promise.
     let environment = unsafe { Environment::new(environ) };
     let mut options = Options::default();
-    let command = cli::parse(&argv, &mut options);
-    drop(argv);
-    match command {
+    let command = cli::parse(&args, &mut options);
+    drop(args);
+    let status = match command {
         Command::Guard => {
             // SAFETY: there is one thread, and nobody holds a block: the parser
             // and the arguments are dropped, and options point to the stack.
             unsafe { ARENA.seal() };
-            start::guard(&options, closed, environment)
+            // SAFETY: one of them, and there is a null pointer behind the last.
+            let program = options.command.map(|at| unsafe { Arguments::new(argv.add(at)) });
+            start::guard(&options, program, closed, environment)
         }
         Command::Help => cli::print_help(),
         Command::Version => print(VERSION.as_bytes()),
         Command::Status => status::show(&options, &open_tree(&options), environment),
         Command::Check => check::show(&options, &open_tree(&options)),
         Command::Oom(pids) => oom::show(&pids, &open_tree(&options), environment),
-    }
+    };
+    leave(status)
 }
 
 /// Takes the place of the C library's; [`arena::abort`] says why. The standard
@@ -87,10 +91,10 @@ pub fn is_init() -> bool {
 /// Runs the loop, once the code that led here is given up. Not inlined into
 /// that code, for it must be outside of it.
 #[inline(never)]
-pub fn watch(monitor: &mut Monitor<'_>, filter: &mut Filter) {
+pub fn watch(monitor: &mut Monitor<'_>, filter: &mut Filter) -> Outcome {
     #[cfg(startup_section)]
     program::release_startup();
-    monitor.run(filter);
+    monitor.run(filter)
 }
 
 /// Makes the program's own pages resident and keeps them so, less those of

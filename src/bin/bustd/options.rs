@@ -28,6 +28,10 @@ pub enum Opt {
     Log,
     Stats,
     Verbose,
+    Forward,
+    MapExit,
+    Pdeathsig,
+    TerminationLog,
     Help,
     Version,
 }
@@ -39,10 +43,11 @@ pub enum Group {
     Whom,
     Questions,
     Running,
+    Command,
 }
 
 impl Group {
-    pub const ALL: [Self; 4] = [Self::When, Self::Whom, Self::Questions, Self::Running];
+    pub const ALL: [Self; 5] = [Self::When, Self::Whom, Self::Questions, Self::Running, Self::Command];
 
     pub const fn title(self) -> &'static str {
         match self {
@@ -50,6 +55,7 @@ impl Group {
             Self::Whom => "Whom to kill",
             Self::Questions => "Questions and trials",
             Self::Running => "Running",
+            Self::Command => "With COMMAND",
         }
     }
 
@@ -60,6 +66,7 @@ impl Group {
             Self::Whom => " (GLOBS match whole names: 'sshd|tmux*|[Xx]org')",
             Self::Questions => " (none of these kills anybody but --once)",
             Self::Running => "",
+            Self::Command => " (guard, run it, and end as it ends)",
         }
     }
 }
@@ -114,7 +121,7 @@ const ROW: OptionSpec = OptionSpec {
 };
 
 /// Every option, in the order in which they are shown.
-pub const OPTIONS: [OptionSpec; 25] = [
+pub const OPTIONS: [OptionSpec; 29] = [
     OptionSpec {
         id: Opt::Mem,
         letter: Some('m'),
@@ -371,6 +378,54 @@ pub const OPTIONS: [OptionSpec; 25] = [
         name: "verbose",
         help: "log changes of state",
         detail: "Log changes of state, and not only kills.",
+        ..ROW
+    },
+    OptionSpec {
+        id: Opt::Forward,
+        name: "forward",
+        value: Some("WHOM"),
+        default: Some("child"),
+        group: Group::Command,
+        help: "send signals on to the child, or to its group",
+        detail: "Who gets the signals that are sent to the guard: child is COMMAND itself, group its whole \
+            process group.",
+        complete: Complete::Words(&["child", "group"]),
+        sample: "group",
+        ..ROW
+    },
+    OptionSpec {
+        id: Opt::MapExit,
+        name: "map-exit",
+        value: Some("FROM:TO"),
+        group: Group::Command,
+        help: "end with TO where COMMAND ends with FROM",
+        detail: "End with status TO where COMMAND ends with FROM, which is 128+N for signal N. A command that was killed for want of memory has 137 all the same.",
+        complete: Complete::Anything,
+        sample: "143:0",
+        ..ROW
+    },
+    OptionSpec {
+        id: Opt::Pdeathsig,
+        name: "pdeathsig",
+        value: Some("SIGNAL"),
+        group: Group::Command,
+        help: "take SIGNAL when the parent dies",
+        detail: "Have the kernel send SIGNAL, a name or a number, to the guard when its parent dies, and to \
+            COMMAND when the guard does.",
+        complete: Complete::Words(&["HUP", "INT", "TERM", "KILL"]),
+        sample: "TERM",
+        ..ROW
+    },
+    OptionSpec {
+        id: Opt::TerminationLog,
+        name: "termination-log",
+        value: Some("PATH"),
+        group: Group::Command,
+        help: "say in PATH why COMMAND was killed",
+        detail: "Where to write why COMMAND was killed for want of memory, besides the log. The default is \
+            /dev/termination-log, which Kubernetes shows, where that exists.",
+        complete: Complete::Files,
+        sample: "/nonexistent/log",
         ..ROW
     },
     OptionSpec {

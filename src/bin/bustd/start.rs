@@ -5,18 +5,22 @@ use crate::console::{EXIT_FAILURE, complaint, fail, fail_about, fail_because, fa
 use crate::daemon::{self, DEFAULT_PIDFILE, Pidfile, PidfileError};
 use crate::{hold_program, is_init, watch};
 use bustd::act::capability::Capabilities;
+use bustd::act::command::{Outcome, Started};
 use bustd::monitor::Monitor;
 use bustd::read::kfile::{ReadError, Tree, read_number};
 use bustd::read::process::read_own_pid;
-use bustd::sys::child::Environment;
-use bustd::sys::file::Closed;
+use bustd::sys::child::{Arguments, Environment};
+use bustd::sys::command::{self, Program};
+use bustd::sys::file::{Closed, openat};
 use bustd::sys::line::Line;
+use bustd::sys::power::{self, is_machines_init};
 use bustd::sys::sandbox::{self, Filter, Needs, Standing};
 use bustd::sys::signals::open_signals;
 use bustd::tell::log::{Log, Sink};
 use core::ffi::{CStr, c_int};
-use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, CWD, statat};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, OFlags, statat};
+use rustix::io::Errno;
 use rustix::process::{geteuid, getpid};
 
 /// Opens what everything is read from, or ends the program.
@@ -35,7 +39,12 @@ pub fn open_tree(options: &Options) -> Tree {
 
 /// Becomes the guard that was asked for, and watches until it is told to end.
 #[allow(unsafe_code)]
-pub fn guard(options: &Options, closed: Closed, environment: Environment) -> c_int {
+pub fn guard(
+    options: &Options,
+    program: Option<Arguments>,
+    closed: Closed,
+    environment: Environment,
+) -> c_int {
     let Options { config, no_daemon, no_sandbox, sink, pidfile, .. } = options;
     let tree = open_tree(options);
     let daemon = tree.live && !no_daemon && !config.once && !is_init();
@@ -45,7 +54,14 @@ pub fn guard(options: &Options, closed: Closed, environment: Environment) -> c_i
         forked.unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot become a daemon"))
     });
     let pidfile = take_pidfile(*pidfile, daemon);
-    let signals = open_signals().unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot receive signals (signalfd)"));
+    let is_machines = is_machines_init();
+    // Before anything changes that it would have to be given back.
+    let command = program.map(|arguments| {
+        let program = Program { arguments, environment, parent_death: options.parent_death };
+        start_command(&program, options.termination_log, is_machines)
+    });
+    let signals = open_signals(command.is_some())
+        .unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot receive signals (signalfd)"));
     let mut log = open_log(*sink, daemon || is_init() || closed.stderr);
     let capabilities = match tree.live {
         true => Capabilities::acquire(&tree, environment),
@@ -62,8 +78,13 @@ pub fn guard(options: &Options, closed: Closed, environment: Environment) -> c_i
         files: config.stats.is_some() || pidfile.is_some(),
         syslog: log.sink() == Sink::Syslog,
         counters: capabilities.faults.is_some(),
+        command: command.is_some(),
+        machine: is_machines,
     };
     let mut monitor = Monitor::new(&tree, *config, capabilities, &signals, &mut log);
+    if let Some(command) = command {
+        monitor.attend(command, &tree);
+    }
     monitor.begin_stats(pidfile.as_ref().map(Pidfile::as_fd));
     monitor.renew_stack();
     let mut filter = Filter::default();
@@ -82,11 +103,43 @@ pub fn guard(options: &Options, closed: Closed, environment: Environment) -> c_i
         daemon::detach();
         parent.release();
     }
-    watch(&mut monitor, &mut filter);
+    let Outcome { status, power } = watch(&mut monitor, &mut filter);
     if let Some(pidfile) = pidfile {
         pidfile.remove();
     }
-    0
+    power::end(status.into(), power)
+}
+
+/// Starts the command, which waits for the loop to begin, or ends the program.
+// Out of line: inlined it is larger.
+#[allow(unsafe_code)]
+#[inline(never)]
+fn start_command(program: &Program, log: Option<&CStr>, is_machines: bool) -> Started {
+    // SAFETY: this program has one thread, and its `abort` signals nobody else.
+    let waiting = unsafe { command::start(program, fail_to_execute) }
+        .unwrap_or_else(|_| fail(EXIT_FAILURE, "cannot start a process"));
+    Started { waiting, termination_log: open_termination_log(log), is_machines }
+}
+
+/// Ends a child that could not become the command.
+fn fail_to_execute(name: &CStr, why: Errno) -> ! {
+    fail_about(command::status_of(why), "", name.to_bytes(), ReadError::from(why).reason())
+}
+
+/// Where Kubernetes looks for why a container ended.
+const USUAL_TERMINATION_LOG: &CStr = c"/dev/termination-log";
+
+/// Opens the file that was asked for, or else the usual one if it is there.
+fn open_termination_log(asked: Option<&CStr>) -> Option<OwnedFd> {
+    let mut flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::TRUNC;
+    flags.set(OFlags::CREATE, asked.is_some());
+    match (openat(CWD, asked.unwrap_or(USUAL_TERMINATION_LOG), flags), asked) {
+        (Err(errno), Some(path)) => {
+            let why = ReadError::from(errno).reason();
+            fail_about(EXIT_FAILURE, "--termination-log ", path.to_bytes(), why)
+        }
+        (opened, _) => opened.ok(),
+    }
 }
 
 /// Takes the pidfile that was asked for, or root's daemon's own if it can be.
