@@ -33,8 +33,8 @@ struct Counted {
 
 /// Finds a spawn burst: many processes of one job born since `born_after`, each
 /// too small for the ranking, that together hold at least half of
-/// `unexplained_kib`. True if `culprit` has become it. What more is missing is somebody else's, a driver's say, and
-/// to be many is no crime.
+/// `unexplained_kib`. What more is missing is somebody else's, a driver's say, and
+/// to be many is no crime. True if there is one and `culprit` has become it.
 ///
 /// # Errors
 /// `/proc` cannot be listed.

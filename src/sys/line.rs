@@ -137,6 +137,8 @@ impl Line {
 pub const DIGITS: usize = 20;
 
 /// Writes a decimal number into `buf` and returns the part it takes.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn digits(number: u64, buf: &mut [u8; DIGITS]) -> &[u8] {
     let mut at = buf.len();
     let mut rest = number;
