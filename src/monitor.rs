@@ -74,6 +74,7 @@ pub struct Monitor<'a> {
     has_slipped: bool,
     /// A file on a tmpfs that the victim had open, if much of what is missing is there.
     victims_file: FilePath,
+    is_in_tmpfs: bool,
     /// Asleep for a second although memory could be filled in less.
     is_idle: bool,
 }
@@ -116,6 +117,7 @@ impl<'a> Monitor<'a> {
             said: Said::default(),
             has_slipped: false,
             victims_file: FilePath::NONE,
+            is_in_tmpfs: false,
             is_idle: false,
         }
     }
@@ -269,6 +271,8 @@ impl<'a> Monitor<'a> {
     fn heed(&mut self, judged: &Judged, now_us: u64) -> u64 {
         let Judged { snapshot, levels, verdict } = judged;
         self.said.unreadable = false;
+        // Later it would be about somebody else.
+        let has_slipped = core::mem::take(&mut self.has_slipped);
         if !self.config.once {
             self.selector.note_growth(snapshot, levels, now_us);
         }
@@ -290,9 +294,7 @@ impl<'a> Monitor<'a> {
                 self.sleep_us_unless_idle(pacing::low_sleep_us(headroom), now_us)
             }
             Verdict::Act(rule, urgency) => {
-                if core::mem::take(&mut self.has_slipped)
-                    && let Some(sleep_us) = self.hunt(rule, urgency, judged, now_us)
-                {
+                if has_slipped && let Some(sleep_us) = self.hunt(rule, urgency, judged, now_us) {
                     return sleep_us;
                 }
                 match self.executor.held_until_us(urgency, now_us) {

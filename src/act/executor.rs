@@ -5,7 +5,7 @@ use super::companions::{Companions, Group, Members};
 use super::hook::{Children, Purpose, Reaped};
 use super::kill::{HOOK_HOLD_US, Kill, Outlook, Progress, Timeline};
 use super::signal::{Refusal, SignalContext, may_kill_group};
-use crate::choose::selector::young_since;
+use crate::choose::spawn_burst::young_since;
 use crate::config::Config;
 use crate::config::policy::Policy;
 use crate::decide::attribution::{self, Culprit};

@@ -2,7 +2,7 @@
 
 use super::companions::{Companions, Round};
 use super::signal::{Refusal, SignalContext, Target, signal_process};
-use super::tracer::kill_tracer;
+use super::tracer::kill_tracers;
 use crate::decide::victim::Candidate;
 use crate::read::listing::Listed;
 use crate::read::process::{Identity, Pid};
@@ -152,6 +152,8 @@ pub struct Kill {
     refusal: Option<Refusal>,
     /// Whether any companion was signalled, in whichever round.
     has_signalled_companions: bool,
+    /// Who held the victim back and was killed for it.
+    tracer: Option<Pid>,
     /// When which signal is due, and was sent.
     pub timeline: Timeline,
 }
@@ -176,6 +178,7 @@ impl Kill {
             round: None,
             refusal: None,
             has_signalled_companions: false,
+            tracer: None,
             timeline,
         })
     }
@@ -218,7 +221,9 @@ impl Kill {
         let is_held = |forced_us| now_us >= forced_us + HELD_AFTER_US;
         if self.timeline.forced_us.is_some_and(is_held)
             && !is_victim_done
-            && let Some(tracer) = kill_tracer(context, self.id, self.uid)
+            && due != Due::GiveUp
+            && let Some(tracer) = kill_tracers(context, self.id, self.uid)
+            && self.tracer.replace(tracer) != Some(tracer)
         {
             return Progress::TracerKilled(tracer);
         }

@@ -3,6 +3,7 @@
 //! long as it likes; any user may trace what is its own.
 
 use super::signal::{SignalContext, Target, signal_process};
+use crate::config::policy::FIRST_ORDINARY_UID;
 use crate::read::kfile::open_dir;
 use crate::read::listing::list_processes;
 use crate::read::process::{self, Identity, Pid, path_of};
@@ -16,19 +17,32 @@ use rustix::process::Signal;
 /// next time, when those before are gone.
 const LOOK_US: u64 = 5000;
 
-/// Kills whoever holds `victim` of `uid` back, if it is the same user's and may be killed.
-/// Another user's tracer had to be allowed to trace it, as root is.
+/// A tracer may be traced itself. No longer chain is followed at a time.
+const MAX_CHAIN: usize = 8;
+
+/// Kills whoever holds `victim` of `uid` back, and whoever holds that one, if they are
+/// the same user's or another ordinary user's and may be killed; tells the first. A
+/// tracer of root's or of the system's had to be allowed to trace it.
 // Out of line: inlined it is larger.
 #[inline(never)]
-pub fn kill_tracer(context: &SignalContext<'_>, victim: Identity, uid: u32) -> Option<Pid> {
-    let tracer = find_tracer(context, victim)?;
-    let status = read_status(context.proc, tracer.pid).ok()?;
-    if status.uid != uid {
-        return None;
+pub fn kill_tracers(context: &SignalContext<'_>, victim: Identity, uid: u32) -> Option<Pid> {
+    let mut first = None;
+    let mut held = victim;
+    for _ in 0..MAX_CHAIN {
+        let Some(tracer) = find_tracer(context, held) else { break };
+        let Ok(status) = read_status(context.proc, tracer.pid) else { break };
+        if status.uid != uid && status.uid < FIRST_ORDINARY_UID {
+            break;
+        }
+        let killed =
+            Target::open(context, tracer).and_then(|target| signal_process(context, &target, Signal::KILL));
+        if killed.is_err() {
+            break;
+        }
+        first = first.or(Some(tracer.pid));
+        held = tracer;
     }
-    let target = Target::open(context, tracer).ok()?;
-    signal_process(context, &target, Signal::KILL).ok()?;
-    Some(tracer.pid)
+    first
 }
 
 /// The process of the thread that stops one of `victim`'s.

@@ -15,6 +15,9 @@ use rustix::fd::BorrowedFd;
 const PART_US: u64 = 30_000;
 /// No process is looked at for longer: one may have a million files open.
 const PROCESS_US: u64 = 15_000;
+/// After this long, who holds most of those that were looked at has to do: users decide
+/// how many files there are.
+const MAX_SEARCH_US: u64 = 1_000_000;
 /// What was found this long ago is looked for anew.
 const STALE_US: u64 = 2_000_000;
 
@@ -48,8 +51,8 @@ struct Holder {
 pub struct Holders {
     /// Which mounts are a tmpfs.
     pub mounts: Mounts,
-    /// What the search under way is for, and since when.
-    sought: Option<(Sought, u64)>,
+    /// What the search under way is for, since when, and when it went on last.
+    sought: Option<(Sought, u64, u64)>,
     /// Processes up to this pid have been looked at.
     after: i32,
     most: Option<Holder>,
@@ -85,11 +88,13 @@ impl Holders {
         missing_kib: u64,
         culprit: &mut Culprit,
     ) -> Found {
-        let is_under_way = |(what, since_us): (Sought, u64)| {
-            what == sought && context.now_us.saturating_sub(since_us) < STALE_US
-        };
-        if !self.sought.is_some_and(is_under_way) {
-            self.sought = Some((sought, context.now_us));
+        let now_us = context.now_us;
+        let under_way = self
+            .sought
+            .filter(|&(what, _, last_us)| what == sought && now_us.saturating_sub(last_us) < STALE_US);
+        let began_us = under_way.map_or(now_us, |(_, began_us, _)| began_us);
+        self.sought = Some((sought, began_us, now_us));
+        if under_way.is_none() {
             self.after = 0;
             self.most = None;
         }
@@ -111,7 +116,8 @@ impl Holders {
             }
             if time::now_us() >= until_us { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        if listed == Ok(Listed::Stopped) {
+        let is_long = now_us.saturating_sub(began_us) >= MAX_SEARCH_US;
+        if listed == Ok(Listed::Stopped) && !is_long {
             return Found::GoesOn;
         }
         self.sought = None;

@@ -2,7 +2,7 @@
 
 use super::holders::{Found, Holders, Sought};
 use super::sharing::Sharings;
-use super::spawn_burst::survey_spawn_burst;
+use super::spawn_burst::{survey_spawn_burst, young_since};
 use super::successor::find_successor;
 use super::survey::{Surveyed, survey};
 use super::surveyor::{Remembered, SurveyContext};
@@ -18,7 +18,7 @@ use crate::read::ancestry::is_descendant;
 use crate::read::holdings::{FilePath, read_largest_tmpfs_file};
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::process::{Identity, Pid};
-use crate::sys::time::{MS, SECOND, boottime_ticks, now_us as read_clock};
+use crate::sys::time::{MS, SECOND, now_us as read_clock};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
@@ -38,15 +38,14 @@ const NOTE_IDLE_US: u64 = 30 * SECOND;
 /// So long a file is looked for whose path is to be told.
 const FILE_US: u64 = 5 * MS;
 
+/// A choice is put off no more often than this in a row.
+const MAX_TOO_SOON: u32 = 3;
+
 /// Two surveys no further apart tell who grows just now.
 const LOOKS_APART_US: u64 = 500 * MS;
 
 /// A survey this young will do where there is no time for another.
 const FRESH_US: u64 = 2 * SECOND;
-
-/// Processes younger than this belong to a spawn burst or a growing group that
-/// is at work now.
-const YOUNG_TICKS: u64 = 60 * 100;
 
 /// After this many surveys in a row in which somebody could not be read, what can
 /// be read has to do.
@@ -150,8 +149,11 @@ pub struct Selector<'a> {
     holders: Holders,
     /// Somebody was killed, and memory has been low ever since.
     has_killed: bool,
-    /// What that one had put into tmpfs has stayed there.
-    has_pinned: bool,
+    /// What that one had put into tmpfs has stayed there, and until then nobody else is
+    /// killed for it.
+    pinned_until_us: Option<u64>,
+    /// How often in a row it was too soon to choose.
+    too_soon: u32,
     /// Who was chosen last.
     culprit: Culprit,
 }
@@ -181,7 +183,8 @@ impl<'a> Selector<'a> {
             writers: Writers::default(),
             holders: Holders::new(tree.proc.as_fd()),
             has_killed: false,
-            has_pinned: false,
+            pinned_until_us: None,
+            too_soon: 0,
             culprit: Culprit::one(VACANT),
         }
     }
@@ -358,11 +361,12 @@ impl<'a> Selector<'a> {
         let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term;
         let is_anybody_known = !self.table.all().is_empty();
         // Nor is there one where the memory is in files that outlive whoever dies.
-        let needs_reason = self.has_killed && (may_wait || self.has_pinned);
+        let has_pinned = self.pinned_until_us.is_some_and(|until_us| now_us < until_us);
+        let needs_reason = self.has_killed && (may_wait || has_pinned);
         if is_anybody_known && needs_reason && snapshot.loss.total_kib < least_kib {
             return Err(NoVictim::Steady);
         }
-        if may_wait && has_time && !self.has_looked_twice() {
+        if may_wait && has_time && !self.has_looked_twice() && self.may_look_again() {
             return Err(NoVictim::TooSoon);
         }
         let is_found = match attribute(self.table.all(), &snapshot.loss, least_kib) {
@@ -411,7 +415,9 @@ impl<'a> Selector<'a> {
             // Whoever writes now may not have been there, or not have written
             // enough, at the last look.
             self.look_for_writers(snapshot, now_us);
-            return Err(NoVictim::TooSoon);
+            if self.may_look_again() {
+                return Err(NoVictim::TooSoon);
+            }
         }
         // Without writing: fallocate(2), splice(2), a mapping.
         let shmem_kib = snapshot.loss.shmem_kib;
@@ -420,6 +426,13 @@ impl<'a> Selector<'a> {
             return Err(NoVictim::NoWriter { shmem_growth_kib: shmem_kib });
         }
         Ok(is_found)
+    }
+
+    /// May a choice be put off once more? Where looking takes long it would be too soon
+    /// for ever.
+    fn may_look_again(&mut self) -> bool {
+        self.too_soon += 1;
+        self.too_soon <= MAX_TOO_SOON
     }
 
     fn search_holder(
@@ -462,22 +475,19 @@ impl<'a> Selector<'a> {
 
     /// Somebody was killed: exhaustion alone is no reason for another kill. Nor is
     /// it, even below the KILL limit, where what that one had has stayed in tmpfs.
-    pub fn settle(&mut self, has_pinned: bool) {
+    pub fn settle(&mut self, pinned_until_us: Option<u64>) {
         self.writers.forget_suspect();
         self.has_killed = true;
-        self.has_pinned = has_pinned;
+        self.pinned_until_us = pinned_until_us;
+        self.too_soon = 0;
     }
 
     /// Memory is no longer low.
     pub fn leave_low(&mut self) {
         self.has_killed = false;
-        self.has_pinned = false;
+        self.pinned_until_us = None;
+        self.too_soon = 0;
     }
-}
-
-/// What started since then is young, in clock ticks since boot.
-pub fn young_since() -> u64 {
-    boottime_ticks().saturating_sub(YOUNG_TICKS)
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ fn a_kill_is_no_reason_for_another() {
     let machine = Machine::with(&[(100, "database", 60)]);
     let mut selector = machine.selector();
     assert_eq!(selector.survey(&snapshot(0, 0), 1), Ok(()));
-    selector.settle(false);
+    selector.settle(None);
     assert_eq!(select(&mut selector, Urgency::Term, &snapshot(0, 0)), Err(NoVictim::Steady));
     // Unless memory is below the KILL limit, has become less, or was enough.
     assert_eq!(select(&mut selector, Urgency::Kill, &snapshot(0, 0)), Ok(100));

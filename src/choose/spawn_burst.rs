@@ -10,6 +10,7 @@ use crate::read::kfile::ReadError;
 use crate::read::listing::list_processes;
 use crate::read::process::{self, JobKey, Pid};
 use crate::read::status::read_status;
+use crate::sys::time::boottime_ticks;
 use core::ops::ControlFlow;
 use rustix::fd::BorrowedFd;
 
@@ -29,6 +30,15 @@ struct Counted {
     job: JobKey,
     members: u32,
     held_kib: u64,
+}
+
+/// Processes younger than this belong to a spawn burst or a growing group that
+/// is at work now.
+const YOUNG_TICKS: u64 = 60 * 100;
+
+/// What started since then is young, in clock ticks since boot.
+pub fn young_since() -> u64 {
+    boottime_ticks().saturating_sub(YOUNG_TICKS)
 }
 
 /// Finds a spawn burst: many processes of one job born since `born_after`, each

@@ -2,7 +2,7 @@
 
 use super::claim::read_preference;
 use super::vigil::Vigil;
-use crate::config::policy::{Policy, Preference};
+use crate::config::policy::{Believed, FIRST_ORDINARY_UID, Policy, Preference};
 use crate::decide::baseline::weighted_kib;
 use crate::decide::growth::{Growth, History, Reading};
 use crate::decide::victim::{
@@ -283,7 +283,11 @@ impl<'a> Surveyor<'a> {
             Shared::Ignored => 0,
             Shared::Counts => status.shmem_kib.unwrap_or(0),
         };
-        let most_kib = status.most_kib(private_kib).saturating_add(shmem_kib);
+        // Whoever maps a file often for a moment has any peak it likes, so it is believed
+        // no further than a name.
+        let is_believed = context.policy.believed == Believed::Everybody || status.uid < FIRST_ORDINARY_UID;
+        let most_kib = if is_believed { status.most_kib(private_kib) } else { private_kib };
+        let most_kib = most_kib.saturating_add(shmem_kib);
         self.grown_candidate(&killable, private_kib, shmem_kib, most_kib)
     }
 

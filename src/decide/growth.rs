@@ -139,12 +139,13 @@ impl Pace {
     /// the slower they grow.
     pub fn blamed_kib(self, growth: &Growth) -> u64 {
         let Growth { kib, regained_kib, .. } = *growth;
-        let blamed_kib = kib - regained_kib + regained_kib / OLD_DEN;
-        let Some((at, fastest_kib)) = self.0 else { return blamed_kib };
+        let (new_kib, old_kib) = (kib - regained_kib, regained_kib / OLD_DEN);
+        let Some((at, fastest_kib)) = self.0 else { return new_kib + old_kib };
         // In parts of 256, so that no product is too large.
         let parts = growth.recent_kib[at].min(fastest_kib).saturating_mul(256) / fastest_kib;
-        let old_kib = blamed_kib / OLD_DEN;
-        old_kib.saturating_add((blamed_kib - old_kib).saturating_mul(parts) / 256)
+        let stopped_kib = new_kib / OLD_DEN;
+        let growing_kib = (new_kib - stopped_kib).saturating_mul(parts) / 256;
+        old_kib.saturating_add(stopped_kib).saturating_add(growing_kib)
     }
 }
 

@@ -55,7 +55,7 @@ pub fn min_freeable_kib(total_kib: u64) -> u64 {
 }
 
 /// The score in KiB: freeable memory and growth
-/// ([`weighted_kib`](crate::decide::baseline::weighted_kib)), multiplied or
+/// ([`weighted_kib`]), multiplied or
 /// divided for the user's patterns. A positive `oom_score_adj` adds up to half; a
 /// negative one subtracts its thousandth of all memory per point, as in the
 /// kernel's own badness, so a score may be below 0.

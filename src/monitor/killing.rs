@@ -7,8 +7,11 @@ use crate::choose::selector::NoVictim;
 use crate::decide::pacing::{self, Fall, LOOK_AGAIN_US, MIN_SLEEP_US};
 use crate::decide::verdict::{Rule, Urgency, Verdict};
 use crate::read::holdings::FilePath;
-use crate::sys::time::now_us as read_clock;
+use crate::sys::time::{SECOND, now_us as read_clock};
 use crate::tell::report::{self, Decision};
+
+/// So long nobody else is killed for what a victim has left in tmpfs.
+const PINNED_US: u64 = 10 * SECOND;
 
 /// Was the victim gone before it was signalled?
 fn is_too_late(event: Option<&Event>) -> bool {
@@ -83,9 +86,9 @@ impl Monitor<'_> {
     fn strike(&mut self, decision: &Decision<'_>, now_us: u64) -> u64 {
         let Decision { rule, urgency, snapshot, .. } = *decision;
         // Asked now, for soon it has none open.
-        let is_in_tmpfs = snapshot.loss.shmem_kib > snapshot.loss.total_kib / 2;
+        self.is_in_tmpfs = snapshot.loss.shmem_kib > snapshot.loss.total_kib / 2;
         self.victims_file = FilePath::NONE;
-        if is_in_tmpfs {
+        if self.is_in_tmpfs {
             self.selector.find_tmpfs_file(&mut self.victims_file);
         }
         let (culprit, ranked) = (self.selector.culprit(), self.selector.candidates());
@@ -177,9 +180,10 @@ impl Monitor<'_> {
         if let Some(command) = self.command.as_ref().filter(|_| is_command) {
             command.write_termination_log(self.log.line());
         }
-        let left_kib = after.as_ref().ok().and_then(|after| death.left_in_tmpfs_kib(after));
+        let left_kib = after.as_ref().ok().filter(|_| self.is_in_tmpfs);
+        let left_kib = left_kib.and_then(|after| death.left_in_tmpfs_kib(after));
         if was_killed {
-            self.selector.settle(left_kib.is_some());
+            self.selector.settle(left_kib.map(|_| now_us + PINNED_US));
         }
         if let Some(left_kib) = left_kib {
             report::left_in_tmpfs(self.log, left_kib, &self.victims_file);

@@ -5,12 +5,13 @@ use super::kfile::{self, ReadError, open_dir};
 use super::listing::{Listed, list_names};
 use super::process::{Pid, path_of};
 use super::status::read_status;
-use crate::sys::line::{Joined, Word};
+use crate::sys::file::mount_of;
+use crate::sys::line::Joined;
 use crate::sys::time::now_us;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
-use rustix::fs::{AtFlags, FileType, MemfdFlags, memfd_create, statat};
+use rustix::fs::{AtFlags, FileType, MemfdFlags, Mode, memfd_create, statat};
 
 /// What the files that a process has open hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,32 +83,41 @@ impl Mounts {
     }
 
     /// Is the mount `id`, of the process's namespace, a tmpfs? One of so many that it
-    /// cannot be told is taken to be: nobody is to be safe by having many.
-    fn is_tmpfs(&mut self, proc: BorrowedFd<'_>, pid: Pid, id: u64) -> bool {
+    /// cannot be told in time is not taken to be, and is not remembered: whoever
+    /// makes it so would make it so for everybody.
+    fn is_tmpfs(&mut self, proc: BorrowedFd<'_>, pid: Pid, id: u64, until_us: u64) -> bool {
         if let Some((_, is_tmpfs)) = self.known.iter().flatten().find(|known| known.0 == id) {
             return *is_tmpfs;
         }
-        let until_us = now_us() + MAX_MOUNTINFO_US;
-        let (mut is_tmpfs, mut lines) = (false, 0);
+        let until_us = until_us.min(now_us() + MAX_MOUNTINFO_US);
+        let (mut found, mut lines) = (None, 0);
         let mut buf = [0; 512];
         let _ = kfile::read_lines(proc, path_of(pid, "/mountinfo").as_cstr(), &mut buf, &mut |line| {
             lines += 1;
-            let found = parse_mount(line, id);
+            found = parse_mount(line, id);
             let is_over = lines > MAX_MOUNTINFO_LINES || lines % 64 == 0 && now_us() > until_us;
-            is_tmpfs = found.unwrap_or(is_over);
             if found.is_some() || is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        self.note(id, is_tmpfs);
-        is_tmpfs
+        if let Some(is_tmpfs) = found {
+            self.note(id, is_tmpfs);
+        }
+        found.unwrap_or(false)
     }
 }
 
-/// The number of the mount that memfds are on (Linux 3.17, fdinfo's `mnt_id` 3.15).
+/// The number of the mount that memfds are on (Linux 3.17).
 fn read_internal_mount(proc: BorrowedFd<'_>) -> Option<u64> {
     let file = memfd_create(c"bustd", MemfdFlags::CLOEXEC).ok()?;
-    let path = Joined::with_number("self/fdinfo/", file.as_raw_fd().unsigned_abs().into());
-    let mut buf = [0; 256];
-    parse_writable_mount(kfile::read_small(proc, path.as_cstr(), &mut buf).ok()?)
+    let path = Joined::with_number("self/fd/", file.as_raw_fd().unsigned_abs().into());
+    mount_of(proc, path.as_cstr())
+}
+
+/// The mount of the file that is open for writing as `name`, told without reading its
+/// `fdinfo`, which lists every lock on the file.
+fn writable_mount(files: BorrowedFd<'_>, name: &CStr) -> Option<u64> {
+    let link = statat(files, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let is_writable = link.st_mode & Mode::WUSR.as_raw_mode() != 0;
+    if is_writable { mount_of(files, name) } else { None }
 }
 
 /// Is this line of `/proc/PID/mountinfo`, `ID parent major:minor root point
@@ -119,17 +129,6 @@ pub fn parse_mount(line: &[u8], id: u64) -> Option<bool> {
     }
     let has_type = fields.any(|field| field == b"-");
     Some(has_type && matches!(fields.next(), Some(b"tmpfs" | b"rootfs")))
-}
-
-/// Parses `/proc/PID/fdinfo/FD` into the number of the mount that the file is on, if
-/// it is open for writing.
-pub fn parse_writable_mount(text: &[u8]) -> Option<u64> {
-    const KEYS: [Word; 2] = [Word::new("flags"), Word::new("mnt_id")];
-    let [flags, mount] = kfile::numbers_of(text, &KEYS);
-    // Flags are octal; read as decimal the last digit is the same, and its
-    // lower two bits are O_ACCMODE, 0 for reading.
-    let last_digit = flags? % 10;
-    if last_digit & 3 == 0 { None } else { mount }
 }
 
 /// Parses the fdinfo of a dma-buf (`size`, bytes) or of a client of a graphics
@@ -220,7 +219,8 @@ pub fn read_holdings(
         descriptors = descriptors.max((fd_size / 2) as u32);
     }
     let every = descriptors / SAMPLE + 1;
-    let (mut at, mut looked_at) = (0, 0);
+    // From where nobody can tell before: the others may be made to look harmless.
+    let (mut at, mut looked_at) = ((now_us() % u64::from(every)) as u32, 0);
     let mut held = Holdings::default();
     let listed = list_names(files.as_fd(), &mut |name| {
         at += 1;
@@ -242,10 +242,8 @@ pub fn read_holdings(
                 held.device_kib = held.device_kib.max(info.map_or(0, parse_device_kib));
             }
             Kind::File => {
-                let mut buf = [0; 256];
-                let info = kfile::read_small(infos.as_fd(), name, &mut buf);
-                let mount = info.ok().and_then(parse_writable_mount);
-                if mount.is_some_and(|mount| mounts.is_tmpfs(proc, pid, mount)) {
+                let mount = writable_mount(files.as_fd(), name);
+                if mount.is_some_and(|mount| mounts.is_tmpfs(proc, pid, mount, until_us)) {
                     let file_kib = read_file_kib(files.as_fd(), name);
                     held.tmpfs_kib = held.tmpfs_kib.saturating_add(file_kib.saturating_mul(every.into()));
                 }
@@ -257,7 +255,7 @@ pub fn read_holdings(
     })?;
     if listed == Listed::Stopped {
         // What was not reached is taken to be alike.
-        let scaled = |count: u64| count.saturating_mul(descriptors.into()) / u64::from(at);
+        let scaled = |count: u64| count.saturating_mul(descriptors.into()) / u64::from(at.max(1));
         held.pipes = scaled(held.pipes.into()) as u32;
         held.sockets = scaled(held.sockets.into()) as u32;
         held.tmpfs_kib = scaled(held.tmpfs_kib);
@@ -300,13 +298,10 @@ pub fn read_largest_tmpfs_file(
     largest: &mut FilePath,
 ) -> Result<(), ReadError> {
     let files = open_dir(proc, path_of(pid, "/fd").as_cstr())?;
-    let infos = open_dir(proc, path_of(pid, "/fdinfo").as_cstr())?;
     let mut most_kib = 0;
     let _ = list_names(files.as_fd(), &mut |name| {
-        let mut buf = [0; 256];
-        let info = kfile::read_small(infos.as_fd(), name, &mut buf);
-        if let Some(mount) = info.ok().and_then(parse_writable_mount)
-            && mounts.is_tmpfs(proc, pid, mount)
+        if let Some(mount) = writable_mount(files.as_fd(), name)
+            && mounts.is_tmpfs(proc, pid, mount, until_us)
         {
             let kib = read_file_kib(files.as_fd(), name);
             if kib > most_kib
@@ -322,10 +317,14 @@ pub fn read_largest_tmpfs_file(
 
 /// What a file on a tmpfs takes up.
 fn read_file_kib(files: BorrowedFd<'_>, name: &CStr) -> u64 {
-    let stat = statat(files, name, AtFlags::empty());
-    let is_file = |mode| FileType::from_raw_mode(mode) == FileType::RegularFile;
+    let Ok(stat) = statat(files, name, AtFlags::empty()) else { return 0 };
+    // The links are the process's own, by its effective user. What another has passed
+    // to it is not what it filled.
+    let owner = statat(files, name, AtFlags::SYMLINK_NOFOLLOW).map(|link| link.st_uid);
+    let is_its_own = owner == Ok(stat.st_uid);
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     // Blocks are of 512 bytes, whatever the file system's own are.
-    stat.ok().filter(|stat| is_file(stat.st_mode)).map_or(0, |stat| stat.st_blocks.unsigned_abs() / 2)
+    if is_file && is_its_own { stat.st_blocks.unsigned_abs() / 2 } else { 0 }
 }
 
 #[cfg(test)]
@@ -343,15 +342,6 @@ mod tests {
         assert_eq!(parse_mount(b"36 1 8:1 / / rw - ext4 /dev/tmpfs rw", 36), Some(false));
         assert_eq!(parse_mount(b"36 1 8:1 / /tmpfs", 36), Some(false));
         assert_eq!(parse_mount(b"", 36), None);
-    }
-
-    #[test]
-    fn a_file_that_is_open_for_writing_tells_its_mount() {
-        let info = |flags: &str| std::format!("pos:\t0\nflags:\t{flags}\nmnt_id:\t29\nino:\t5\n");
-        for (flags, mount) in [("0100000", None), ("0100001", Some(29)), ("02102002", Some(29))] {
-            assert_eq!(parse_writable_mount(info(flags).as_bytes()), mount, "{flags}");
-        }
-        assert_eq!(parse_writable_mount(b"pos:\t0\nmnt_id:\t29\n"), None);
     }
 
     #[test]

@@ -21,6 +21,30 @@ pub fn openat(dir: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd
     rustix::fs::openat(dir, path, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)
 }
 
+/// The number of the mount that the file is on which `path` below `dir` points to, by
+/// name_to_handle_at(2) (Linux 2.6.39), which asks no server. `None` for what has no
+/// mount, for file systems without handles, and for kernels without the call.
+pub fn mount_of(dir: BorrowedFd<'_>, path: &CStr) -> Option<u64> {
+    // struct file_handle with no room for a handle: it is not wanted.
+    let mut handle = [0_u32; 2];
+    let mut mount = -1_i32;
+    // SAFETY: a directory, a C string, a handle that says how long it is, and room
+    // for the number. rustix does not wrap this call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            rustix::fd::AsRawFd::as_raw_fd(&dir),
+            path.as_ptr(),
+            handle.as_mut_ptr(),
+            &raw mut mount,
+            libc::AT_SYMLINK_FOLLOW,
+        )
+    };
+    // It tells the number although the handle did not fit.
+    let is_told = super::result_of(answer) == Err(Errno::OVERFLOW);
+    u64::try_from(mount).ok().filter(|_| is_told)
+}
+
 /// Standard error, as [`fill_standard_streams`] left it.
 pub fn stderr() -> BorrowedFd<'static> {
     // SAFETY: nothing in this crate closes descriptor 2.

@@ -204,6 +204,7 @@ mod calls {
         (Whose::WithFiles, libc::SYS_fcntl as u16),
         (Whose::WithFiles, libc::SYS_fstat as u16),
         (Whose::Every, libc::SYS_newfstatat as u16),
+        (Whose::Every, libc::SYS_name_to_handle_at as u16),
         (Whose::WithFiles, libc::SYS_unlinkat as u16),
         (Whose::WithFiles, SYS_RENAME),
         (Whose::WithSyslog, libc::SYS_socket as u16),
