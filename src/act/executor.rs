@@ -74,11 +74,16 @@ pub struct Death {
 }
 
 impl Death {
+    /// What has become available since before.
+    pub fn gained_kib(&self, after: &Snapshot) -> u64 {
+        after.mem.mem_available_kib.saturating_sub(self.before.mem_available_kib)
+    }
+
     /// What is left in tmpfs, if the victim's end gave back next to nothing and that
     /// is where the memory is: a file outlives whoever filled it.
     pub fn left_in_tmpfs_kib(&self, after: &Snapshot) -> Option<u64> {
         let Snapshot { mem, .. } = after;
-        let gained_kib = mem.mem_available_kib.saturating_sub(self.before.mem_available_kib);
+        let gained_kib = self.gained_kib(after);
         let is_much = mem.shmem_kib > mem.total_kib() / 4;
         (is_much && gained_kib < mem.shmem_kib / 4).then_some(mem.shmem_kib)
     }

@@ -170,11 +170,19 @@ impl Monitor<'_> {
     fn finish(&mut self, death: &Death, now_us: u64) {
         self.observer.restart_windows();
         let was_killed = death.timeline.signalled_us.is_some();
-        if was_killed {
-            self.observer.restart_baselines();
-            self.said.no_victim = false;
-        }
         let after = self.observer.read(now_us);
+        if was_killed {
+            self.said.no_victim = false;
+            // Where several hold the same pipes, the first of them gives nothing back,
+            // and what is missing is still to be answered for.
+            let is_answered = self.selector.culprit().held.kernel_kib() == 0
+                || after
+                    .as_ref()
+                    .is_ok_and(|after| death.gained_kib(after) >= self.executor.victim().freeable_kib / 4);
+            if is_answered {
+                self.observer.restart_baselines();
+            }
+        }
         let is_command = was_killed && self.blame_command();
         report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), is_command, now_us);
         if let Some(command) = self.command.as_ref().filter(|_| is_command) {

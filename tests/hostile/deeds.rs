@@ -4,7 +4,7 @@ use crate::harness::{
     ASK, Breeder, Eater, FORCE, FakeMeminfo, Guard, Journal, NOBODY, ONCE, in_namespace,
     in_namespace_with_users, living, within,
 };
-use crate::{actor, chosen, line_within, map, rest, set_comm};
+use crate::{actor, chosen, count, line_within, map, rest, set_comm};
 use rustix::process::Pid;
 use std::ffi::c_void;
 use std::fs::File;
@@ -527,5 +527,343 @@ fn who_fills_a_memfd_dies() {
         let file = unsafe { <File as std::os::fd::FromRawFd>::from_raw_fd(raw) };
         fill_without_writing(&file);
         std::mem::forget(file);
+    });
+}
+
+// What follows falls into holes that were open when it was written.
+
+const BELOW_KILL: &[&str] = &["--no-daemon", "--verbose", "--mem", "512M,500M"];
+
+/// Whom the guard began to kill so far, in order.
+fn choices(journal: &mut Journal) -> Vec<String> {
+    journal.lines().iter().map(|line| chosen(line).to_owned()).filter(|line| !line.is_empty()).collect()
+}
+
+fn trace_exit(whom: i32) {
+    let none = std::ptr::null_mut::<c_void>();
+    // SAFETY: no memory is read or written.
+    let answer = unsafe { libc::ptrace(libc::PTRACE_SEIZE, whom, none, libc::PTRACE_O_TRACEEXIT) };
+    assert_eq!(answer, 0, "ptrace");
+}
+
+/// The hole: the tracer of a hog is itself stopped on its way out by another. It is
+/// killed anew in every step, before it is asked whether the victim is to be given
+/// up, so the kill never ends and nobody else is ever chosen.
+#[test]
+fn a_tracer_that_is_traced_itself_does_not_hold_the_guard_for_ever() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let _meminfo = FakeMeminfo::mount(400);
+        actor("warden", || {
+            let (mut ready, mut told) = std::io::pipe().expect("pipe");
+            // SAFETY: there is one thread.
+            let holder = unsafe { libc::fork() };
+            if holder == 0 {
+                set_comm(c"holder");
+                let (mut hog_ready, mut hog_told) = std::io::pipe().expect("pipe");
+                // SAFETY: there is one thread.
+                let hog = unsafe { libc::fork() };
+                if hog == 0 {
+                    set_comm(c"hog");
+                    map(100, libc::MAP_PRIVATE);
+                    hog_told.write_all(b"1").expect("the tracer lives");
+                    rest();
+                }
+                std::io::Read::read_exact(&mut hog_ready, &mut [0]).expect("the hog lives");
+                trace_exit(hog);
+                told.write_all(b"1").expect("the warden lives");
+                rest();
+            }
+            std::io::Read::read_exact(&mut ready, &mut [0]).expect("the holder lives");
+            trace_exit(holder);
+        });
+        let _other = Eater::named("other").start(&journal);
+        let guard = Guard::start(&journal, &[BELOW_KILL]);
+        let line = line_within(PATIENCE, &mut journal, "killing pid", "").expect("somebody is chosen");
+        assert!(chosen(&line).contains("\"hog\""), "{line:?}");
+        let is_over = || choices(&mut journal).len() > 1 || count(&mut journal, "\"hog\"", " died ") > 0;
+        let is_over = within(PATIENCE, is_over).is_some();
+        let signalled = count(&mut journal, "is held by its tracer; killed pid", "");
+        guard.end();
+        assert!(is_over, "after {PATIENCE:?} the hog lives, {signalled} times its tracer was killed");
+    });
+}
+
+/// The hole: a search through open files that takes longer than two seconds begins
+/// anew, for ever; nobody is killed meanwhile, not even below the KILL limit.
+#[test]
+fn many_descriptors_do_not_put_a_kill_off_for_ever() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        let hider = || {
+            // SAFETY: a C string; ours, and open.
+            let raw = unsafe { libc::memfd_create(c"filled".as_ptr(), 0) };
+            // SAFETY: ours, and open.
+            let file = unsafe { <File as std::os::fd::FromRawFd>::from_raw_fd(raw) };
+            fill_without_writing(&file);
+            std::mem::forget(file);
+        };
+        let guard = Guard::watching(&mut journal, &[BELOW_KILL]);
+        guard.look(&mut journal);
+        actor("hider", hider);
+        actor("crowd", || {
+            // SAFETY: a valid limit; descriptors of our own; children that share them.
+            unsafe {
+                let limit = libc::rlimit { rlim_cur: 19_000, rlim_max: 19_000 };
+                assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0, "setrlimit");
+                let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
+                while libc::dup(null) >= 0 {}
+                for _ in 0..400 {
+                    let flags = libc::CLONE_FILES | libc::SIGCHLD;
+                    if libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) == 0 {
+                        rest();
+                    }
+                }
+            }
+        });
+        meminfo.set(400, 100);
+        let line = line_within(PATIENCE, &mut journal, "killing pid", "");
+        guard.end();
+        let line = line.expect("somebody is chosen");
+        assert!(chosen(&line).contains("\"hider\""), "{line:?}");
+    });
+}
+
+/// The hole: fdinfo lists the locks that a process has on the file, as many as it
+/// likes, and is read of 32 files however late it is.
+#[test]
+fn many_locks_do_not_hold_the_guard() {
+    in_namespace(|| {
+        const LOCKS: i64 = 30_000;
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        let guard = Guard::watching(&mut journal, &[LIMIT]);
+        guard.look(&mut journal);
+        actor("locker", || {
+            use std::os::fd::AsRawFd;
+            let file = File::create(format!("{}/locked", crate::harness::SCRATCH)).expect("a file");
+            // The last first: then each finds its place at once.
+            for at in (0..LOCKS).rev() {
+                // SAFETY: a valid lock.
+                unsafe {
+                    let mut lock: libc::flock = std::mem::zeroed();
+                    (lock.l_type, lock.l_start, lock.l_len) = (libc::F_WRLCK as i16, at * 2, 1);
+                    assert_eq!(libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &lock), 0, "fcntl");
+                }
+            }
+            // SAFETY: ours, and open.
+            (0..200).for_each(|_| assert!(unsafe { libc::dup(file.as_raw_fd()) } > 0, "dup"));
+            std::mem::forget(file);
+        });
+        meminfo.set(500, 100);
+        let mut worst = Duration::ZERO;
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(3) {
+            sleep(LOOKS);
+            let asked = Instant::now();
+            guard.look(&mut journal);
+            worst = worst.max(asked.elapsed());
+        }
+        guard.end();
+        assert!(worst < PROMPT, "{worst:?} between two looks");
+    });
+}
+
+/// The hole: what is known of a mount is remembered by its number for everybody. Who
+/// holds a file of the disk's mount, in a namespace where that is not, with so many
+/// mounts that it cannot be told, has the disk taken for a tmpfs; and whoever has a
+/// large file there dies.
+#[test]
+fn a_disk_is_not_taken_for_a_tmpfs_because_of_somebodys_mounts() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        const PATHS: [&str; 2] = [
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/hostile-poison"),
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/hostile-database"),
+        ];
+        actor("poisoner", || {
+            std::mem::forget(File::create(PATHS[0]).expect("a file"));
+            mount_many(3000);
+        });
+        let server = actor("server", || {
+            let file = File::create(PATHS[1]).expect("a file");
+            fill_without_writing(&file);
+            std::mem::forget(file);
+            map(20, libc::MAP_PRIVATE);
+        });
+        let guard = Guard::watching(&mut journal, &[BELOW_KILL]);
+        guard.look(&mut journal);
+        // Somebody had a file on a tmpfs, and closed it.
+        let _hog = Eater::named("larger").mib(60).start(&journal);
+        meminfo.set(400, 150);
+        let line = line_within(PATIENCE, &mut journal, "killing pid", "").expect("somebody is chosen");
+        guard.end();
+        PATHS.iter().for_each(|path| drop(std::fs::remove_file(path)));
+        assert!(!line.contains("of tmpfs open"), "{server} has a file on a disk: {line:?}");
+    });
+}
+
+/// The hole: of many descriptors each nth is looked at, and anybody can work out which.
+#[test]
+fn who_knows_which_descriptors_are_looked_at_does_not_hide_the_others() {
+    judge_hidden(0, "ends of pipes and sockets", || {
+        const DESCRIPTORS: i32 = 2000;
+        let every = (DESCRIPTORS + 2) / 128 + 1;
+        // The two before them are the directory and its parent; one of the actor's own
+        // is closed in the end.
+        let is_seen = |fd: i32| (fd + 2) % every == 0;
+        // SAFETY: a valid limit; descriptors of our own.
+        unsafe {
+            let limit = libc::rlimit { rlim_cur: 5000, rlim_max: 5000 };
+            assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0, "setrlimit");
+            let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
+            loop {
+                let next = libc::dup(null);
+                if next >= DESCRIPTORS - 1 {
+                    break;
+                }
+                if !is_seen(next) && !is_seen(next + 1) {
+                    libc::close(next);
+                    let mut ends = [0; 2];
+                    assert_eq!(libc::pipe(ends.as_mut_ptr()), 0, "pipe");
+                }
+            }
+        }
+    });
+}
+
+/// The hole: two that hold the same pipes free them only when both are dead. After the
+/// first the account is settled, nothing is missing, and the largest dies.
+#[test]
+fn who_holds_the_same_pipes_dies_before_an_innocent() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        let _large = Eater::named("large").mib(80).start(&journal);
+        let guard = Guard::watching(&mut journal, &[BELOW_KILL]);
+        guard.look(&mut journal);
+        actor("hider", || {
+            let limit = libc::rlimit { rlim_cur: 5000, rlim_max: 5000 };
+            // SAFETY: a valid limit, for this process alone.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0, "setrlimit");
+            (0..2000).for_each(|_| std::mem::forget(std::io::pipe().expect("pipe")));
+            // SAFETY: there is one thread.
+            if unsafe { libc::fork() } == 0 {
+                rest();
+            }
+        });
+        meminfo.set_available(400);
+        within(PATIENCE, || choices(&mut journal).len() > 1).expect("two are chosen");
+        guard.end();
+        let choices = choices(&mut journal);
+        assert!(choices[..2].iter().all(|line| line.contains("\"hider\"")), "{choices:#?}");
+    });
+}
+
+/// The hole: where a quarter of memory is in tmpfs, for however long, and a victim that
+/// has nothing to do with it was small, nobody else is killed below the KILL limit.
+#[test]
+fn a_tmpfs_that_was_there_before_spares_nobody() {
+    in_namespace(|| {
+        const MUCH_MIB: u64 = 300_000_000;
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        meminfo.set(600, MUCH_MIB);
+        let _first = Eater::named("first").mib(80).start(&journal);
+        let _second = Eater::named("second").mib(60).start(&journal);
+        let guard = Guard::watching(&mut journal, &[BELOW_KILL]);
+        guard.look(&mut journal);
+        meminfo.set(400, MUCH_MIB);
+        let is_second = within(PATIENCE, || choices(&mut journal).len() > 1).is_some();
+        guard.end();
+        assert!(is_second, "only {:?} was killed, and memory is below the KILL limit", choices(&mut journal));
+    });
+}
+
+/// The hole: VmHWM counts pages of files as often as they are mapped. Who maps a small
+/// one many times, and unmaps it, had as much memory "before" as it likes, and what it
+/// takes from then on counts for a quarter.
+#[test]
+fn who_maps_a_file_often_has_not_had_that_memory() {
+    in_namespace_with_users(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        let large = Eater::named("large").mib(200).start(&journal);
+        let (mut go, mut start) = std::io::pipe().expect("pipe");
+        let (mut told, mut tell) = std::io::pipe().expect("pipe");
+        let starter = actor("starter", || {
+            // SAFETY: there is one thread.
+            if unsafe { libc::fork() } != 0 {
+                return;
+            }
+            set_comm(c"hog");
+            map(20, libc::MAP_PRIVATE);
+            map_often(2 << 30);
+            // SAFETY: no pointers; the system call, for this process alone.
+            unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
+            tell.write_all(b"1").expect("the test lives");
+            std::io::Read::read_exact(&mut go, &mut [0]).expect("the test lives");
+            map(50, libc::MAP_PRIVATE);
+            tell.write_all(b"1").expect("the test lives");
+            rest();
+        });
+        assert!(starter.as_raw_pid() > 1);
+        std::io::Read::read_exact(&mut told, &mut [0]).expect("the hog lives");
+        let guard = Guard::watching(&mut journal, &[LIMIT]);
+        guard.look(&mut journal);
+        start.write_all(b"1").expect("the hog lives");
+        std::io::Read::read_exact(&mut told, &mut [0]).expect("the hog lives");
+        // 70 MiB, 50 of them new: 470 against 200.
+        meminfo.set_available(511);
+        let line = line_within(PATIENCE, &mut journal, "killing pid", "").expect("somebody is chosen");
+        guard.end();
+        assert!(chosen(&line).contains("\"hog\""), "{line:?}");
+        large.expect_unharmed(&mut journal);
+    });
+}
+
+/// Maps the program's own file so often that so much of it is resident, and unmaps it.
+fn map_often(bytes: usize) {
+    use std::os::fd::AsRawFd;
+    let file = File::open("/proc/self/exe").expect("a file");
+    let len = file.metadata().expect("its length").len() as usize;
+    let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
+    let none = std::ptr::null_mut();
+    // SAFETY: new mappings, and no others are unmapped.
+    unsafe {
+        let map_it = |_| libc::mmap(none, len, libc::PROT_READ, flags, file.as_raw_fd(), 0);
+        let maps: Vec<_> = (0..bytes / len).map(map_it).collect();
+        maps.into_iter().for_each(|memory| assert_eq!(libc::munmap(memory, len), 0));
+    }
+}
+
+/// The hole: 32 files are looked at however late it is, and for each that is on a mount
+/// of its own, mountinfo is read for 10 ms.
+#[test]
+fn files_on_many_mounts_do_not_hold_the_guard() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        let guard = Guard::watching(&mut journal, &[LIMIT]);
+        guard.look(&mut journal);
+        actor("mounter", || {
+            mount_many(3000);
+            for mount in 2800..3000 {
+                std::mem::forget(File::create(format!("/mnt/{mount}/file")).expect("a file"));
+            }
+        });
+        meminfo.set(500, 100);
+        let mut worst = Duration::ZERO;
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(3) {
+            sleep(Duration::from_millis(5));
+            let asked = Instant::now();
+            guard.look(&mut journal);
+            worst = worst.max(asked.elapsed());
+        }
+        guard.end();
+        assert!(worst < Duration::from_millis(150), "{worst:?} between two looks");
     });
 }
