@@ -6,13 +6,16 @@
  *   referee SECONDS PLAYER...
  *
  * SECONDS is how long the culprit may live. A PLAYER is one argument, a role
- * and a command, split at blanks. All roles but the last four are started
- * first, and waited for until they print "ready":
+ * and a command, split at blanks. Innocent, protected and guard are started
+ * first, late after them, and waited for until they print "ready":
  *
  *   innocent    must be alive at the end
  *   protected   the same, with oom_score_adj -1000
  *   guard       is started last of these; must be alive at the end
- *   culprit     the scene ends 2.5 s after it and all its children have died
+ *   late        an innocent that is started one second before the scene begins
+ *   culprit     the scene ends 2.5 s after it and all its children have died;
+ *               there may be several
+ *   worker      the same, in the process group of this program and process 1
  *   parent      the same, but only the children are guilty: it must be alive at
  *               the end
  *   load        must end by itself with status 0, which ends the scene
@@ -20,7 +23,7 @@
  *               it prints "is full", and let go at the end
  *
  * What players print goes to the console, with the time and their name. Each
- * has a session of its own, as from a service manager.
+ * has a session of its own, as from a service manager, except for workers.
  */
 #include "lab.h"
 #include <poll.h>
@@ -91,7 +94,8 @@ static void start(struct player *p, int culprit_pipe)
 	}
 	p->pid = fork();
 	if (p->pid == 0) {
-		setsid();
+		if (!is(p, "worker"))
+			setsid();
 		put("/proc/self/oom_score_adj", is(p, "protected") ? "-1000" : "0");
 		if (is(p, "stuck"))
 			put("/run/freezer/lab/tasks", "0");
@@ -228,7 +232,7 @@ static void result(long long began, long long gone, long ooms)
 			guard = p->ended ? "dead" : "alive";
 		if (is(p, "stuck"))
 			stuck = p->ended ? "dead" : "alive";
-		if (is(p, "culprit") || is(p, "stuck") || (is(p, "load") && p->ended && p->status == 0))
+		if (is(p, "culprit") || is(p, "worker") || is(p, "stuck") || (is(p, "load") && p->ended && p->status == 0))
 			continue;
 		if (p->ended || is(p, "load")) {
 			if (*lost)
@@ -259,7 +263,7 @@ int main(int argc, char **argv)
 		p->command = strtok(NULL, "");
 		if (!p->role || !p->command)
 			return 2;
-		if (is(p, "culprit") || is(p, "parent"))
+		if (is(p, "culprit") || is(p, "worker") || is(p, "parent"))
 			culprit = p;
 		if (is(p, "load"))
 			load = p;
@@ -278,7 +282,14 @@ int main(int argc, char **argv)
 	for (int i = 0; i < count; i++)
 		if (is(&players[i], "guard"))
 			start_and_wait(&players[i]);
-	watch_until(now_us() + 1000000);
+	began = now_us() + 1000000;
+	for (int i = 0; i < count; i++)
+		if (is(&players[i], "late")) {
+			watch_until(began - 200000);
+			began = now_us() + 800000;
+			start_and_wait(&players[i]);
+		}
+	watch_until(began);
 
 	/* Read end above CULPRIT_FD, and the writing end only the culprits'. */
 	if (pipe2(ends, O_CLOEXEC) < 0)
@@ -293,8 +304,9 @@ int main(int argc, char **argv)
 			freezer = open("/run/freezer/lab/freezer.state", O_WRONLY | O_CLOEXEC);
 			start(&players[i], -1);
 		}
-	if (culprit)
-		start(culprit, ends[1]);
+	for (int i = 0; i < count; i++)
+		if (is(&players[i], "culprit") || is(&players[i], "worker") || is(&players[i], "parent"))
+			start(&players[i], ends[1]);
 	if (load)
 		start(load, -1);
 	close(ends[1]);
