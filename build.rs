@@ -62,6 +62,11 @@ const STARTUP: &[&str] = &[
     "4lock11find_holder",
     "4lock8lock_all",
     "14has_bare_names",
+    "7sandbox5enter",
+    "17clear_bounding_set",
+    "20give_up_capabilities",
+    "11has_filters",
+    "6Filter5build",
 ];
 
 fn main() {

@@ -1,28 +1,26 @@
 //! The loop: it owns time, and calls each part in turn.
 
+/// From a verdict to a victim.
+mod killing;
+
 use crate::act::capability::Capabilities;
-use crate::act::executor::{
-    Death, Event, Executor, FreeMemory, HOLD_DRY_RUN_US, HOLD_FAILED_US, Means, SETTLE_US,
-};
-use crate::act::signal::Refusal;
+use crate::act::executor::{Executor, Means};
 use crate::choose::observer::{Observer, StallSource};
-use crate::choose::selector::{NoVictim, Selector};
-use crate::choose::writers::WRITERS_SPAN_US;
+use crate::choose::selector::Selector;
 use crate::config::Config;
 use crate::config::policy::Believed;
-use crate::decide::attribution::Culprit;
 use crate::decide::levels::Levels;
-use crate::decide::pacing::{self, Headroom, MIN_SLEEP_US};
+use crate::decide::pacing::{self, Headroom};
 use crate::decide::snapshot::Snapshot;
-use crate::decide::verdict::{Rule, Urgency, Verdict, decide};
-use crate::decide::victim::Candidate;
+use crate::decide::verdict::{Verdict, decide};
 use crate::read::kfile::{ReadError, Tree};
 use crate::sys::event::{self, Sources, Woken};
 use crate::sys::program::renew_stack;
+use crate::sys::sandbox::{Filter, Standing};
 use crate::sys::signals::{Notice, take_notice};
 use crate::sys::time::now_us as read_clock;
 use crate::tell::log::Log;
-use crate::tell::report::{self, Decision, Start};
+use crate::tell::report::{self, Start};
 use crate::tell::stats::Stats;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -63,6 +61,8 @@ pub struct Monitor<'a> {
     stats: Stats<'a>,
     log: &'a mut Log,
     said: Said,
+    /// The last victim was gone before it was signalled.
+    has_slipped: bool,
     /// Asleep for a second although memory could be filled in less.
     is_idle: bool,
 }
@@ -101,6 +101,7 @@ impl<'a> Monitor<'a> {
             signals,
             log,
             said: Said::default(),
+            has_slipped: false,
             is_idle: false,
         }
     }
@@ -117,7 +118,7 @@ impl<'a> Monitor<'a> {
     /// Memory cannot be read: nothing could be guarded.
     // Out of line, so that the loop does not run below its stack.
     #[inline(never)]
-    pub fn announce(&mut self) -> Result<(), ReadError> {
+    pub fn announce(&mut self, sandbox: Standing) -> Result<(), ReadError> {
         let Judged { snapshot, levels, .. } = self.look(read_clock())?;
         let start = Start {
             snapshot: &snapshot,
@@ -126,6 +127,7 @@ impl<'a> Monitor<'a> {
             has_doubted_names: self.config.policy.believed == Believed::SystemUsers
                 && self.config.policy.has_bare_names(),
             is_dry_run: self.config.dry_run,
+            sandbox,
         };
         report::announce(self.log, &start, &self.capabilities);
         Ok(())
@@ -136,10 +138,18 @@ impl<'a> Monitor<'a> {
         self.log.let_go_of_stderr();
     }
 
-    /// Runs until a signal ends it, or with `once` until the decision is made
-    /// and carried out.
-    pub fn run(&mut self) {
+    /// Gives up what start-up has used of the stack, and makes resident what a
+    /// step takes. Before the sandbox, for it may take CAP_IPC_LOCK.
+    pub fn renew_stack(&self) {
         renew_stack::<STEP_STACK>(self.observer.page_kib() as usize * 1024);
+    }
+
+    /// Puts `filter` into force, then runs until a signal ends it, or with `once`
+    /// until the decision is made and carried out.
+    pub fn run(&mut self, filter: &mut Filter) {
+        if filter.install().is_err() {
+            self.log.warn_of("cannot install the seccomp filter");
+        }
         let mut woken = Woken::default();
         loop {
             match self.step(woken, read_clock()) {
@@ -202,7 +212,7 @@ impl<'a> Monitor<'a> {
     /// Reads memory and judges it.
     fn look(&mut self, now_us: u64) -> Result<Judged, ReadError> {
         let snapshot = self.observer.read(now_us)?;
-        let levels = Levels::of(&self.config.limits, &snapshot.mem, snapshot.loss.shmem_kib);
+        let levels = Levels::of(&self.config.limits, &snapshot);
         self.observer.arm_fast_path(&snapshot, &levels);
         let verdict = decide(&snapshot, &levels);
         Ok(Judged { snapshot, levels, verdict })
@@ -251,14 +261,21 @@ impl<'a> Monitor<'a> {
                 self.said.is_low = true;
                 self.sleep_us_unless_idle(pacing::low_sleep_us(headroom), now_us)
             }
-            Verdict::Act(rule, urgency) => match self.executor.held_until_us(urgency, now_us) {
-                // Looked at in between, for it may become more urgent.
-                Some(until_us) => (until_us - now_us).min(pacing::LOW_SLEEP_US),
-                None => {
-                    self.said.is_low = true;
-                    self.act(rule, urgency, judged, now_us)
+            Verdict::Act(rule, urgency) => {
+                if core::mem::take(&mut self.has_slipped)
+                    && let Some(sleep_us) = self.hunt(rule, urgency, judged, now_us)
+                {
+                    return sleep_us;
                 }
-            },
+                match self.executor.held_until_us(urgency, now_us) {
+                    // Looked at in between, for it may become more urgent.
+                    Some(until_us) => (until_us - now_us).min(pacing::LOW_SLEEP_US),
+                    None => {
+                        self.said.is_low = true;
+                        self.act(rule, urgency, judged, now_us)
+                    }
+                }
+            }
         }
     }
 
@@ -283,141 +300,6 @@ impl<'a> Monitor<'a> {
         self.said.is_low = false;
         self.said.no_victim = false;
         self.selector.leave_low();
-    }
-
-    // -------------------------------------------------------- killing
-
-    /// Chooses a victim and begins its kill, unless memory has come back in
-    /// the time that took.
-    fn act(&mut self, rule: Rule, urgency: Urgency, judged: &Judged, now_us: u64) -> u64 {
-        let Judged { snapshot, levels, .. } = judged;
-        // Nothing can become more urgent than what is.
-        let stop_kib = (urgency < Urgency::Kill).then_some(levels.mem_kill_kib);
-        let mut surveyed = self.selector.survey_for(rule, stop_kib, snapshot, now_us);
-        if surveyed.is_err() && urgency == Urgency::Kill {
-            surveyed = self.selector.survey_for(rule, stop_kib, snapshot, now_us);
-        }
-        // Choosing took time: is there still a reason?
-        let now_us = read_clock();
-        let Ok(judged) = self.look(now_us) else { return MIN_SLEEP_US };
-        let Judged { snapshot, levels, verdict } = &judged;
-        let Verdict::Act(rule, urgency) = *verdict else {
-            if self.config.verbose || self.config.once {
-                report::came_back(self.log, rule);
-            }
-            return MIN_SLEEP_US;
-        };
-        let decision = Decision { rule, urgency, snapshot, levels };
-        if let Err(error) = surveyed {
-            return self.spare_all(&decision, NoVictim::Unreadable(error), now_us);
-        }
-        let culprit = match self.selector.select_victim(rule, urgency, snapshot, now_us) {
-            Ok(culprit) => culprit,
-            Err(why) => return self.spare_all(&decision, why, now_us),
-        };
-        if self.config.dry_run {
-            self.report_choice(&decision, &culprit);
-            self.executor.hold_off(Urgency::Kill, HOLD_DRY_RUN_US, now_us);
-            return MIN_SLEEP_US;
-        }
-        let before = FreeMemory::from(snapshot);
-        match self.executor.begin(&culprit, rule, &self.selector.grown(), before, now_us) {
-            Ok(begun) => {
-                // Below the KILL limit the signal comes first: a line takes time.
-                let now = Some((snapshot, *verdict));
-                let stepped = (urgency == Urgency::Kill).then(|| self.executor.step(now, now_us));
-                self.report_choice(&decision, &culprit);
-                report::begun(self.log, begun);
-                let event = stepped.unwrap_or_else(|| self.executor.step(now, now_us));
-                self.heed_event(event, now_us)
-            }
-            Err(refusal) => {
-                self.report_choice(&decision, &culprit);
-                self.note_refusal(&culprit.victim, refusal, now_us);
-                MIN_SLEEP_US
-            }
-        }
-    }
-
-    fn report_choice(&mut self, decision: &Decision<'_>, culprit: &Culprit) {
-        let is_forced = decision.urgency == Urgency::Kill || self.executor.grace_us(culprit) == 0;
-        let signal = if is_forced { "SIGKILL" } else { "SIGTERM" };
-        let next = self.selector.next_after(culprit);
-        report::choice(self.log, decision, culprit, next, signal, self.config.dry_run);
-    }
-
-    fn spare_all(&mut self, decision: &Decision<'_>, why: NoVictim, now_us: u64) -> u64 {
-        match why {
-            NoVictim::TooSoon => {
-                self.executor.hold_off(decision.urgency, WRITERS_SPAN_US, now_us);
-                return MIN_SLEEP_US;
-            }
-            NoVictim::Unreadable(_) => self.executor.hold_off(decision.urgency, HOLD_FAILED_US, now_us),
-            NoVictim::NoCandidate { .. } | NoVictim::Steady | NoVictim::NoWriter { .. } => {
-                self.executor.hold_off_without_victim(decision.urgency, now_us);
-            }
-        }
-        if !core::mem::replace(&mut self.said.no_victim, true) {
-            report::no_victim(self.log, decision, why);
-        }
-        MIN_SLEEP_US
-    }
-
-    /// One step of the active kill.
-    fn pursue(&mut self, judged: Option<&Judged>, now_us: u64) -> u64 {
-        let now = judged.map(|judged| (&judged.snapshot, judged.verdict));
-        let event = self.executor.step(now, now_us);
-        self.heed_event(event, now_us)
-    }
-
-    fn heed_event(&mut self, event: Option<Event>, now_us: u64) -> u64 {
-        match event {
-            Some(Event::GoesOn { left_us, round_us }) => return pacing::kill_sleep_us(left_us, round_us),
-            Some(Event::Busy) => return 0,
-            Some(Event::Died(death)) => self.finish(&death, now_us),
-            Some(Event::TracerKilled(victim, tracer)) => report::tracer_killed(self.log, &victim, tracer),
-            Some(Event::Stuck { victim, after_us }) => {
-                self.selector.set_aside(victim.id);
-                report::stuck(self.log, &victim, after_us);
-                self.observer.restart_windows();
-            }
-            Some(Event::Refused(victim, refusal)) => self.note_refusal(&victim, refusal, now_us),
-            None => {}
-        }
-        MIN_SLEEP_US
-    }
-
-    fn finish(&mut self, death: &Death, now_us: u64) {
-        self.observer.restart_windows();
-        let was_killed = death.timeline.signalled_us.is_some();
-        if was_killed {
-            self.selector.settle();
-            self.observer.restart_baselines();
-            self.said.no_victim = false;
-        }
-        let after = self.observer.read(now_us);
-        report::death(self.log, death, after.as_ref().ok(), now_us);
-        if was_killed {
-            let is_forced = death.timeline.forced_us.is_some();
-            let urgency = if is_forced { Urgency::Kill } else { Urgency::Term };
-            self.stats.count(death.rule, urgency, &death.victim.job.comm);
-            self.publish_stats();
-            if !self.executor.start_on_kill(death, now_us) {
-                report::hook_not_started(self.log, crate::act::hook::Purpose::OnKill);
-            }
-        }
-        self.executor.hold_off(Urgency::Kill, SETTLE_US, now_us);
-    }
-
-    fn note_refusal(&mut self, victim: &Candidate, refusal: Refusal, now_us: u64) {
-        match refusal {
-            // The next survey sees what is there now.
-            Refusal::Gone | Refusal::Unverified => {}
-            // Possibly transient (ENOMEM for the pidfd): retry.
-            Refusal::Failed(_) => self.executor.hold_off(Urgency::Kill, HOLD_FAILED_US, now_us),
-            _ => self.selector.set_aside(victim.id),
-        }
-        report::refused(self.log, victim, refusal);
     }
 
     // -------------------------------------------------------- others

@@ -9,11 +9,13 @@ use bustd::choose::vigil::Vigil;
 use bustd::config::limits::{Amount, Limits, Pair};
 use bustd::config::pattern::Globs;
 use bustd::config::policy::{Claim, Policy, Preference};
-use bustd::decide::baseline::Baseline;
+use bustd::decide::growth::{History, Reading};
 use bustd::decide::levels::Levels;
 use bustd::decide::snapshot::{Snapshot, Thrash};
 use bustd::decide::verdict::{self, Urgency, Verdict};
-use bustd::decide::victim::{Candidate, Ranking, TABLE, min_freeable_kib, score_bound_kib, score_kib};
+use bustd::decide::victim::{
+    Candidate, Ranking, TABLE, VACANT, min_freeable_kib, score_bound_kib, score_kib,
+};
 use bustd::read::kfile::{self, Tree as Dirs};
 use bustd::read::listing;
 use bustd::read::memory::{self, Meminfo, Vmstat};
@@ -462,7 +464,7 @@ proptest! {
 
     #[test]
     fn levels_are_in_order(limits in limits(), readings in readings()) {
-        let levels: Levels = Levels::of(&limits, &readings.mem, 0);
+        let levels: Levels = Levels::of(&limits, &readings);
         prop_assert!(levels.mem_kill_kib <= levels.mem_term_kib && levels.swap_kill_kib <= levels.swap_term_kib);
         prop_assert!(levels.confirm_kib <= levels.fast_path_kib);
     }
@@ -483,7 +485,7 @@ proptest! {
     /// With the same limits, less memory or swap never calls for less.
     #[test]
     fn need_never_softens_a_verdict(limits in limits(), readings in readings(), lost in prop::array::uniform2(number())) {
-        let levels = Levels::of(&limits, &readings.mem, 0);
+        let levels = Levels::of(&limits, &readings);
         let mut needier = readings;
         needier.mem.mem_available_kib = readings.mem.mem_available_kib.saturating_sub(lost[0]);
         needier.swap_free_kib = readings.swap_free_kib.saturating_sub(lost[1]);
@@ -494,7 +496,7 @@ proptest! {
     /// Above one and a half times TERM nobody is killed, whatever stalls.
     #[test]
     fn nobody_dies_while_memory_is_plenty(limits in limits(), readings in readings()) {
-        let levels = Levels::of(&limits, &readings.mem, 0);
+        let levels = Levels::of(&limits, &readings);
         if readings.mem.mem_available_kib > levels.confirm_kib.max(levels.mem_term_kib) {
             prop_assert_eq!(verdict::decide(&readings, &levels), Verdict::Enough);
         }
@@ -561,9 +563,8 @@ fn candidate(pid: i32) -> impl Strategy<Value = Candidate> {
         oom_score_adj: 0,
         preference: Preference::Ordinary,
         freeable_kib,
-        baseline: Baseline::default(),
-        growth_kib: 0,
         score_kib,
+        ..VACANT
     })
 }
 
@@ -650,9 +651,9 @@ fn candidates(processes: &[Process], policy: &Policy<'_>) -> Vec<Candidate> {
             oom_score_adj: process.oom_score_adj,
             preference,
             freeable_kib,
-            baseline: Baseline::new(freeable_kib, NOW_US),
-            growth_kib: 0,
+            history: History::steady(Reading::at_peak(freeable_kib), NOW_US),
             score_kib: score_kib(freeable_kib, process.oom_score_adj, preference, TOTAL_KIB),
+            ..VACANT
         })
     };
     listed().filter_map(candidate).collect()
@@ -759,7 +760,7 @@ proptest! {
         };
         let (_, table) = survey_of(&before, &scope);
         let mut remembered = Remembered::default();
-        remembered.renew(&table);
+        remembered.renew(&table, 0);
         let (few, many) = survey_of(&after, &SurveyContext { before: Some(&remembered), now_us: passed_us, ..scope });
         prop_assert_eq!(&few, &many.all()[..few.len()]);
         prop_assert_eq!(few.len(), many.all().len().min(2));

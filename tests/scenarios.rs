@@ -116,7 +116,7 @@ fn five_thousand_processes() {
     assert_eq!(
         lines_of(&decide_once(tree.path(), &[HARMLESS])).unwrap(),
         "bustd: would kill pid 2600 \"leak\" with SIGTERM (exhaustion: 19 MiB available, limit 29 MiB): \
-         uid 1000, frees 58 MiB, score 58 MiB, oom_score_adj 0; next: pid 4960 \"second\" score 48 MiB\n"
+         uid 1000, frees 58 MiB, chosen by size alone, score 58 MiB, oom_score_adj 0; next: pid 4960 \"second\" score 48 MiB\n"
     );
 }
 

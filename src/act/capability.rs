@@ -179,6 +179,8 @@ fn read_own_status(tree: &Tree) -> Result<Status, ReadError> {
 }
 
 /// The one uid we may signal, unless we have CAP_KILL.
+// Out of line: inlined it is larger.
+#[inline(never)]
 fn only_uid(own: &Result<Status, ReadError>) -> Option<u32> {
     let uid = rustix::process::geteuid().as_raw();
     let may_signal_others = match own {

@@ -49,6 +49,8 @@ pub struct Group {
 
 impl Group {
     /// The group `pgrp` of a victim of `uid` as it is now.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn find(context: &SignalContext<'_>, pgrp: i32, uid: u32) -> Self {
         Self { pgrp, uid, leader_starttime: starttime_of(context, pgrp) }
     }
@@ -65,7 +67,7 @@ impl Group {
 pub struct Members {
     /// What they have in common.
     pub job: JobKey,
-    /// Those that grew.
+    /// Those that grew with the victim.
     pub grown: [Option<Identity>; TABLE],
     /// Whoever started since, in clock ticks since boot, ...
     pub born_after: u64,
@@ -104,9 +106,10 @@ impl Companions {
             Self::Group(group) => stat.pgrp == group.pgrp && (group.uid == 0 || group.uid == uid),
             Self::Job(members) => {
                 let id = Identity { pid, starttime: stat.starttime };
-                members.job.same_job(&stat.job_key(uid))
-                    && ((members.born_after..=members.born_before).contains(&stat.starttime)
-                        || members.grown.contains(&Some(id)))
+                let job = stat.job_key(uid);
+                let is_young = (members.born_after..=members.born_before).contains(&stat.starttime);
+                members.job.same_job(&job) && is_young
+                    || members.job.same_program(&job) && members.grown.contains(&Some(id))
             }
             Self::Sharers(sharers) => sharers.contains(&Some(Identity { pid, starttime: stat.starttime })),
         }

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::decide::attribution::Culprit;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency, Verdict};
-use crate::decide::victim::{Candidate, TABLE};
+use crate::decide::victim::{Candidate, TABLE, VACANT};
 use crate::read::process::{Identity, Pid};
 use crate::sys::child::Inherited;
 use crate::sys::time::{self, MS, SECOND};
@@ -54,15 +54,15 @@ struct ActiveKill {
     /// How many die; see [`Culprit::members`].
     members: u32,
     before: FreeMemory,
+    /// What the victim's end gives back.
+    freeable_kib: u64,
     is_releasing: bool,
 }
 
 /// A kill that is over.
 #[derive(Clone, Copy, Debug)]
 pub struct Death {
-    /// Who died.
-    pub victim: Candidate,
-    /// How many did.
+    /// How many died.
     pub members: u32,
     /// Why.
     pub rule: Rule,
@@ -70,6 +70,17 @@ pub struct Death {
     pub timeline: Timeline,
     /// What there was to be had before.
     pub before: FreeMemory,
+}
+
+impl Death {
+    /// What is left in tmpfs, if the victim's end gave back next to nothing and that
+    /// is where the memory is: a file outlives whoever filled it.
+    pub fn left_in_tmpfs_kib(&self, after: &Snapshot) -> Option<u64> {
+        let Snapshot { mem, .. } = after;
+        let gained_kib = mem.mem_available_kib.saturating_sub(self.before.mem_available_kib);
+        let is_much = mem.shmem_kib > mem.total_kib() / 4;
+        (is_much && gained_kib < mem.shmem_kib / 4).then_some(mem.shmem_kib)
+    }
 }
 
 /// What became of the active kill in one step.
@@ -91,15 +102,13 @@ pub enum Event {
     Died(Death),
     /// The victim took SIGKILL and does not die.
     Stuck {
-        /// Who it is.
-        victim: Candidate,
         /// How long ago it was sent.
         after_us: u64,
     },
     /// The process that held the victim back was killed; the kill goes on.
-    TracerKilled(Candidate, Pid),
+    TracerKilled(Pid),
     /// The victim could not be signalled.
-    Refused(Candidate, Refusal),
+    Refused(Refusal),
 }
 
 /// What did not go as asked when a kill began; it goes on without.
@@ -148,6 +157,7 @@ pub struct Executor<'a> {
     config: Config<'a>,
     means: Means<'a>,
     active: Option<ActiveKill>,
+    victim: Candidate,
     hold: Option<Hold>,
     children: Children,
 }
@@ -155,7 +165,12 @@ pub struct Executor<'a> {
 impl<'a> Executor<'a> {
     /// An executor without anything to do.
     pub fn new(config: Config<'a>, means: Means<'a>) -> Self {
-        Self { config, means, active: None, hold: None, children: Children::default() }
+        Self { config, means, active: None, victim: VACANT, hold: None, children: Children::default() }
+    }
+
+    /// Whom the kill in progress, or the last one, was for.
+    pub fn victim(&self) -> &Candidate {
+        &self.victim
     }
 
     /// Is a kill in progress?
@@ -196,14 +211,14 @@ impl<'a> Executor<'a> {
     /// From SIGTERM to SIGKILL for this culprit; with 0 it gets SIGKILL at once.
     pub fn grace_us(&self, culprit: &Culprit) -> u64 {
         // A thousand signal handlers would take more memory, not less.
-        if culprit.is_spawn_burst { 0 } else { self.config.grace_us }
+        if culprit.is_spawn_burst || culprit.is_fleeing { 0 } else { self.config.grace_us }
     }
 
     fn context(&self) -> SignalContext<'a> {
         SignalContext::new(self.means.proc, self.means.pidfd, self.means.own, self.config.policy)
     }
 
-    /// Begins to kill `culprit`; `grown` are those of the survey that grew.
+    /// Begins to kill `culprit`; `grown` are those of the survey that grew with it.
     ///
     /// # Errors
     /// The victim cannot be had; nothing was done.
@@ -219,6 +234,7 @@ impl<'a> Executor<'a> {
     ) -> Result<Begun, Refusal> {
         let context = self.context();
         let victim = culprit.victim;
+        self.victim = victim;
         let mut begun = Begun::default();
         let companions = if culprit.sharers[0].is_some() {
             Some(Companions::Sharers(culprit.sharers))
@@ -233,9 +249,16 @@ impl<'a> Executor<'a> {
             None
         };
         let grace_us = self.grace_us(culprit);
-        let kill = Kill::begin(&context, victim, companions, Timeline::new(grace_us, 0, now_us))?;
+        let kill = Kill::begin(&context, &victim, companions, Timeline::new(grace_us, 0, now_us))?;
         let members = culprit.members;
-        let active = self.active.insert(ActiveKill { kill, rule, members, before, is_releasing: false });
+        let active = self.active.insert(ActiveKill {
+            kill,
+            rule,
+            members,
+            before,
+            freeable_kib: victim.freeable_kib,
+            is_releasing: false,
+        });
         if let Some(program) = self.config.before_kill {
             let inherited = &self.means.inherited;
             let started =
@@ -254,7 +277,6 @@ impl<'a> Executor<'a> {
         let context = self.context();
         let active = self.active.as_mut()?;
         let progress = active.kill.step(&context, outlook(active, now), now_us);
-        let victim = active.kill.victim;
         let event = match progress {
             Progress::Waiting => {
                 let event = goes_on(active, now_us);
@@ -264,9 +286,8 @@ impl<'a> Executor<'a> {
             Progress::Signalled(_) if !active.kill.is_of_one() => return Some(Event::Busy),
             Progress::Signalled(_) => return Some(goes_on(active, now_us)),
             Progress::Busy => return Some(Event::Busy),
-            Progress::TracerKilled(tracer) => return Some(Event::TracerKilled(victim, tracer)),
+            Progress::TracerKilled(tracer) => return Some(Event::TracerKilled(tracer)),
             Progress::Dead => Event::Died(Death {
-                victim,
                 members: active.members,
                 rule: active.rule,
                 timeline: active.kill.timeline,
@@ -274,9 +295,9 @@ impl<'a> Executor<'a> {
             }),
             Progress::Stuck => {
                 let forced_us = active.kill.timeline.forced_us.unwrap_or(now_us);
-                Event::Stuck { victim, after_us: now_us.saturating_sub(forced_us) }
+                Event::Stuck { after_us: now_us.saturating_sub(forced_us) }
             }
-            Progress::Refused(refusal) => Event::Refused(victim, refusal),
+            Progress::Refused(refusal) => Event::Refused(refusal),
         };
         self.active = None;
         Some(event)
@@ -301,7 +322,7 @@ impl<'a> Executor<'a> {
         let Some(program) = self.config.on_kill else { return true };
         let inherited = &self.means.inherited;
         let started =
-            self.children.start_hook(Purpose::OnKill, program, &death.victim, death.rule, inherited, now_us);
+            self.children.start_hook(Purpose::OnKill, program, &self.victim, death.rule, inherited, now_us);
         started.is_ok()
     }
 
@@ -331,7 +352,7 @@ fn outlook(active: &ActiveKill, now: Option<(&Snapshot, Verdict)>) -> Outlook {
     let gained_kib = snapshot.mem.mem_available_kib.saturating_sub(active.before.mem_available_kib);
     Outlook {
         is_urgent: matches!(verdict, Verdict::Act(_, Urgency::Kill)),
-        is_recovering: gained_kib > active.kill.victim.freeable_kib / 4,
+        is_recovering: gained_kib > active.freeable_kib / 4,
     }
 }
 
@@ -351,7 +372,6 @@ fn members_of(culprit: &Culprit, grown: &[Option<Identity>; TABLE]) -> Members {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::victim::VACANT;
     use crate::read::kfile::Tree;
     use crate::read::memory::Meminfo;
     use rustix::fd::AsFd;
@@ -392,7 +412,7 @@ mod tests {
         assert!(executor.is_killing() && executor.is_busy());
         let event = executor.step(None, 0);
         // Our own pid: refused for being ours before its start time is looked at.
-        assert!(matches!(event, Some(Event::Refused(_, Refusal::Ancestor))), "{event:?}");
+        assert!(matches!(event, Some(Event::Refused(Refusal::Ancestor))), "{event:?}");
         assert!(!executor.is_killing() && executor.step(None, 0).is_none());
         let gone = Identity { pid: Pid::from_raw(i32::MAX).unwrap(), starttime: 1 };
         let culprit = Culprit::one(Candidate { id: gone, ..VACANT });

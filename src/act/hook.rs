@@ -106,6 +106,8 @@ impl Children {
 
     /// Reaps one child that has ended; as process 1, orphans as well, of which
     /// nothing is told.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn reap(&mut self) -> Option<Ended> {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let ours = |place: &&mut Option<Child>| place.is_some_and(|child| child.pid == pid);

@@ -5,7 +5,7 @@ use super::signal::{Refusal, SignalContext, Target, signal_process};
 use super::tracer::kill_tracer;
 use crate::decide::victim::Candidate;
 use crate::read::listing::Listed;
-use crate::read::process::Pid;
+use crate::read::process::{Identity, Pid};
 use rustix::fd::BorrowedFd;
 use rustix::process::Signal;
 
@@ -141,7 +141,9 @@ pub enum Progress {
 #[derive(Debug)]
 pub struct Kill {
     /// Who dies.
-    pub victim: Candidate,
+    pub id: Identity,
+    /// Whose it is.
+    uid: u32,
     target: Target,
     companions: Option<Companions>,
     /// The round through the companions that is under way.
@@ -161,13 +163,14 @@ impl Kill {
     /// See [`Target::open`].
     pub fn begin(
         context: &SignalContext<'_>,
-        victim: Candidate,
+        victim: &Candidate,
         companions: Option<Companions>,
         timeline: Timeline,
     ) -> Result<Self, Refusal> {
         let target = Target::open(context, victim.id)?;
         Ok(Self {
-            victim,
+            id: victim.id,
+            uid: victim.job.uid,
             target,
             companions,
             round: None,
@@ -215,7 +218,7 @@ impl Kill {
         let is_held = |forced_us| now_us >= forced_us + HELD_AFTER_US;
         if self.timeline.forced_us.is_some_and(is_held)
             && !is_victim_done
-            && let Some(tracer) = kill_tracer(context, &self.victim)
+            && let Some(tracer) = kill_tracer(context, self.id, self.uid)
         {
             return Progress::TracerKilled(tracer);
         }
@@ -247,10 +250,12 @@ impl Kill {
     }
 
     /// Goes on with the round through the companions, or begins one.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     fn go_round(&mut self, context: &SignalContext<'_>, signal: Option<Signal>) -> Progress {
         let Some(companions) = &self.companions else { return Progress::Waiting };
         let mut round = self.round.take().unwrap_or(Round::new(signal));
-        let listed = companions.advance(context, &mut round, self.victim.id.pid);
+        let listed = companions.advance(context, &mut round, self.id.pid);
         self.has_signalled_companions |= round.signalled > 0;
         match listed {
             Ok(Listed::All) => {}
@@ -276,6 +281,8 @@ impl Kill {
     }
 
     /// Need the victim itself not be waited for any more?
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     fn is_victim_done(&self, context: &SignalContext<'_>) -> bool {
         let is_forced = self.timeline.forced_us.is_some();
         self.refusal.is_some()

@@ -3,7 +3,6 @@
 //! long as it likes; any user may trace what is its own.
 
 use super::signal::{SignalContext, Target, signal_process};
-use crate::decide::victim::Candidate;
 use crate::read::kfile::open_dir;
 use crate::read::listing::list_processes;
 use crate::read::process::{self, Identity, Pid, path_of};
@@ -17,12 +16,14 @@ use rustix::process::Signal;
 /// next time, when those before are gone.
 const LOOK_US: u64 = 5000;
 
-/// Kills whoever holds `victim` back, if it is of the same user and may be killed.
+/// Kills whoever holds `victim` of `uid` back, if it is the same user's and may be killed.
 /// Another user's tracer had to be allowed to trace it, as root is.
-pub fn kill_tracer(context: &SignalContext<'_>, victim: &Candidate) -> Option<Pid> {
-    let tracer = find_tracer(context, victim.id)?;
+// Out of line: inlined it is larger.
+#[inline(never)]
+pub fn kill_tracer(context: &SignalContext<'_>, victim: Identity, uid: u32) -> Option<Pid> {
+    let tracer = find_tracer(context, victim)?;
     let status = read_status(context.proc, tracer.pid).ok()?;
-    if status.uid != victim.job.uid {
+    if status.uid != uid {
         return None;
     }
     let target = Target::open(context, tracer).ok()?;

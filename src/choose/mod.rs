@@ -25,5 +25,11 @@ pub mod spawn_burst;
 /// Who writes to tmpfs.
 pub mod writers;
 
+/// Who holds memory by open files.
+pub mod holders;
+
+/// Who took the place of a victim that had gone.
+pub mod successor;
+
 /// Who is to die.
 pub mod selector;

@@ -71,7 +71,10 @@ pub struct Observer<'a> {
     thrash: Window,
     busy: Window,
     fast_path: Option<FastPath>,
-    /// The levels of what is taken of memory and swap, and of that by tmpfs.
+    /// What the kernel keeps free, as of when the guard began.
+    reserve_kib: u64,
+    /// The levels of what is taken of memory and swap, of that by tmpfs, and of what
+    /// no kill gives back.
     baselines: Option<Baselines>,
 }
 
@@ -79,6 +82,7 @@ pub struct Observer<'a> {
 struct Baselines {
     taken: Baseline,
     shmem: Baseline,
+    pinned: Baseline,
 }
 
 impl<'a> Observer<'a> {
@@ -97,6 +101,7 @@ impl<'a> Observer<'a> {
             thrash: Window::new(STALL_SPAN_US),
             busy: Window::new(IDLE_SPAN_US),
             fast_path: None,
+            reserve_kib: memory::read_reserve_kib(tree.proc.as_fd()).unwrap_or(0),
             baselines: None,
         }
     }
@@ -138,6 +143,7 @@ impl<'a> Observer<'a> {
             snapshot.thrash = self.read_thrash(&mem, now_us);
         }
         snapshot.loss = self.note_taken(&mem, now_us);
+        snapshot.reserve_kib = self.reserve_kib;
         Ok(snapshot)
     }
 
@@ -165,20 +171,24 @@ impl<'a> Observer<'a> {
     }
 
     fn note_taken(&mut self, mem: &Meminfo, now_us: u64) -> Loss {
+        let pinned_kib = mem.total_kib().saturating_sub(mem.reclaimable_kib());
         let baselines = match self.baselines {
-            Some(Baselines { taken, shmem }) => Baselines {
+            Some(Baselines { taken, shmem, pinned }) => Baselines {
                 taken: taken.after(mem.taken_kib(), now_us),
                 shmem: shmem.after(mem.shmem_kib, now_us),
+                pinned: pinned.after(pinned_kib, now_us),
             },
             None => Baselines {
                 taken: Baseline::new(mem.taken_kib(), now_us),
                 shmem: Baseline::new(mem.shmem_kib, now_us),
+                pinned: Baseline::new(pinned_kib, now_us),
             },
         };
         self.baselines = Some(baselines);
         Loss {
             total_kib: baselines.taken.growth_kib(mem.taken_kib()),
             shmem_kib: baselines.shmem.growth_kib(mem.shmem_kib),
+            pinned_kib: baselines.pinned.growth_kib(pinned_kib),
         }
     }
 

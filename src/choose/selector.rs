@@ -1,13 +1,15 @@
 //! Who is to die, or why nobody is.
 
+use super::holders::{Found, Holders, Sought};
 use super::sharing::Sharings;
 use super::spawn_burst::survey_spawn_burst;
+use super::successor::find_successor;
 use super::survey::{Surveyed, survey};
 use super::surveyor::{Remembered, SurveyContext};
 use super::vigil::Vigil;
 use super::writers::Writers;
 use crate::config::policy::Policy;
-use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute};
+use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute, dies_with, members_of};
 use crate::decide::levels::Levels;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency};
@@ -30,6 +32,9 @@ const NOTE_REST: u64 = 50;
 const NOTE_MIN_US: u64 = 100 * MS;
 /// Above that it is noted this often, so that there is something to compare with.
 const NOTE_IDLE_US: u64 = 30 * SECOND;
+
+/// Two surveys no further apart tell who grows just now.
+const LOOKS_APART_US: u64 = 500 * MS;
 
 /// A survey this young will do where there is no time for another.
 const FRESH_US: u64 = 2 * SECOND;
@@ -63,8 +68,10 @@ pub enum NoVictim {
         /// How much.
         shmem_growth_kib: u64,
     },
-    /// It is not known yet who writes.
+    /// It is not known yet who writes, or who grows now.
     TooSoon,
+    /// Open files are being looked through, which goes on after memory was looked at.
+    StillLooking,
     /// The processes could not be read, and nobody is known from before.
     Unreadable(ReadError),
 }
@@ -122,6 +129,9 @@ pub struct Selector<'a> {
     last: Option<LastSurvey>,
     /// Who shares memory with one in the table.
     sharings: Sharings,
+    /// How long before the last survey the one before it was; `None` where there was
+    /// none to compare with.
+    span_us: Option<u64>,
     /// Whether the last survey ended before it had seen everybody.
     is_partial: bool,
     /// Surveys in a row that failed.
@@ -129,8 +139,11 @@ pub struct Selector<'a> {
     /// When growth may be noted again.
     note_due_us: u64,
     writers: Writers,
+    holders: Holders,
     /// Somebody was killed, and memory has been low ever since.
     has_killed: bool,
+    /// What that one had put into tmpfs has stayed there.
+    has_pinned: bool,
 }
 
 impl<'a> Selector<'a> {
@@ -150,12 +163,26 @@ impl<'a> Selector<'a> {
             remembered: Remembered::default(),
             last: None,
             sharings: Sharings::default(),
+            span_us: None,
             is_partial: false,
             failures: 0,
             note_due_us: 0,
             writers: Writers::default(),
+            holders: Holders::new(tree.proc.as_fd()),
             has_killed: false,
+            has_pinned: false,
         }
+    }
+
+    /// Was there a survey before the last one, to tell who grew?
+    pub fn has_history(&self) -> bool {
+        self.span_us.is_some()
+    }
+
+    /// Has everybody been looked at twice within the shortest horizon over which
+    /// growth tells something?
+    fn has_looked_twice(&self) -> bool {
+        self.span_us.is_some_and(|span_us| span_us <= LOOKS_APART_US)
     }
 
     /// The largest processes as of the last survey, best victim first.
@@ -165,10 +192,7 @@ impl<'a> Selector<'a> {
 
     /// Who would be next after `culprit` and all that dies with it.
     pub fn next_after(&self, culprit: &Culprit) -> Option<&Candidate> {
-        let dies = |held: &Candidate| {
-            held.id == culprit.victim.id || culprit.members > 1 && held.job.same_job(&culprit.victim.job)
-        };
-        self.table.all().iter().find(|held| !dies(held))
+        self.table.all().iter().find(|held| !dies_with(culprit, held))
     }
 
     /// Has it been so long since the last survey that growth must be noted, even
@@ -204,6 +228,7 @@ impl<'a> Selector<'a> {
         self.table.clear();
         let surveyed = survey(self.terms.proc, &context, &mut self.table, &mut self.sharings);
         let result = self.take_over(surveyed, snapshot, now_us);
+        self.table.weigh_growth(snapshot.mem.total_kib());
         if snapshot.loss.shmem_kib > snapshot.loss.total_kib / 2 {
             self.look_for_writers(snapshot, now_us);
         }
@@ -235,7 +260,8 @@ impl<'a> Selector<'a> {
             Err(error) => return Err(self.fail(error)),
         };
         self.failures = 0;
-        self.remembered.renew(&self.table);
+        self.span_us = self.last.map(|last| now_us.saturating_sub(last.at_us));
+        self.remembered.renew(&self.table, now_us);
         self.last = Some(LastSurvey { at_us: now_us, taken_kib: snapshot.mem.taken_kib(), processes });
         Ok(())
     }
@@ -250,55 +276,53 @@ impl<'a> Selector<'a> {
         let context = self.terms.context(snapshot, None, now_us);
         // Whoever filled it has written as much.
         let least_kib = snapshot.loss.shmem_kib / 4;
-        self.writers.look(self.terms.proc, &context, snapshot.mem.shmem_kib, least_kib);
+        let mounts = &mut self.holders.mounts;
+        self.writers.look(self.terms.proc, &context, snapshot.mem.shmem_kib, least_kib, mounts);
     }
 
-    /// Looks at everybody once more before a victim is chosen, and anew when
-    /// available memory falls to `stop_kib` meanwhile. Not for the floor rule where it is
+    /// Looks at everybody once more before a victim is chosen. Not for the floor rule where it is
     /// known who grew: then everything stalls, a survey too.
     ///
     /// # Errors
     /// See [`survey`].
-    pub fn survey_for(
-        &mut self,
-        rule: Rule,
-        stop_kib: Option<u64>,
-        snapshot: &Snapshot,
-        now_us: u64,
-    ) -> Result<(), ReadError> {
-        self.terms.vigil.begin(stop_kib);
+    pub fn survey_for(&mut self, rule: Rule, snapshot: &Snapshot, now_us: u64) -> Result<(), ReadError> {
         let is_fresh = self.last.is_some_and(|last| now_us < last.at_us + FRESH_US);
-        let is_known = is_fresh && self.table.all().iter().any(|held| held.growth_kib > 0);
+        let is_known = is_fresh && self.table.all().iter().any(|held| held.growth.kib > 0);
         if rule == Rule::Floor && is_known && !self.is_partial {
             return Ok(());
         }
-        self.survey(snapshot, now_us)?;
-        if !self.is_partial {
-            return Ok(());
-        }
-        // Whoever has a high pid would not have been seen. Nothing can become more
-        // urgent now.
+        // To the end, for whoever is in the last places would not be seen. There is
+        // nothing to be done that could be done sooner.
         self.terms.vigil.begin(None);
         self.survey(snapshot, now_us)
     }
 
-    /// Who is to die, or why nobody is.
+    /// Who is to die, or why nobody is. Where there is time for it, everybody is
+    /// looked at twice before: who has just been started is not who grows now.
     ///
     /// # Errors
     /// See [`NoVictim`].
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn select_victim(
         &mut self,
         rule: Rule,
         urgency: Urgency,
         snapshot: &Snapshot,
         now_us: u64,
+        has_time: bool,
     ) -> Result<Culprit, NoVictim> {
         let least_kib = min_freeable_kib(snapshot.mem.total_kib());
         // Exhaustion alone is a state; it takes a reason to kill once more.
         let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term;
         let is_anybody_known = !self.table.all().is_empty();
-        if is_anybody_known && may_wait && self.has_killed && snapshot.loss.total_kib < least_kib {
+        // Nor is there one where the memory is in files that outlive whoever dies.
+        let needs_reason = self.has_killed && (may_wait || self.has_pinned);
+        if is_anybody_known && needs_reason && snapshot.loss.total_kib < least_kib {
             return Err(NoVictim::Steady);
+        }
+        if may_wait && has_time && !self.has_looked_twice() {
+            return Err(NoVictim::TooSoon);
         }
         let found = match attribute(self.table.all(), &snapshot.loss, least_kib) {
             Attribution::Known(culprit) => return Ok(self.with_sharers(culprit)),
@@ -306,7 +330,11 @@ impl<'a> Selector<'a> {
             Attribution::SpawnBurst { unexplained_kib } => {
                 let context = self.terms.context(snapshot, None, now_us);
                 // Where it cannot be looked for, the ranking has to do.
-                survey_spawn_burst(self.terms.proc, &context, young_since(), unexplained_kib).unwrap_or(None)
+                let burst = survey_spawn_burst(self.terms.proc, &context, young_since(), unexplained_kib);
+                match burst.unwrap_or(None) {
+                    Some(burst) => Some(burst),
+                    None => self.search_holder(Sought::Kernel, unexplained_kib, snapshot, now_us)?,
+                }
             }
             Attribution::Writer => self.select_writer(may_wait, snapshot, now_us)?,
         };
@@ -341,19 +369,41 @@ impl<'a> Selector<'a> {
             self.look_for_writers(snapshot, now_us);
             return Err(NoVictim::TooSoon);
         }
-        if writer.is_none() && may_wait {
-            return Err(NoVictim::NoWriter { shmem_growth_kib: snapshot.loss.shmem_kib });
+        if writer.is_some() {
+            return Ok(writer);
         }
-        Ok(writer)
+        // Without writing: fallocate(2), splice(2), a mapping.
+        let shmem_kib = snapshot.loss.shmem_kib;
+        let holder = self.search_holder(Sought::Shmem, shmem_kib, snapshot, now_us)?;
+        if holder.is_none() && may_wait {
+            return Err(NoVictim::NoWriter { shmem_growth_kib: shmem_kib });
+        }
+        Ok(holder)
     }
 
-    /// Which of the table's processes grew, for whom the culprit's job dies with.
-    pub fn grown(&self) -> [Option<Identity>; TABLE] {
-        let mut grown = [None; TABLE];
-        for (place, held) in grown.iter_mut().zip(self.table.all()) {
-            *place = Some(held.id).filter(|_| held.growth_kib > 0);
+    fn search_holder(
+        &mut self,
+        sought: Sought,
+        missing_kib: u64,
+        snapshot: &Snapshot,
+        now_us: u64,
+    ) -> Result<Option<Culprit>, NoVictim> {
+        let context = self.terms.context(snapshot, None, now_us);
+        match self.holders.search(self.terms.proc, &context, sought, missing_kib) {
+            Found::GoesOn => Err(NoVictim::StillLooking),
+            Found::All(holder) => Ok(holder),
         }
-        grown
+    }
+
+    /// Who dies with the culprit, if it is a growing group.
+    pub fn members_of(&self, culprit: &Culprit) -> [Option<Identity>; TABLE] {
+        members_of(culprit, self.table.all())
+    }
+
+    /// Who took the place of `gone`.
+    pub fn find_successor(&self, gone: &Candidate, snapshot: &Snapshot, now_us: u64) -> Option<Culprit> {
+        let context = self.terms.context(snapshot, None, now_us);
+        find_successor(self.terms.proc, &context, gone)
     }
 
     /// Chooses this one no more.
@@ -362,15 +412,18 @@ impl<'a> Selector<'a> {
         self.terms.set_aside[0] = Some(id);
     }
 
-    /// Somebody was killed: exhaustion alone is no reason for another kill.
-    pub fn settle(&mut self) {
+    /// Somebody was killed: exhaustion alone is no reason for another kill. Nor is
+    /// it, even below the KILL limit, where what that one had has stayed in tmpfs.
+    pub fn settle(&mut self, has_pinned: bool) {
         self.writers.forget_suspect();
         self.has_killed = true;
+        self.has_pinned = has_pinned;
     }
 
     /// Memory is no longer low.
     pub fn leave_low(&mut self) {
         self.has_killed = false;
+        self.has_pinned = false;
     }
 }
 

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::config::limits::Limits;
+use crate::decide::pacing::LOOK_AGAIN_US;
 use crate::decide::snapshot::Loss;
+use crate::decide::victim::VACANT;
 use crate::read::memory::Meminfo;
+use crate::read::process::JobKey;
 use std::boxed::Box;
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -61,11 +64,11 @@ fn snapshot(total_kib: u64, shmem_kib: u64) -> Snapshot {
         shmem_kib,
         ..Meminfo::default()
     };
-    Snapshot { mem, loss: Loss { total_kib, shmem_kib }, ..Snapshot::default() }
+    Snapshot { mem, loss: Loss { total_kib, shmem_kib, ..Loss::default() }, ..Snapshot::default() }
 }
 
 fn select(selector: &mut Selector<'_>, urgency: Urgency, lost: &Snapshot) -> Result<i32, NoVictim> {
-    let selected = selector.select_victim(Rule::Exhaustion, urgency, lost, 5_000_000);
+    let selected = selector.select_victim(Rule::Exhaustion, urgency, lost, 5_000_000, false);
     selected.map(|culprit| culprit.victim.id.pid.as_raw_pid())
 }
 
@@ -88,7 +91,7 @@ fn a_kill_is_no_reason_for_another() {
     let machine = Machine::with(&[(100, "database", 60)]);
     let mut selector = machine.selector();
     assert_eq!(selector.survey(&snapshot(0, 0), 1), Ok(()));
-    selector.settle();
+    selector.settle(false);
     assert_eq!(select(&mut selector, Urgency::Term, &snapshot(0, 0)), Err(NoVictim::Steady));
     // Unless memory is below the KILL limit, has become less, or was enough.
     assert_eq!(select(&mut selector, Urgency::Kill, &snapshot(0, 0)), Ok(100));
@@ -130,7 +133,7 @@ fn a_survey_that_fails_forgets_no_baseline() {
     assert_eq!(selector.survey(&snapshot(30 * MIB, 0), 4), Ok(()));
     assert_eq!(select(&mut selector, Urgency::Term, &snapshot(30 * MIB, 0)), Ok(200));
     let database = selector.candidates().iter().find(|held| held.id.pid.as_raw_pid() == 100);
-    assert_eq!(database.unwrap().growth_kib, 0);
+    assert_eq!(database.unwrap().growth.kib, 0);
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn nobody_dies_for_a_tmpfs_that_nobody_fills_unless_there_is_no_time() {
     let full = snapshot(200 * MIB, 200 * MIB);
     assert_eq!(selector.survey(&full, 1), Ok(()));
     assert_eq!(select(&mut selector, Urgency::Term, &full), Err(NoVictim::TooSoon));
-    let later = selector.select_victim(Rule::Exhaustion, Urgency::Term, &full, 5_200_000);
+    let later = selector.select_victim(Rule::Exhaustion, Urgency::Term, &full, 5_200_000, false);
     assert_eq!(later.map(|_| ()), Err(NoVictim::NoWriter { shmem_growth_kib: 200 * MIB }));
     assert_eq!(select(&mut selector, Urgency::Kill, &full), Ok(100));
 }
@@ -149,7 +152,7 @@ fn nobody_dies_for_a_tmpfs_that_nobody_fills_unless_there_is_no_time() {
 fn growth_is_noted_as_memory_gets_less_and_now_and_then() {
     let machine = Machine::with(&[(100, "database", 60)]);
     let mut selector = machine.selector();
-    let levels = |snapshot: &Snapshot| Levels::of(&Limits::default(), &snapshot.mem, 0);
+    let levels = |snapshot: &Snapshot| Levels::of(&Limits::default(), snapshot);
     let mut now = snapshot(0, 0);
     let start_us = read_clock();
     assert!(selector.is_note_due(start_us));
@@ -172,7 +175,7 @@ fn where_everything_stalls_who_is_known_to_grow_will_do() {
     let mut selector = machine.selector();
     let first_kib = |selector: &Selector<'_>| selector.candidates()[0].freeable_kib;
     let survey_for = |selector: &mut Selector<'_>, rule, now_us| {
-        assert_eq!(selector.survey_for(rule, None, &snapshot(30 * MIB, 0), now_us), Ok(()));
+        assert_eq!(selector.survey_for(rule, &snapshot(30 * MIB, 0), now_us), Ok(()));
     };
     survey_for(&mut selector, Rule::Floor, 1);
     // Nobody is known to have grown.
@@ -200,7 +203,54 @@ fn a_survey_that_is_cut_short_is_made_again_in_full() {
     selector.terms.vigil.begin(Some(20 * MIB));
     selector.survey(&now, 0).unwrap();
     assert!(selector.is_partial && selector.candidates().is_empty());
-    selector.survey_for(Rule::Exhaustion, Some(20 * MIB), &now, 0).unwrap();
+    selector.survey_for(Rule::Exhaustion, &now, 0).unwrap();
     assert!(!selector.is_partial);
     assert_eq!(selector.candidates()[0].job.comm.as_bytes(), b"hog");
+}
+
+/// Who has just been started is not who grows now, and a look after a long time
+/// does not tell the two apart.
+#[test]
+fn everybody_is_looked_at_twice_where_there_is_time() {
+    let machine = Machine::with(&[(100, "database", 60)]);
+    let mut selector = machine.selector();
+    let now = snapshot(30 * MIB, 0);
+    let decide = |selector: &mut Selector<'_>, now_us, has_time| {
+        selector.survey_for(Rule::Exhaustion, &now, now_us).unwrap();
+        selector.select_victim(Rule::Exhaustion, Urgency::Term, &now, now_us, has_time).map(|_| ())
+    };
+    assert_eq!(decide(&mut selector, SECOND, true), Err(NoVictim::TooSoon));
+    assert!(!selector.has_history());
+    assert_eq!(decide(&mut selector, SECOND + LOOK_AGAIN_US, true), Ok(()));
+    assert!(selector.has_history());
+    assert_eq!(decide(&mut selector, 30 * SECOND, true), Err(NoVictim::TooSoon));
+    assert_eq!(decide(&mut selector, 60 * SECOND, false), Ok(()));
+}
+
+/// Of those started last, by its memory and its user.
+#[test]
+fn who_took_the_place_of_the_gone_is_found() {
+    let machine = Machine::with(&[(100, "database", 60), (200, "hopper", 40), (203, "other", 29)]);
+    let last = |pid: u32| fs::write(machine.0.join("proc/loadavg"), format!("0 0 0 1/9 {pid}\n")).unwrap();
+    let selector = machine.selector();
+    let id = Identity { pid: Pid::from_raw(150).unwrap(), starttime: 100 };
+    let gone = Candidate { id, freeable_kib: 40 * MIB, ..VACANT };
+    let find = |gone: &Candidate| {
+        let found = selector.find_successor(gone, &snapshot(0, 0), 0);
+        found.map(|culprit| (culprit.victim.id.pid.as_raw_pid(), culprit.is_fleeing))
+    };
+    last(203);
+    assert_eq!(find(&gone), Some((200, true)));
+    // One of 30 MiB would do, but not one of 29.
+    last(205);
+    assert_eq!(find(&gone), None);
+    let little = Candidate { freeable_kib: 39 * MIB, ..gone };
+    last(203);
+    machine.set(203, "other", 30);
+    assert_eq!(find(&little), Some((203, true)));
+    // Nor one that is another user's, or older.
+    let another = Candidate { job: JobKey { uid: 7, ..gone.job }, ..gone };
+    assert_eq!(find(&another), None);
+    let later = Candidate { id: Identity { starttime: 101, ..id }, ..gone };
+    assert_eq!(find(&later), None);
 }

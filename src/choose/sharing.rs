@@ -15,6 +15,8 @@ pub type Sharings = [Option<Sharing>; SHARINGS];
 
 /// Takes those that share an address space with a better one out of the ranking
 /// (CLONE_VM without CLONE_THREAD): they have no memory of their own.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn fold_address_spaces<const N: usize>(ranking: &mut Ranking<N>, sharings: &mut Sharings) {
     let mut at = 0;
     while let Some(&first) = ranking.all().get(at) {
@@ -143,9 +145,9 @@ pub(super) fn enter_related<const N: usize>(
 ) {
     let Some(first) = related.first().and_then(Option::as_ref) else { return };
     let private_kib = related.iter().flatten().map(|mapper| mapper.private_kib).fold(0, u64::saturating_add);
-    let Some(candidate) = surveyor.grown_candidate(&first.killable, private_kib, first.shmem_kib) else {
-        return;
-    };
+    let freeable_kib = private_kib.saturating_add(first.shmem_kib);
+    let found = surveyor.grown_candidate(&first.killable, private_kib, first.shmem_kib, freeable_kib);
+    let Some(candidate) = found else { return };
     let mut others = [None; MAX_SHARERS];
     for (place, other) in others.iter_mut().zip(related[1..].iter().flatten()) {
         ranking.remove(other.killable.id);

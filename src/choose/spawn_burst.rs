@@ -3,7 +3,8 @@
 
 use super::surveyor::{Killable, SurveyContext, Surveyor};
 use crate::decide::attribution::Culprit;
-use crate::decide::baseline::{Baseline, weighted_kib};
+use crate::decide::baseline::weighted_kib;
+use crate::decide::growth::{Growth, History};
 use crate::decide::victim::{Candidate, score_kib};
 use crate::read::kfile::ReadError;
 use crate::read::listing::list_processes;
@@ -17,9 +18,9 @@ const JOBS: usize = 8;
 /// A spawn burst has at least this many members: no make -j of ordinary size does.
 pub const SPAWN_BURST_MIN: u32 = 48;
 
-/// What the kernel keeps for one process besides its pages: stack, page tables and
-/// descriptors, at the least.
-const KERNEL_SHARE_KIB: u64 = 64;
+/// What the kernel keeps for one process besides its pages: stack, page tables,
+/// descriptors; and pages that it has not counted yet, up to 63 before Linux 6.2.
+const KERNEL_SHARE_KIB: u64 = 128;
 
 /// One job, how many young processes it has and what they hold.
 struct Counted {
@@ -98,7 +99,8 @@ pub fn survey_spawn_burst(
     if score_kib <= 0 {
         return Ok(None);
     }
-    let first = surveyor.candidate(&killable, freeable_kib, Baseline::default(), freeable_kib);
+    let growth = Growth { kib: freeable_kib, ..Growth::NONE };
+    let first = surveyor.candidate(&killable, freeable_kib, History::NONE, growth);
     let first = Candidate { score_kib: score_kib.saturating_mul(members.into()), ..first };
     Ok(Some(Culprit { members, is_spawn_burst: true, ..Culprit::one(first) }))
 }

@@ -3,7 +3,8 @@
 use super::claim::read_preference;
 use super::vigil::Vigil;
 use crate::config::policy::{Policy, Preference};
-use crate::decide::baseline::{Baseline, weighted_kib};
+use crate::decide::baseline::weighted_kib;
+use crate::decide::growth::{Growth, History, Reading};
 use crate::decide::victim::{
     Candidate, Ranking, TABLE, min_freeable_kib, most_weighted_kib, score_bound_kib, score_kib,
 };
@@ -62,22 +63,21 @@ impl SurveyContext<'_> {
         let held = before.held.iter().flatten().find(|(id, _)| id.pid == pid);
         // What lets a process score most makes its unranked memory least.
         let unranked_kib = self.most_unranked_kib(before, i16::MAX, self.policy.best_preference());
-        held.map_or(u64::MAX, |(_, baseline)| baseline.kib).min(unranked_kib)
+        held.map_or(u64::MAX, |(_, history)| history.minutes.kib).min(unranked_kib)
     }
 
-    pub(super) fn baseline_of(
-        &self,
-        id: Identity,
-        freeable_kib: u64,
-        adj: i16,
-        preference: Preference,
-    ) -> Baseline {
-        let Some(before) = self.before else { return Baseline::new(freeable_kib, self.now_us) };
+    fn history_of(&self, id: Identity, reading: Reading, adj: i16, preference: Preference) -> History {
+        let Some(before) = self.before else { return History::steady(reading, self.now_us) };
         match before.held.iter().flatten().find(|held| held.0 == id) {
-            Some((_, baseline)) => baseline.after(freeable_kib, self.now_us),
+            Some((_, history)) => history.after(reading, self.now_us),
             None => {
                 let most_kib = self.most_unranked_kib(before, adj, preference);
-                Baseline::new(freeable_kib.min(most_kib), self.now_us)
+                let known = Reading {
+                    freeable_kib: reading.freeable_kib.min(most_kib),
+                    // Below its peak it has had that some time ago.
+                    peak_kib: if reading.is_at_peak() { most_kib } else { reading.peak_kib },
+                };
+                History::steady(known, before.at_us).after(reading, self.now_us)
             }
         }
     }
@@ -87,7 +87,8 @@ impl SurveyContext<'_> {
 /// which the new one is made.
 #[derive(Clone, Debug)]
 pub struct Remembered {
-    held: [Option<(Identity, Baseline)>; TABLE],
+    held: [Option<(Identity, History)>; TABLE],
+    at_us: u64,
     /// Nobody who was not ranked had a higher score; `None` where everybody was
     /// ranked who was worth it.
     last_score_kib: Option<i64>,
@@ -95,17 +96,18 @@ pub struct Remembered {
 
 impl Default for Remembered {
     fn default() -> Self {
-        Self { held: [None; TABLE], last_score_kib: None }
+        Self { held: [None; TABLE], at_us: 0, last_score_kib: None }
     }
 }
 
 impl Remembered {
     /// Becomes what `ranking` tells.
-    pub fn renew(&mut self, ranking: &Ranking<TABLE>) {
+    pub fn renew(&mut self, ranking: &Ranking<TABLE>, now_us: u64) {
+        self.at_us = now_us;
         self.last_score_kib = ranking.last().map(|last| last.score_kib);
         self.held = [None; TABLE];
         for (place, ranked) in self.held.iter_mut().zip(ranking.all()) {
-            *place = Some((ranked.id, ranked.baseline));
+            *place = Some((ranked.id, ranked.history));
         }
     }
 }
@@ -279,49 +281,53 @@ impl<'a> Surveyor<'a> {
             Shared::Ignored => 0,
             Shared::Counts => status.shmem_kib.unwrap_or(0),
         };
-        self.grown_candidate(&killable, private_kib, shmem_kib)
+        let most_kib = status.most_kib(private_kib).saturating_add(shmem_kib);
+        self.grown_candidate(&killable, private_kib, shmem_kib, most_kib)
     }
 
-    /// A candidate that has grown by what it has above its baseline; `None` where
-    /// all of it is not worth a kill.
+    /// A candidate that has grown by what it has above its levels, and that once had
+    /// `peak_kib`; `None` where all of it is not worth a kill.
     pub(super) fn grown_candidate(
         &self,
         killable: &Killable,
         private_kib: u64,
         shmem_kib: u64,
+        peak_kib: u64,
     ) -> Option<Candidate> {
         let freeable_kib = private_kib.saturating_add(shmem_kib);
         if freeable_kib < self.context.min_freeable_kib() {
             return None;
         }
         let Killable { id, oom_score_adj, preference, .. } = *killable;
-        let baseline = self.context.baseline_of(id, freeable_kib, oom_score_adj, preference);
+        let reading = Reading { freeable_kib, peak_kib };
+        let history = self.context.history_of(id, reading, oom_score_adj, preference);
         // Who maps the shared memory may be new; the memory is no newer than Shmem's
         // growth.
-        let most_growth_kib = baseline.growth_kib(private_kib).saturating_add(self.context.shmem_growth_kib);
-        let growth_kib = baseline.growth_kib(freeable_kib).min(most_growth_kib);
-        Some(self.candidate(killable, freeable_kib, baseline, growth_kib))
+        let private_growth_kib = history.minutes.growth_kib(private_kib);
+        let most_kib = private_growth_kib.saturating_add(self.context.shmem_growth_kib);
+        Some(self.candidate(killable, freeable_kib, history, history.growth(freeable_kib, most_kib)))
     }
 
     pub(super) fn candidate(
         &self,
         killable: &Killable,
         freeable_kib: u64,
-        baseline: Baseline,
-        growth_kib: u64,
+        history: History,
+        growth: Growth,
     ) -> Candidate {
         // Growth that is not worth a kill is chance.
-        let growth_kib = if growth_kib < self.context.min_freeable_kib() { 0 } else { growth_kib };
+        let growth = if growth.kib < self.context.min_freeable_kib() { Growth::NONE } else { growth };
         let Killable { id, job, oom_score_adj, preference } = *killable;
-        let weighted_kib = weighted_kib(freeable_kib, growth_kib);
+        let weighted_kib = weighted_kib(freeable_kib, growth.kib);
         Candidate {
             id,
             job,
             oom_score_adj,
             preference,
             freeable_kib,
-            baseline,
-            growth_kib,
+            history,
+            growth,
+            has_stopped: false,
             score_kib: score_kib(weighted_kib, oom_score_adj, preference, self.context.total_kib),
         }
     }

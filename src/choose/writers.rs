@@ -2,23 +2,26 @@
 //! wrote it has to be found by its writing.
 
 use super::surveyor::{SurveyContext, Surveyor};
+use crate::config::policy::FIRST_ORDINARY_UID;
 use crate::decide::attribution::Culprit;
-use crate::decide::baseline::Baseline;
+use crate::decide::growth::{Growth, History};
+use crate::decide::pacing::LOOK_AGAIN_US;
 use crate::decide::victim::min_freeable_kib;
-use crate::read::kfile::{self, ReadError, open_dir};
-use crate::read::listing::{Listed, list_names, list_processes};
-use crate::read::process::{self, Identity, Pid, path_of};
+use crate::read::holdings::{Mounts, read_holdings};
+use crate::read::listing::{Listed, list_processes};
+use crate::read::process::{self, Identity, Pid};
+use crate::read::status::read_status;
 use crate::read::writing;
 use crate::sys::time;
 use core::ops::ControlFlow;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::BorrowedFd;
 
 /// Writers that are remembered from one look to the next.
 const WRITERS: usize = 32;
 
 /// Least time between two looks: in less, one line of a logger is a large share
 /// of all that was written.
-pub const WRITERS_SPAN_US: u64 = 100_000;
+const WRITERS_SPAN_US: u64 = LOOK_AGAIN_US;
 
 /// After this long without enough growth a look is compared with no more.
 const WRITERS_STALE_US: u64 = 60_000_000;
@@ -103,6 +106,7 @@ impl Writers {
         context: &SurveyContext<'_>,
         shmem_kib: u64,
         least_kib: u64,
+        mounts: &mut Mounts,
     ) {
         let now_us = context.now_us;
         if self.looked_us > 0 && now_us.saturating_sub(self.looked_us) < WRITERS_SPAN_US {
@@ -137,8 +141,11 @@ impl Writers {
         let wrote_enough = |held: &&(Identity, u64)| held.1 / 1024 >= grown_kib / LEAST_SHARE_DEN;
         // It is looked at while it writes: after its last byte it may have closed
         // the file.
-        let suspect =
-            active.iter().flatten().filter(wrote_enough).find(|(id, _)| writes_to_tmpfs(proc, id.pid));
+        let suspect = active
+            .iter()
+            .flatten()
+            .filter(wrote_enough)
+            .find(|(id, _)| writes_to_tmpfs(proc, id.pid, mounts));
         if let Some(&(id, bytes)) = suspect
             && is_worth_it
         {
@@ -163,7 +170,7 @@ impl Writers {
             return None;
         }
         let anon_kib = status.anon_kib.unwrap_or(0);
-        let victim = surveyor.candidate(&killable, anon_kib, Baseline::default(), 0);
+        let victim = surveyor.candidate(&killable, anon_kib, History::NONE, Growth::NONE);
         Some(Culprit { written_kib: suspect.written_kib, ..Culprit::one(victim) })
     }
 
@@ -193,69 +200,17 @@ fn note_active(active: &mut Active, proc: BorrowedFd<'_>, writer: Writer, before
     }
 }
 
-/// Open files looked at for one on tmpfs.
-const MAX_FILES: usize = 256;
-/// Mounts with such files that are told apart.
-const MAX_MOUNTS: usize = 8;
-/// Lines of mountinfo, and time spent on it. A user namespace may have 100,000
-/// mounts by default, and reading three thousand takes 36 ms.
-const MAX_MOUNTINFO_LINES: u32 = 2000;
-const MAX_MOUNTINFO_US: u64 = 10_000;
+/// A process may have a million files open; looking at three hundred takes so long.
+const MAX_FILES_US: u64 = 10_000;
+/// A pidfile is no larger.
+const LEAST_FILE_KIB: u64 = 4;
 
-/// Does this process hold a file of a tmpfs open for writing? By the numbers of
-/// mounts in `/proc/PID/fdinfo` (`mnt_id`, Linux 3.15), which asks no file
-/// system and so cannot hang on one. A process with so many files or mounts that
-/// it cannot be told is taken to do so: nobody is to be safe by having many.
-fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid) -> bool {
-    let Ok((mounts, listed)) = read_written_mounts(proc, pid) else { return false };
-    if mounts[0].is_some() && is_any_tmpfs(proc, pid, &mounts) {
-        return true;
-    }
-    listed == Listed::Stopped
-}
-
-/// The mounts that the process's open files are on which it has written to.
-fn read_written_mounts(
-    proc: BorrowedFd<'_>,
-    pid: Pid,
-) -> Result<([Option<u64>; MAX_MOUNTS], Listed), ReadError> {
-    let files = open_dir(proc, path_of(pid, "/fdinfo").as_cstr())?;
-    let mut mounts = [None; MAX_MOUNTS];
-    let mut looked_at = 0;
-    let listed = list_names(files.as_fd(), &mut |name| {
-        looked_at += 1;
-        if looked_at > MAX_FILES {
-            return ControlFlow::Break(());
-        }
-        let mut buf = [0; 512];
-        let info = kfile::read_small(files.as_fd(), name, &mut buf).ok();
-        let mount = info.and_then(writing::parse_written_mount);
-        if mount.is_none() || mounts.contains(&mount) {
-            return ControlFlow::Continue(());
-        }
-        match mounts.iter_mut().find(|place| place.is_none()) {
-            Some(place) => {
-                *place = mount;
-                ControlFlow::Continue(())
-            }
-            None => ControlFlow::Break(()),
-        }
-    })?;
-    Ok((mounts, listed))
-}
-
-/// Is any of these mounts of the process's namespace a tmpfs, or can that not be
-/// told in time?
-fn is_any_tmpfs(proc: BorrowedFd<'_>, pid: Pid, mounts: &[Option<u64>]) -> bool {
-    let until_us = time::now_us() + MAX_MOUNTINFO_US;
-    let (mut found, mut lines) = (false, 0);
-    let mut buf = [0; 1024];
-    let _ = kfile::read_lines(proc, path_of(pid, "/mountinfo").as_cstr(), &mut buf, &mut |line| {
-        lines += 1;
-        found = mounts.iter().flatten().any(|&mount| writing::is_tmpfs_mount(line, mount))
-            || lines > MAX_MOUNTINFO_LINES
-            || lines % 64 == 0 && time::now_us() > until_us;
-        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    found
+/// Does this process hold a file of a tmpfs open for writing that is more than a
+/// pidfile? One with so many files that it cannot be told is taken to do so, if it
+/// is an ordinary user's: nobody is to be safe by having many.
+fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid, mounts: &mut Mounts) -> bool {
+    let until_us = time::now_us() + MAX_FILES_US;
+    let Ok((held, listed)) = read_holdings(proc, pid, mounts, until_us) else { return false };
+    let is_ordinary = || read_status(proc, pid).is_ok_and(|status| status.uid >= FIRST_ORDINARY_UID);
+    held.tmpfs_kib > LEAST_FILE_KIB || listed == Listed::Stopped && is_ordinary()
 }

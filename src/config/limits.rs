@@ -13,6 +13,8 @@ pub enum Amount {
 
 impl Amount {
     /// The amount in KiB where there are `total_kib`.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn of_kib(self, total_kib: u64) -> u64 {
         match self {
             // In two steps, so that the product fits.

@@ -1,7 +1,9 @@
 //! Who took what is missing. Pure.
 
+use crate::decide::growth::{Growth, STOPPED_DEN};
 use crate::decide::snapshot::Loss;
-use crate::decide::victim::Candidate;
+use crate::decide::victim::{Candidate, TABLE};
+use crate::read::holdings::Holdings;
 use crate::read::process::Identity;
 
 /// Fewer of one job than this are judged one by one: four compilers at once are
@@ -18,8 +20,12 @@ pub struct Culprit {
     pub members: u32,
     /// Of a spawn burst every young process of the job dies.
     pub is_spawn_burst: bool,
+    /// It has just taken the place of one that had gone, and will be gone too.
+    pub is_fleeing: bool,
     /// What it has just written to tmpfs.
     pub written_kib: u64,
+    /// What its open files hold, where it is chosen for that.
+    pub held: Holdings,
     /// Who shares its memory and dies with it.
     pub sharers: Sharers,
 }
@@ -42,7 +48,15 @@ pub struct Sharing {
 impl Culprit {
     /// One process.
     pub fn one(victim: Candidate) -> Self {
-        Self { victim, members: 1, is_spawn_burst: false, written_kib: 0, sharers: [None; MAX_SHARERS] }
+        Self {
+            victim,
+            members: 1,
+            is_spawn_burst: false,
+            is_fleeing: false,
+            written_kib: 0,
+            held: Holdings::default(),
+            sharers: [None; MAX_SHARERS],
+        }
     }
 }
 
@@ -66,19 +80,96 @@ pub enum Attribution {
     Nobody,
 }
 
-/// The growing group that grew most, if there is one.
-pub fn select_growing_group(ranked: &[Candidate]) -> Option<Culprit> {
+/// Fewer that process 1 has started are judged one by one: what a machine has of
+/// shells and daemons is started by it too.
+pub const INITS_GROUP_MIN: u32 = 8;
+
+/// Those that process 1 started further apart than this, in clock ticks, were not
+/// started as one: 2 s.
+const TOGETHER_TICKS: u64 = 2 * 100;
+
+/// Do these grow as one? Those of one job do. What process 1 has started may have
+/// nothing to do with each other; what was started together, of one program, and
+/// grows together is a server's workers all the same.
+fn is_one_group(first: &Candidate, other: &Candidate) -> bool {
+    let (mine, theirs) = (&first.job, &other.job);
+    mine.same_job(theirs)
+        || mine.is_of_init()
+            && theirs.is_of_init()
+            && mine.same_program(theirs)
+            && first.id.starttime.abs_diff(other.id.starttime) <= TOGETHER_TICKS
+}
+
+/// The candidates that grow as one with `first`.
+struct Members<'r> {
+    first: &'r Candidate,
+    /// Whether one of them grows faster than all others together: it leaks, and they
+    /// have merely grown.
+    is_led: bool,
+    /// How much the fastest grew over the longer of the short horizons.
+    fastest_kib: u64,
+}
+
+impl<'r> Members<'r> {
+    fn of(first: &'r Candidate, ranked: &[Candidate]) -> Self {
+        let (mut all_kib, mut most_kib, mut fastest_kib) = (0_u64, 0, 0);
+        for held in ranked.iter().filter(|held| is_one_group(first, held)) {
+            let [now_kib, lately_kib] = held.growth.recent_kib;
+            all_kib = all_kib.saturating_add(now_kib);
+            most_kib = now_kib.max(most_kib);
+            fastest_kib = lately_kib.max(fastest_kib);
+        }
+        Self { first, is_led: most_kib > all_kib / 2, fastest_kib }
+    }
+
+    /// Is it one of them? Many that take turns in growing are all at it.
+    fn has(&self, held: &Candidate) -> bool {
+        let has_stopped = match self.is_led {
+            true => held.has_stopped,
+            false => held.growth.recent_kib[1] < self.fastest_kib / STOPPED_DEN,
+        };
+        held.growth.kib > 0 && !has_stopped && is_one_group(self.first, held)
+    }
+}
+
+/// Those of `ranked` that die with the culprit, if it is a growing group.
+pub fn members_of(culprit: &Culprit, ranked: &[Candidate]) -> [Option<Identity>; TABLE] {
+    let group = Members::of(&culprit.victim, ranked);
+    let mut members = [None; TABLE];
+    for (place, held) in members.iter_mut().zip(ranked) {
+        *place = Some(held.id).filter(|_| group.has(held));
+    }
+    members
+}
+
+/// Does `held` die with the culprit?
+pub fn dies_with(culprit: &Culprit, held: &Candidate) -> bool {
+    held.id == culprit.victim.id
+        || culprit.sharers.contains(&Some(held.id))
+        || culprit.members > 1 && is_one_group(&culprit.victim, held)
+}
+
+/// The growing group that grew most, if there is one. `loss_kib` is what is missing
+/// of memory.
+// Out of line: inlined it is larger.
+#[inline(never)]
+pub fn select_growing_group(ranked: &[Candidate], loss_kib: u64) -> Option<Culprit> {
     let mut most: Option<GrowingGroup<'_>> = None;
     for first in ranked {
         let group = GrowingGroup::around(first, ranked);
+        let is_group = match first.job.is_of_init() {
+            true => group.members >= INITS_GROUP_MIN && group.growth_kib >= loss_kib / 2,
+            false => group.members >= GROWING_GROUP_MIN,
+        };
         // Of equal ones the first: they are the same group.
         let is_more = most.as_ref().is_none_or(|most| group.growth_kib > most.growth_kib);
-        if group.members >= GROWING_GROUP_MIN && is_more {
+        if is_group && is_more {
             most = Some(group);
         }
     }
     let GrowingGroup { first, members, freeable_kib, growth_kib, score_kib } = most?;
-    Some(Culprit { members, ..Culprit::one(Candidate { freeable_kib, growth_kib, score_kib, ..*first }) })
+    let growth = Growth { kib: growth_kib, ..first.growth };
+    Some(Culprit { members, ..Culprit::one(Candidate { freeable_kib, growth, score_kib, ..*first }) })
 }
 
 /// What many processes of one job have together.
@@ -91,14 +182,15 @@ struct GrowingGroup<'r> {
 }
 
 impl<'r> GrowingGroup<'r> {
-    /// Those of the job of `first` that grew.
+    /// Those that grow with `first`.
     fn around(first: &'r Candidate, ranked: &[Candidate]) -> Self {
         let mut group = Self { first, members: 0, freeable_kib: 0, growth_kib: 0, score_kib: 0 };
+        let members = Members::of(first, ranked);
         for held in ranked {
-            if held.growth_kib > 0 && held.job.same_job(&first.job) {
+            if members.has(held) {
                 group.members += 1;
                 group.freeable_kib = group.freeable_kib.saturating_add(held.freeable_kib);
-                group.growth_kib = group.growth_kib.saturating_add(held.growth_kib);
+                group.growth_kib = group.growth_kib.saturating_add(held.growth.kib);
                 group.score_kib = group.score_kib.saturating_add(held.score_kib);
             }
         }
@@ -109,16 +201,18 @@ impl<'r> GrowingGroup<'r> {
 /// Who took most of what is missing? Where nothing is missing, or nobody can be
 /// seen to have taken it, the ranking decides. Less than `least_kib` is not
 /// worth looking into.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn attribute(ranked: &[Candidate], loss: &Loss, least_kib: u64) -> Attribution {
-    let group = select_growing_group(ranked);
-    let largest_growth_kib = ranked.iter().map(|held| held.growth_kib).max().unwrap_or(0);
-    let group_growth_kib = group.map_or(0, |group| group.victim.growth_kib);
+    let group = select_growing_group(ranked, loss.total_kib);
+    let largest_growth_kib = ranked.iter().map(|held| held.growth.kib).max().unwrap_or(0);
+    let group_growth_kib = group.map_or(0, |group| group.victim.growth.kib);
     let known_kib = least_kib.max(largest_growth_kib).max(group_growth_kib);
     // A process that fills a segment of its own has grown by nearly as much.
     if loss.shmem_kib / 2 > known_kib {
         return Attribution::Writer;
     }
-    let growths = ranked.iter().map(|held| held.growth_kib);
+    let growths = ranked.iter().map(|held| held.growth.kib);
     let explained_kib = growths.fold(loss.shmem_kib, u64::saturating_add);
     let unexplained_kib = loss.total_kib.saturating_sub(explained_kib);
     if unexplained_kib > known_kib {
@@ -142,7 +236,7 @@ mod tests {
 
     const MIB: u64 = 1024;
     const LEAST_KIB: u64 = 1337;
-    const NO_LOSS: Loss = Loss { total_kib: 0, shmem_kib: 0 };
+    const NO_LOSS: Loss = Loss { total_kib: 0, shmem_kib: 0, pinned_kib: 0 };
 
     /// What a survey would have made of one process.
     fn process(pid: i32, pgrp: i32, name: &str, freeable_mib: u64, growth_mib: u64) -> Candidate {
@@ -151,7 +245,7 @@ mod tests {
             id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime: 100 },
             job: JobKey { uid: 0, comm: Comm::new(name.as_bytes()), ppid: 1, pgrp },
             freeable_kib,
-            growth_kib,
+            growth: Growth { kib: growth_kib, ..Growth::NONE },
             score_kib: score_kib(weighted_kib(freeable_kib, growth_kib), 0, Preference::Ordinary, 267 * MIB),
             ..VACANT
         }
@@ -177,7 +271,7 @@ mod tests {
             process(99, 99, "canary", 8, 0),
             process(110, 110, "leak", 30, 28),
         ]);
-        let loss = Loss { total_kib: 31 * MIB, shmem_kib: 0 };
+        let loss = Loss { total_kib: 31 * MIB, shmem_kib: 0, pinned_kib: 0 };
         assert_eq!(known(attribute(&table, &loss, LEAST_KIB)), (110, 1));
         // Without a history there is only size.
         let table = ranked(
@@ -195,10 +289,10 @@ mod tests {
         let mut table: Vec<_> = (109..139).map(|pid| process(pid, 108, "leak", 5, 3)).collect();
         table.push(process(98, 98, "database", 52, 0));
         table.push(process(99, 99, "canary", 8, 0));
-        let loss = Loss { total_kib: 110 * MIB, shmem_kib: 0 };
+        let loss = Loss { total_kib: 110 * MIB, shmem_kib: 0, pinned_kib: 0 };
         let Attribution::Known(growing_group) = attribute(&ranked(table), &loss, LEAST_KIB) else { panic!() };
         assert_eq!(
-            (growing_group.members, growing_group.victim.freeable_kib, growing_group.victim.growth_kib),
+            (growing_group.members, growing_group.victim.freeable_kib, growing_group.victim.growth.kib),
             (30, 150 * MIB, 90 * MIB)
         );
         assert!(!growing_group.is_spawn_burst);
@@ -208,19 +302,47 @@ mod tests {
     fn a_growing_group_is_of_one_job_and_grew() {
         // Four of one job are judged one by one.
         let four: Vec<_> = (10..14).map(|pid| process(pid, 9, "cc1", 20, 10)).collect();
-        assert_eq!(select_growing_group(&four), None);
+        assert_eq!(select_growing_group(&four, 0), None);
         // So are many that did not grow, ...
         let steady: Vec<_> = (10..30).map(|pid| process(pid, 9, "postgres", 20, 0)).collect();
-        assert_eq!(select_growing_group(&steady), None);
+        assert_eq!(select_growing_group(&steady, 0), None);
         // ... many of one group with names of their own, ...
         let desktop: Vec<_> =
             (10..30).map(|pid| process(pid, 9, &std::format!("app{pid}"), 20, 10)).collect();
-        assert_eq!(select_growing_group(&desktop), None);
+        assert_eq!(select_growing_group(&desktop, 0), None);
         // ... and what init, or who is outside of the namespace, has started.
         for pgrp in [0, 1] {
-            let daemons: Vec<_> = (10..30).map(|pid| process(pid, pgrp, "sh", 20, 10)).collect();
-            assert_eq!(select_growing_group(&daemons), None);
+            let started = |pid: i32, starttime| {
+                let daemon = process(pid, pgrp, "sh", 20, 10);
+                Candidate { id: Identity { starttime, ..daemon.id }, ..daemon }
+            };
+            let daemons: Vec<_> = (10..30).map(|pid| started(pid, pid as u64 * 200)).collect();
+            assert_eq!(select_growing_group(&daemons, 0), None);
+            // Nor a few that it started together, ...
+            let few: Vec<_> = (10..17).map(|pid| started(pid, 100)).collect();
+            assert_eq!(select_growing_group(&few, 0), None);
+            // ... nor many that took less than half of what is missing.
+            let workers: Vec<_> = (10..18).map(|pid| started(pid, 100)).collect();
+            assert_eq!(select_growing_group(&workers, 161 * MIB), None);
+            let culprit = select_growing_group(&workers, 160 * MIB).unwrap();
+            assert_eq!(culprit.members, 8);
+            let ranked = [&workers[..], &daemons[..]].concat();
+            assert_eq!(members_of(&culprit, &ranked).iter().flatten().count(), 8);
+            assert!(dies_with(&culprit, &workers[7]) && !dies_with(&culprit, &daemons[9]));
         }
+        // Nor those of which one leaks while the others have stopped, ...
+        let grown = |pid, recent_kib| {
+            let held = process(pid, 9, "worker", 20, 10);
+            let growth = Growth { recent_kib, ..held.growth };
+            Candidate { growth, has_stopped: recent_kib[0] < MIB, ..held }
+        };
+        let warmed_up = |pid| grown(pid, if pid == 10 { [9 * MIB, 9 * MIB] } else { [100, 8 * MIB] });
+        let server: Vec<_> = (10..22).map(warmed_up).collect();
+        assert_eq!(select_growing_group(&server, 0), None);
+        // ... but those that take turns are all members.
+        let in_turns = |pid| grown(pid, if pid % 5 == 0 { [MIB, 3 * MIB] } else { [0, 2 * MIB] });
+        let leakers: Vec<_> = (10..40).map(in_turns).collect();
+        assert_eq!(select_growing_group(&leakers, 0).map(|group| group.members), Some(30));
         // Children of one parent in groups of their own are one too.
         let jobs: Vec<_> = (10..15)
             .map(|pid| {
@@ -228,14 +350,14 @@ mod tests {
                 Candidate { job: JobKey { ppid: 7, ..job.job }, ..job }
             })
             .collect();
-        assert_eq!(select_growing_group(&jobs).map(|growing_group| growing_group.members), Some(5));
+        assert_eq!(select_growing_group(&jobs, 0).map(|growing_group| growing_group.members), Some(5));
     }
 
     #[test]
     fn one_that_grew_more_than_a_group_is_the_culprit() {
         let mut table: Vec<_> = (10..16).map(|pid| process(pid, 9, "worker", 4, 2)).collect();
         table.push(process(50, 50, "leak", 90, 80));
-        let loss = Loss { total_kib: 92 * MIB, shmem_kib: 0 };
+        let loss = Loss { total_kib: 92 * MIB, shmem_kib: 0, pinned_kib: 0 };
         assert_eq!(known(attribute(&ranked(table), &loss, LEAST_KIB)), (50, 1));
     }
 
@@ -243,9 +365,9 @@ mod tests {
     #[test]
     fn what_no_process_took_is_looked_for_elsewhere() {
         let table = ranked(std::vec![process(98, 98, "database", 52, 0), process(99, 99, "canary", 8, 0)]);
-        let filled = Loss { total_kib: 171 * MIB, shmem_kib: 168 * MIB };
+        let filled = Loss { total_kib: 171 * MIB, shmem_kib: 168 * MIB, pinned_kib: 0 };
         assert_eq!(attribute(&table, &filled, LEAST_KIB), Attribution::Writer);
-        let unexplained = Loss { total_kib: 160 * MIB, shmem_kib: 0 };
+        let unexplained = Loss { total_kib: 160 * MIB, shmem_kib: 0, pinned_kib: 0 };
         assert_eq!(
             attribute(&table, &unexplained, LEAST_KIB),
             Attribution::SpawnBurst { unexplained_kib: 160 * MIB }
@@ -258,15 +380,15 @@ mod tests {
         let beside = |growth_mib| {
             ranked(std::vec![process(98, 98, "database", 52, 0), process(110, 110, "leak", 70, growth_mib)])
         };
-        let more = Loss { total_kib: 160 * MIB, shmem_kib: 100 * MIB };
+        let more = Loss { total_kib: 160 * MIB, shmem_kib: 100 * MIB, pinned_kib: 0 };
         assert_eq!(attribute(&beside(49), &more, LEAST_KIB), Attribution::Writer);
         assert_eq!(known(attribute(&beside(50), &more, LEAST_KIB)), (110, 1));
         // What is too little to be worth a kill is not looked into.
-        let little = Loss { total_kib: LEAST_KIB, shmem_kib: LEAST_KIB };
+        let little = Loss { total_kib: LEAST_KIB, shmem_kib: LEAST_KIB, pinned_kib: 0 };
         assert_eq!(known(attribute(&table, &little, LEAST_KIB)), (98, 1));
         // A leak beside a tmpfs that took less is the leak's.
         let table = ranked(std::vec![process(98, 98, "database", 52, 0), process(110, 110, "leak", 90, 85)]);
-        let both = Loss { total_kib: 130 * MIB, shmem_kib: 40 * MIB };
+        let both = Loss { total_kib: 130 * MIB, shmem_kib: 40 * MIB, pinned_kib: 0 };
         assert_eq!(known(attribute(&table, &both, LEAST_KIB)), (110, 1));
     }
 

@@ -1,7 +1,7 @@
 //! The user's limits in KiB, for the memory there is now.
 
 use crate::config::limits::{Amount, DEFAULT_MEM, DEFAULT_MEM_CAP_KIB, Limits};
-use crate::read::memory::Meminfo;
+use crate::decide::snapshot::Snapshot;
 use crate::read::psi::ShareBp;
 
 /// The original bustd looks at pressure only below this share of free memory.
@@ -33,17 +33,23 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// The limits in KiB for the memory that `mem` tells of. What tmpfs has just
-    /// taken counts as if it could still be had: otherwise the limits would fall
-    /// as fast as what is available, to below what the kernel itself needs.
-    pub fn of(limits: &Limits, mem: &Meminfo, shmem_growth_kib: u64) -> Self {
-        let base_kib = mem.reclaimable_kib().saturating_add(shmem_growth_kib).min(mem.total_kib());
+    /// The limits in KiB for the memory that `snapshot` tells of. What tmpfs and
+    /// the kernel have just taken counts as if it could still be had: otherwise the
+    /// limits would fall as fast as what is available. And however little there is
+    /// to be had, no limit falls below what the kernel needs to work: its reserve to
+    /// ask, and half of that to force, unless it was set lower.
+    pub fn of(limits: &Limits, snapshot: &Snapshot) -> Self {
+        let Snapshot { mem, loss, reserve_kib, .. } = snapshot;
+        let base_kib = mem.reclaimable_kib().saturating_add(loss.pinned_kib).min(mem.total_kib());
+        let limit_kib = |amount: Amount, needed_kib: u64| {
+            amount.of_kib(base_kib).max(needed_kib.min(amount.of_kib(mem.total_kib())))
+        };
         let (term, kill, cap_kib) = match limits.mem {
             Some(pair) => (pair.term, pair.kill, u64::MAX),
             None => (DEFAULT_MEM.term, DEFAULT_MEM.kill, DEFAULT_MEM_CAP_KIB),
         };
-        let mem_term_kib = term.of_kib(base_kib).min(cap_kib);
-        let mem_kill_kib = kill.of_kib(base_kib).min(cap_kib / 2);
+        let mem_term_kib = limit_kib(term, *reserve_kib).min(cap_kib);
+        let mem_kill_kib = limit_kib(kill, reserve_kib / 2).min(cap_kib / 2);
         let confirm_kib = (mem_term_kib / CONFIRM_DEN).saturating_mul(CONFIRM_NUM);
         Self {
             mem_term_kib,

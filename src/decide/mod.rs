@@ -13,6 +13,9 @@ pub mod verdict;
 /// Growth above the level of the last minutes.
 pub mod baseline;
 
+/// Who grows now.
+pub mod growth;
+
 /// Candidates and their ranking.
 pub mod victim;
 

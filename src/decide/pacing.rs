@@ -71,6 +71,28 @@ pub fn kill_sleep_us(left_us: u64, round_us: u64) -> u64 {
     sleep_us.max(rest_us)
 }
 
+/// The least time between two looks that tell who grows or writes.
+pub const LOOK_AGAIN_US: u64 = 100 * MS;
+
+/// How fast memory fell while everybody was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fall {
+    /// By so much, ...
+    pub kib: u64,
+    /// ... in this time.
+    pub in_us: u64,
+    /// What is left above the KILL limit.
+    pub left_kib: u64,
+}
+
+/// Would memory last for another look at everybody, and a while before it? Where
+/// there are many processes, looking takes long; where few, memory fell by chance.
+pub fn has_time_for_another_look(fall: &Fall) -> bool {
+    let needed_us = LOOK_AGAIN_US + 2 * fall.in_us;
+    let lost_kib = fall.kib.saturating_mul(needed_us) / fall.in_us.max(MS);
+    fall.left_kib > lost_kib
+}
+
 /// May the sleep of `sleep_us` become a second where the processors do next to
 /// nothing? Where the headroom is small, memory would otherwise be looked at
 /// many times a second for no reason.
@@ -84,6 +106,19 @@ mod tests {
     use crate::read::memory::Meminfo;
 
     const GIB: u64 = 1 << 20;
+
+    #[test]
+    fn there_is_another_look_only_while_memory_lasts() {
+        let fall = |kib, in_ms, left_kib| Fall { kib, in_us: in_ms * MS, left_kib };
+        // 40 KiB per ms, for 100 ms and twice five.
+        assert!(has_time_for_another_look(&fall(200, 5, 4401)));
+        assert!(!has_time_for_another_look(&fall(200, 5, 4400)));
+        // As fast, and each look takes a quarter of a second.
+        assert!(!has_time_for_another_look(&fall(10_000, 250, 12_000)));
+        assert!(has_time_for_another_look(&fall(0, 250, 1)));
+        assert!(!has_time_for_another_look(&fall(0, 0, 0)));
+        assert!(has_time_for_another_look(&fall(10, 0, 1011)));
+    }
 
     fn headroom(mem_kib: u64, swap_kib: u64) -> Headroom {
         Headroom { mem_kib, swap_kib }

@@ -19,6 +19,9 @@ pub struct Loss {
     pub total_kib: u64,
     /// The part that is in tmpfs and shared memory.
     pub shmem_kib: u64,
+    /// The part that no kill gives back, as far as is known: tmpfs, and what the
+    /// kernel keeps for itself and in the name of processes.
+    pub pinned_kib: u64,
 }
 
 /// How memory stands at one time, with what the observer's windows and baselines
@@ -39,4 +42,6 @@ pub struct Snapshot {
     pub thrash: Option<Thrash>,
     /// What is gone above the baseline.
     pub loss: Loss,
+    /// What the kernel keeps free for itself and does not count as available.
+    pub reserve_kib: u64,
 }

@@ -87,6 +87,8 @@ fn thrashing(snapshot: &Snapshot) -> bool {
 }
 
 /// Weighs the snapshot; of several rules that hold, the most urgent decides.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn decide(snapshot: &Snapshot, levels: &Levels) -> Verdict {
     let exhausted =
         |mem_kib, swap_kib| mem_available_below(snapshot, mem_kib) && swap_free_below(snapshot, swap_kib);
@@ -134,13 +136,16 @@ pub fn nearest_rule(snapshot: &Snapshot, levels: &Levels) -> Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::limits::{Amount, Pair};
     use crate::config::limits::{DEFAULT_MEM, Limits};
+    use crate::decide::snapshot::Loss;
     use crate::decide::snapshot::Thrash;
     use crate::read::memory::Meminfo;
     use crate::read::psi::Stall;
 
-    fn levels_of(mem: &Meminfo, shmem_growth_kib: u64) -> Levels {
-        Levels::of(&Limits::default(), mem, shmem_growth_kib)
+    fn levels_of(mem: &Meminfo, pinned_kib: u64) -> Levels {
+        let loss = Loss { pinned_kib, ..Loss::default() };
+        Levels::of(&Limits::default(), &Snapshot { mem: *mem, loss, ..Snapshot::default() })
     }
 
     /// 320 MB of RAM, half of it anonymous, so much available.
@@ -180,12 +185,25 @@ mod tests {
         // One that is still filling does not make them.
         assert_eq!(levels_of(&tmpfs, 100_000).mem_term_kib, 12_000);
         assert_eq!(levels_of(&tmpfs, u64::MAX).mem_term_kib, 32_000);
+        // However little is left to win, the kernel needs what it keeps.
+        let reserved = Snapshot { mem: tmpfs, reserve_kib: 4_000, ..Snapshot::default() };
+        let levels = Levels::of(&Limits::default(), &reserved);
+        assert_eq!((levels.mem_term_kib, levels.mem_kill_kib), (4_000, 2_000));
+        // But no limit is above its share of all memory, nor above what was set.
+        let absurd = Snapshot { reserve_kib: 300_000, ..reserved };
+        assert_eq!(Levels::of(&Limits::default(), &absurd).mem_term_kib, 32_000);
+        let set = Pair { term: Amount::Kib(900), kill: Amount::Kib(700) };
+        let set = Limits { mem: Some(set), ..Limits::default() };
+        assert_eq!(Levels::of(&set, &absurd).mem_term_kib, 900);
         // A terabyte does not keep 100 GB idle, unless told to.
         let huge = Meminfo { mem_total_kib: 1 << 30, mem_available_kib: 1 << 30, ..Meminfo::default() };
         assert_eq!(levels_of(&huge, 0).mem_term_kib, 2 << 20);
         assert_eq!(levels_of(&huge, 0).mem_kill_kib, 1 << 20);
         let told = Limits { mem: Some(DEFAULT_MEM), ..Limits::default() };
-        assert_eq!(Levels::of(&told, &huge, 0).mem_term_kib, (1 << 30) / 10);
+        assert_eq!(
+            Levels::of(&told, &Snapshot { mem: huge, ..Snapshot::default() }).mem_term_kib,
+            (1 << 30) / 10
+        );
     }
 
     #[test]
@@ -230,7 +248,7 @@ mod tests {
         assert_eq!(verdict(&deep), Verdict::Act(Rule::Floor, Urgency::Kill));
         // Who asks for more patience has it here too.
         let patient = Limits { psi_bp: 10_000, ..Limits::default() };
-        assert_eq!(decide(&deep, &Levels::of(&patient, &deep.mem, 0)), Verdict::Low);
+        assert_eq!(decide(&deep, &Levels::of(&patient, &deep)), Verdict::Low);
         deep.mem.mem_available_kib = 16_000;
         assert_eq!(verdict(&deep), Verdict::Low);
     }

@@ -2,7 +2,8 @@
 //! the [`survey`](crate::choose::survey) which processes are worth reading.
 
 use crate::config::policy::{Policy, Preference};
-use crate::decide::baseline::Baseline;
+use crate::decide::baseline::weighted_kib;
+use crate::decide::growth::{Growth, History, pace_of};
 use crate::read::process::{Comm, Identity, JobKey, Pid};
 
 /// A process that could be chosen.
@@ -19,11 +20,13 @@ pub struct Candidate {
     /// Freeable memory, what its death gives back: anonymous memory and swap, and
     /// shared memory that nobody else can be mapping.
     pub freeable_kib: u64,
-    /// The level its freeable memory has had for minutes.
-    pub baseline: Baseline,
-    /// How much freeable memory it has above that; 0 where that is too little to
-    /// tell from chance.
-    pub growth_kib: u64,
+    /// The levels its freeable memory has had.
+    pub history: History,
+    /// How much freeable memory it has above those; nothing where that is too
+    /// little to tell from chance.
+    pub growth: Growth,
+    /// Others grow, and this one does not any more.
+    pub has_stopped: bool,
     /// What it is ranked by; see [`score_kib`].
     pub score_kib: i64,
 }
@@ -45,6 +48,8 @@ const MIN_FREEABLE_FLOOR_KIB: u64 = 256;
 const MIN_FREEABLE_CEILING_KIB: u64 = 16 * 1024;
 
 /// The least freeable memory worth a kill where there are `total_kib` of memory.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn min_freeable_kib(total_kib: u64) -> u64 {
     (total_kib / MIN_FREEABLE_DEN).clamp(MIN_FREEABLE_FLOOR_KIB, MIN_FREEABLE_CEILING_KIB)
 }
@@ -126,8 +131,9 @@ pub const VACANT: Candidate = Candidate {
     oom_score_adj: 0,
     preference: Preference::Ordinary,
     freeable_kib: 0,
-    baseline: Baseline::new(0, 0),
-    growth_kib: 0,
+    history: History::NONE,
+    growth: Growth::NONE,
+    has_stopped: false,
     score_kib: 0,
 };
 
@@ -170,6 +176,23 @@ impl<const N: usize> Ranking<N> {
         }
     }
 
+    /// Scores all anew by who of them grows now, which takes all of them to tell.
+    /// Nobody scores more than before.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
+    pub fn weigh_growth(&mut self, total_kib: u64) {
+        let pace = pace_of(self.all().iter().map(|held| held.growth), min_freeable_kib(total_kib));
+        for at in 0..self.taken {
+            let held = &mut self.places[at];
+            held.has_stopped = pace.has_stopped(&held.growth);
+            let weighted_kib = weighted_kib(held.freeable_kib, pace.blamed_kib(&held.growth));
+            held.score_kib = score_kib(weighted_kib, held.oom_score_adj, held.preference, total_kib);
+            let held = *held;
+            let before = self.places[..at].iter().take_while(|other| !ranks_before(&held, other)).count();
+            self.places[before..=at].rotate_right(1);
+        }
+    }
+
     /// Forgets all candidates.
     pub fn clear(&mut self) {
         self.taken = 0;
@@ -201,8 +224,9 @@ mod tests {
             oom_score_adj: adj,
             preference: Preference::Ordinary,
             freeable_kib,
-            baseline: Baseline::default(),
-            growth_kib: 0,
+            history: History::NONE,
+            growth: Growth::NONE,
+            has_stopped: false,
             score_kib: score_kib(freeable_kib, adj, Preference::Ordinary, TOTAL_KIB),
         }
     }

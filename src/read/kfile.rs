@@ -24,6 +24,8 @@ pub enum ReadError {
 
 impl ReadError {
     /// In words.
+    // Out of line: many ask.
+    #[inline(never)]
     pub fn reason(self) -> &'static str {
         match self {
             Self::Missing => "no such file or directory",
@@ -39,6 +41,8 @@ impl ReadError {
 }
 
 impl From<Errno> for ReadError {
+    // Out of line: there is one wherever a call of the kernel's is tried.
+    #[inline(never)]
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::NOENT | Errno::SRCH => Self::Missing,

@@ -61,12 +61,16 @@ pub struct Meminfo {
 
 impl Meminfo {
     /// All memory; where the kernel does not say, what could be available.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn total_kib(&self) -> u64 {
         if self.mem_total_kib == 0 { self.reclaimable_kib() } else { self.mem_total_kib }
     }
 
     /// What could be available if every process were killed: the base of all
     /// percentages, so that a full tmpfs does not put them out of reach.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn reclaimable_kib(&self) -> u64 {
         let held = self.anon_kib.saturating_add(self.overhead_kib);
         let base = self.mem_available_kib.saturating_add(held);
@@ -327,6 +331,19 @@ pub fn read_overcommit(proc: BorrowedFd<'_>) -> Result<Overcommit, ReadError> {
 /// Those of [`kfile::read_number`].
 pub fn read_panic_on_oom(proc: BorrowedFd<'_>) -> Result<i32, ReadError> {
     kfile::read_number(proc, c"sys/vm/panic_on_oom")
+}
+
+/// Reads what the kernel keeps free: `/proc/sys/vm/min_free_kbytes` (Linux 2.6),
+/// and as much above it as its zones' high watermarks are (mm/page_alloc.c,
+/// `__setup_per_zone_wmarks`), which `MemAvailable` does not count. Not from
+/// zoneinfo, which grows with the number of processors.
+///
+/// # Errors
+/// Those of [`kfile::read_number`].
+pub fn read_reserve_kib(proc: BorrowedFd<'_>) -> Result<u64, ReadError> {
+    let min_free_kib = kfile::read_number(proc, c"sys/vm/min_free_kbytes")?;
+    let min_free_kib = u64::from(min_free_kib.unsigned_abs());
+    Ok(min_free_kib + min_free_kib / 2)
 }
 
 #[cfg(test)]

@@ -25,8 +25,11 @@ pub mod process;
 /// What one process holds.
 pub mod status;
 
-/// What a process writes, and where.
+/// How much a process writes.
 pub mod writing;
 
 /// Ourselves and our parents.
 pub mod ancestry;
+
+/// What a process holds by its open files.
+pub mod holdings;

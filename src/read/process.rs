@@ -182,9 +182,18 @@ impl JobKey {
     /// everything on a machine can have those in common.
     pub fn same_job(&self, other: &Self) -> bool {
         let shared = |mine: i32, theirs: i32| mine > 1 && mine == theirs;
-        self.uid == other.uid
-            && self.comm == other.comm
-            && (shared(self.pgrp, other.pgrp) || shared(self.ppid, other.ppid))
+        self.same_program(other) && (shared(self.pgrp, other.pgrp) || shared(self.ppid, other.ppid))
+    }
+
+    /// Are these of one user and name?
+    pub fn same_program(&self, other: &Self) -> bool {
+        self.uid == other.uid && self.comm == other.comm
+    }
+
+    /// Was it started by process 1, or from outside our pid namespace, and left in
+    /// that one's group? Then nothing but its program tells its job.
+    pub fn is_of_init(&self) -> bool {
+        self.ppid <= 1 && self.pgrp <= 1
     }
 }
 
@@ -281,6 +290,17 @@ pub fn read_exe<'b>(
     }
     let path = &buf[..len];
     Ok(path.strip_suffix(b" (deleted)").unwrap_or(path))
+}
+
+/// Reads which process was started last: the fifth field of `/proc/loadavg`, of the
+/// pid namespace that `proc` shows.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read_last_pid(proc: BorrowedFd<'_>) -> Result<Pid, ReadError> {
+    let mut buf = [0; 96];
+    let text = kfile::read_small(proc, c"loadavg", &mut buf)?;
+    kfile::fields(text).nth(4).and_then(parse_pid).ok_or(ReadError::Malformed)
 }
 
 /// Reads `/proc/PID/oom_score_adj` (Linux 2.6.36; `oom_adj` before), −1000
@@ -400,6 +420,7 @@ mod tests {
         });
         assert_eq!(listed, Ok(Listed::All));
         assert!(seen);
+        assert!(read_last_pid(tree.proc.as_fd()).is_ok());
         let nobody = pid(i32::MAX);
         assert_eq!(read_stat(tree.proc.as_fd(), nobody), Err(ReadError::Missing));
     }

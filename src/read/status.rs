@@ -18,6 +18,12 @@ pub struct Status {
     pub shmem_kib: Option<u64>,
     /// `VmSwap` (2.6.34), shared memory not included.
     pub swap_kib: Option<u64>,
+    /// `VmRSS`: all that is resident.
+    pub resident_kib: Option<u64>,
+    /// `VmHWM`: the most of it there has been (2.6.11).
+    pub most_resident_kib: Option<u64>,
+    /// `FDSize`: room for descriptors, a power of two that never becomes less.
+    pub fd_size: Option<u64>,
     /// `CapEff`: effective capabilities, a bit each.
     pub cap_eff: u64,
     /// `Tgid`: the process that this is a thread of.
@@ -32,20 +38,33 @@ impl Status {
     pub fn private_kib(&self, anon_kib: u64) -> u64 {
         self.anon_kib.unwrap_or(anon_kib).saturating_add(self.swap_kib.unwrap_or(0))
     }
+
+    /// The most of `private_kib` there has been, as far as it was resident and what
+    /// it maps besides has not changed.
+    pub fn most_kib(&self, private_kib: u64) -> u64 {
+        let past = || {
+            let mapped_kib = self.resident_kib?.saturating_sub(self.anon_kib?);
+            Some(self.most_resident_kib?.saturating_sub(mapped_kib))
+        };
+        private_kib.max(past().unwrap_or(0))
+    }
 }
 
-const STATUS_KEYS: [Word; 7] = [
+const STATUS_KEYS: [Word; 10] = [
     Word::new("Uid"),
     Word::new("RssAnon"),
     Word::new("RssShmem"),
     Word::new("VmSwap"),
+    Word::new("VmRSS"),
+    Word::new("VmHWM"),
     Word::new("Tgid"),
     Word::new("TracerPid"),
+    Word::new("FDSize"),
     Word::new("CapEff"),
 ];
 
 /// Which of the keys has a mask and not a number behind it.
-const CAP_EFF: usize = 6;
+const CAP_EFF: usize = 9;
 
 /// The lines of `/proc/PID/status` that are wanted, in the order of their keys.
 #[derive(Default)]
@@ -63,7 +82,18 @@ impl StatusLines {
     }
 
     fn status(&self) -> Option<Status> {
-        let [uid, anon_kib, shmem_kib, swap_kib, tgid, tracer, cap_eff] = self.0;
+        let [
+            uid,
+            anon_kib,
+            shmem_kib,
+            swap_kib,
+            resident_kib,
+            most_resident_kib,
+            tgid,
+            tracer,
+            fd_size,
+            cap_eff,
+        ] = self.0;
         let uid = u32::try_from(uid?).ok()?;
         let pid_of = |number: Option<u64>| positive_pid(i32::try_from(number?).ok()?);
         Some(Status {
@@ -71,6 +101,9 @@ impl StatusLines {
             anon_kib,
             shmem_kib,
             swap_kib,
+            resident_kib,
+            most_resident_kib,
+            fd_size,
             cap_eff: cap_eff.unwrap_or(0),
             tgid: pid_of(tgid),
             tracer: pid_of(tracer),

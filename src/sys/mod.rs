@@ -1,7 +1,8 @@
 //! The kernel's calls that rustix lacks, text in fixed buffers, waiting, time.
 //!
 //! The only unsafe code of the library is here, each block with the reason why
-//! it is sound. Whatever the locked rustix wraps goes through rustix.
+//! it is sound. Whatever the locked rustix wraps goes through rustix, but for the
+//! clock and the size of a page, which it asks in a roundabout way.
 
 /// Memory for start-up, and none after it.
 pub mod arena;
@@ -20,6 +21,9 @@ pub mod line;
 
 /// The program's own memory: locked, and given back where nobody needs it.
 pub mod program;
+
+/// What the guard gives up once it has started.
+pub mod sandbox;
 
 /// What processes have in common.
 pub mod process;

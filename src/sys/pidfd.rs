@@ -31,7 +31,7 @@ pub fn release_memory(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
 
 /// The same number on every architecture since 5.1, but for MIPS's offsets;
 /// the libc crate lacks it for some.
-const SYS_PROCESS_MRELEASE: c_long = 448
+pub(super) const SYS_PROCESS_MRELEASE: c_long = 448
     + if cfg!(target_arch = "mips") {
         4000
     } else if cfg!(target_arch = "mips64") {

@@ -30,8 +30,8 @@ pub unsafe fn release_startup(pages: Range<usize>) {
     }
 }
 
-/// Gives up the vDSO's pages, which locking makes resident and which come back
-/// one by one as the clock is asked. No harm where it is refused.
+/// Gives up the vDSO's pages, which locking makes resident and which hardly
+/// anybody uses. No harm where it is refused.
 pub fn drop_vdso() {
     const VDSO_LEN: usize = 2 * 4096;
     // SAFETY: asks for an address that the kernel has put on the stack.

@@ -82,6 +82,8 @@ pub fn block_hangup() {
 }
 
 /// Takes the next pending signal, if any.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn take_notice(signals: BorrowedFd<'_>) -> Option<Notice> {
     // ssi_signo is the first field of signalfd_siginfo.
     let mut info = [0_u8; size_of::<libc::signalfd_siginfo>()];

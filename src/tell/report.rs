@@ -12,9 +12,11 @@ use crate::decide::levels::Levels;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, THRASH_REFAULT_PCT, Urgency};
 use crate::decide::victim::Candidate;
+use crate::read::holdings::Holdings;
 use crate::read::kfile::ReadError;
 use crate::read::process::Pid;
 use crate::sys::line::Line;
+use crate::sys::sandbox::Standing;
 use crate::sys::time::{MS, SECOND};
 use rustix::io::Errno;
 
@@ -29,6 +31,8 @@ pub struct Decision<'s> {
     pub snapshot: &'s Snapshot,
     /// The limits.
     pub levels: &'s Levels,
+    /// Whether it can be known who grew.
+    pub has_history: bool,
 }
 
 // ---------------------------------------------------------------- start
@@ -46,6 +50,8 @@ pub struct Start<'s> {
     pub has_doubted_names: bool,
     /// Is nobody killed?
     pub is_dry_run: bool,
+    /// What was given up.
+    pub sandbox: Standing,
 }
 
 /// The line that says what is watched and how, once, at start; before it one line
@@ -84,6 +90,12 @@ pub fn announce(log: &mut Log, start: &Start<'_>, capabilities: &Capabilities) {
             Err(_) => line.text("; no trigger, polling"),
         };
         line.text(if capabilities.lock.is_ok() { "; memory locked" } else { "; memory not locked" });
+        line.text("; sandbox: ").text(match start.sandbox {
+            Standing::Off => "off",
+            Standing::CapabilitiesOnly => "capabilities only",
+            Standing::NoSeccomp => "no seccomp",
+            Standing::Whole => "on",
+        });
         if start.is_dry_run {
             line.text("; dry run, nobody is killed");
         }
@@ -163,7 +175,7 @@ pub fn choice(
     signal: &str,
     is_dry_run: bool,
 ) {
-    let Culprit { victim, members, written_kib, .. } = culprit;
+    let Culprit { victim, members, written_kib, held, .. } = culprit;
     log.warn(|line| {
         line.text(if is_dry_run { "would kill " } else { "killing " });
         push_victims(line, victim, *members);
@@ -171,12 +183,16 @@ pub fn choice(
         push_reason(line, decision);
         line.text("): uid ").number(victim.job.uid.into());
         line.text(", frees ").size(victim.freeable_kib);
-        if victim.growth_kib > 0 {
-            line.text(", grew by ").size(victim.growth_kib);
+        if victim.growth.kib > 0 {
+            line.text(", grew by ").size(victim.growth.kib);
+        }
+        if !decision.has_history {
+            line.text(", chosen by size alone");
         }
         if *written_kib > 0 {
             line.text(", wrote ").size(*written_kib).text(" to tmpfs just now");
         }
+        push_holdings(line, held);
         line.text(", score ");
         push_score(line, victim.score_kib);
         line.text(", oom_score_adj ").signed(victim.oom_score_adj.into());
@@ -194,6 +210,19 @@ pub fn choice(
     });
 }
 
+fn push_holdings(line: &mut Line, held: &Holdings) {
+    let descriptors = u64::from(held.pipes) + u64::from(held.sockets);
+    if descriptors > 0 {
+        line.text(", holds ").number(descriptors).text(" ends of pipes and sockets");
+    }
+    if held.device_kib > 0 {
+        line.text(", holds ").size(held.device_kib).text(" of device memory");
+    }
+    if held.tmpfs_kib > 0 {
+        line.text(", holds ").size(held.tmpfs_kib).text(" of tmpfs open");
+    }
+}
+
 /// Why nobody dies.
 pub fn no_victim(log: &mut Log, decision: &Decision<'_>, why: NoVictim) {
     log.warn(|line| {
@@ -207,7 +236,8 @@ pub fn no_victim(log: &mut Log, decision: &Decision<'_>, why: NoVictim) {
             NoVictim::NoWriter { shmem_growth_kib } => {
                 line.size(shmem_growth_kib).text(" went to tmpfs and nobody is writing there")
             }
-            NoVictim::TooSoon => line.text("it is not known yet who writes to tmpfs"),
+            NoVictim::StillLooking => line.text("open files are still being looked through"),
+            NoVictim::TooSoon => line.text("it is not known yet who takes it"),
             NoVictim::Unreadable(error) => line.text("/proc cannot be read, ").text(error.reason()),
         };
     });
@@ -229,8 +259,8 @@ pub fn begun(log: &mut Log, begun: Begun) {
 // ---------------------------------------------------------------- outcome
 
 /// The victim is gone; `after` is memory as it is now, if it can be read.
-pub fn death(log: &mut Log, death: &Death, after: Option<&Snapshot>, now_us: u64) {
-    let Death { victim, members, timeline, before, .. } = death;
+pub fn death(log: &mut Log, victim: &Candidate, death: &Death, after: Option<&Snapshot>, now_us: u64) {
+    let Death { members, timeline, before, .. } = death;
     log.warn(|line| {
         push_victims(line, victim, *members);
         match timeline.signalled_us {
@@ -265,6 +295,13 @@ pub fn stuck(log: &mut Log, victim: &Candidate, after_us: u64) {
     });
 }
 
+/// The victim's end gave back next to nothing.
+pub fn left_in_tmpfs(log: &mut Log, left_kib: u64) {
+    log.warn(|line| {
+        line.size(left_kib).text(" stay in tmpfs and shared memory; nobody else is killed for them");
+    });
+}
+
 /// Its tracer holds the victim back and was killed for it.
 pub fn tracer_killed(log: &mut Log, victim: &Candidate, tracer: Pid) {
     log.warn(|line| {
@@ -292,6 +329,8 @@ pub fn hook_not_started(log: &mut Log, purpose: Purpose) {
 }
 
 /// A child has ended; only hooks that failed are worth a line.
+// Out of line: inlined it is larger.
+#[inline(never)]
 pub fn ended(log: &mut Log, ended: &Ended) {
     let Ended { purpose, status } = ended;
     if *purpose == Purpose::Release || status.exit_status() == Some(0) {
@@ -363,7 +402,7 @@ fn push_memory(line: &mut Line, snapshot: &Snapshot) {
 
 /// The rule and the readings that decided, beside the limits they passed.
 fn push_reason(line: &mut Line, decision: &Decision<'_>) {
-    let Decision { rule, urgency, snapshot, levels } = *decision;
+    let Decision { rule, urgency, snapshot, levels, .. } = *decision;
     let is_urgent = urgency == Urgency::Kill;
     line.text(rule.name()).text(": ").size(snapshot.mem.mem_available_kib).text(" available, limit ");
     line.size(match rule {

@@ -115,7 +115,7 @@ fn check_innocent(case: &Case, scene: &mut Scene) -> Result<(), String> {
 /// The calls of each phase, in a run without faults.
 fn discover() -> [Calls; 2] {
     [Phase::Steady, Phase::Kill].map(|phase| {
-        let mut scene = Scene::set(FakeMeminfo::mount(NEAR_MIB));
+        let mut scene = Scene::set(phase, FakeMeminfo::mount(NEAR_MIB));
         scene.attach(&[]);
         if phase == Phase::Steady {
             // More than a second, for what is done once in one.
@@ -146,7 +146,7 @@ fn work(work: &str) {
     let (number, workers) = share.split_once('/').expect("two numbers");
     let (number, workers): (usize, usize) = (number.parse().unwrap(), workers.parse().unwrap());
     for case in selection(found).into_iter().skip(number).step_by(workers) {
-        let mut scene = Scene::set(FakeMeminfo::mount(NEAR_MIB));
+        let mut scene = Scene::set(case.phase, FakeMeminfo::mount(NEAR_MIB));
         let outcome = catch_unwind(AssertUnwindSafe(|| play(&case, &mut scene)))
             .unwrap_or_else(|_| Err("the test itself gave up".to_owned()));
         let name = case.name();

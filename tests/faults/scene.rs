@@ -1,5 +1,6 @@
 //! A guard, whom it is to kill and whom not.
 
+use crate::cases::Phase;
 use crate::harness::{self, Eater, FakeMeminfo, Guard, Journal, OnTerm, exit_of, pid_of};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -37,30 +38,22 @@ impl Drop for Scene {
 }
 
 /// SIGTERM is heeded late, so a kill takes both signals.
-const OPTIONS: &[&str] = &[
-    "--no-daemon",
-    "--verbose",
-    "--mem",
-    "512M,1M",
-    "--grace",
-    "40",
-    "--before-kill",
-    "/bin/true",
-    "--on-kill",
-    "/bin/true",
-    "--stats",
-    "/run/kills.prom",
-];
+const OPTIONS: &[&str] =
+    &["--no-daemon", "--verbose", "--mem", "512M,1M", "--grace", "40", "--stats", "/run/kills.prom"];
+/// Programs that are started, for which there is no filter of calls.
+const HOOKS: &[&str] = &["--before-kill", "/bin/true", "--on-kill", "/bin/true"];
 pub const NEAR_MIB: u64 = 600;
 const SHORT_MIB: u64 = 500;
 
 impl Scene {
-    pub fn set(meminfo: FakeMeminfo) -> Self {
+    /// While nothing is the matter without hooks, and so behind the filter.
+    pub fn set(phase: Phase, meminfo: FakeMeminfo) -> Self {
         let mut journal = Journal::new();
         meminfo.set_available(NEAR_MIB);
         let victim = Eater::named("victim").mib(20).growing_by(30).on_term(OnTerm::Ignore).start(&journal);
         let innocent = Eater::named("innocent").mib(36).start(&journal);
-        let guard = Guard::watching(&mut journal, &[OPTIONS]);
+        let hooks = if phase == Phase::Kill { HOOKS } else { &[] };
+        let guard = Guard::watching(&mut journal, &[OPTIONS, hooks]);
         // The first survey, and that it is over.
         guard.look(&mut journal);
         guard.look(&mut journal);

@@ -467,3 +467,65 @@ fn zombie_threads_hide_no_memory() {
         innocent.expect_unharmed(&mut journal);
     });
 }
+
+/// Somebody takes memory that is in no process's figures, while a large one is
+/// steady; `part` is what it does, and `shmem_mib` what shows of it as `Shmem`.
+fn judge_hidden(shmem_mib: u64, what: &str, part: impl FnOnce()) {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        let large = Eater::named("large").mib(80).start(&journal);
+        let guard = Guard::watching(&mut journal, &[LIMIT]);
+        guard.look(&mut journal);
+        let hider = actor("hider", part);
+        meminfo.set(500, shmem_mib);
+        let line = line_within(PATIENCE, &mut journal, "killing pid", "").expect("somebody is chosen");
+        assert!(chosen(&line).contains("\"hider\"") && line.contains(what), "{line:?}");
+        let status = rustix::process::waitpid(Some(hider), rustix::process::WaitOptions::empty());
+        assert!(status.is_ok());
+        guard.end();
+        large.expect_unharmed(&mut journal);
+    });
+}
+
+/// The hole: what pipes hold is nobody's, and the largest died for it.
+#[test]
+fn who_fills_pipes_dies_and_not_who_is_large() {
+    judge_hidden(0, "ends of pipes and sockets", || {
+        let limit = libc::rlimit { rlim_cur: 5000, rlim_max: 5000 };
+        // SAFETY: a valid limit, for this process alone.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0, "setrlimit");
+        (0..2000).for_each(|_| std::mem::forget(std::io::pipe().expect("pipe")));
+    });
+}
+
+/// What nothing is written to with write(2) and its like.
+fn fill_without_writing(file: &File) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: an open file.
+    assert_eq!(unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, 80 << 20) }, 0, "fallocate");
+}
+
+/// The hole: who fills a tmpfs without writing to it was nobody.
+#[test]
+fn who_fills_a_tmpfs_without_writing_dies() {
+    judge_hidden(100, "of tmpfs open", || {
+        let file = File::create(format!("{}/filled", crate::harness::SCRATCH)).expect("a file");
+        fill_without_writing(&file);
+        std::mem::forget(file);
+    });
+}
+
+/// A memfd is on a tmpfs that no mountinfo lists.
+#[test]
+fn who_fills_a_memfd_dies() {
+    judge_hidden(100, "of tmpfs open", || {
+        // SAFETY: a C string.
+        let raw = unsafe { libc::memfd_create(c"filled".as_ptr(), 0) };
+        assert!(raw >= 0, "memfd_create");
+        // SAFETY: ours, and open.
+        let file = unsafe { <File as std::os::fd::FromRawFd>::from_raw_fd(raw) };
+        fill_without_writing(&file);
+        std::mem::forget(file);
+    });
+}

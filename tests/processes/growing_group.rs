@@ -262,7 +262,7 @@ impl Doomed {
 
     fn begin(&self, members: Members) -> Kill {
         let victim = Candidate { id: self.first.identity(), job: members.job, ..VACANT };
-        Kill::begin(&self.context(), victim, Some(Companions::Job(members)), Timeline::new(1_000_000, 0, 0))
+        Kill::begin(&self.context(), &victim, Some(Companions::Job(members)), Timeline::new(1_000_000, 0, 0))
             .expect("it lives")
     }
 

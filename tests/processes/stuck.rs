@@ -1,8 +1,7 @@
 //! Victims that do not die of SIGKILL: here a tracer stops them on their way
 //! out, as a device that does not answer would.
 
-use crate::harness::{Eater, FakeMeminfo, Guard, Journal, OnTerm, bustd, in_namespace};
-use crate::sandbox::refuse;
+use crate::harness::{Eater, FakeMeminfo, Guard, Journal, OnTerm, bustd, in_namespace, refuse};
 use rustix::process::Pid;
 use std::fs;
 use std::time::Instant;

@@ -65,6 +65,8 @@ pub struct Options {
     pub config: Config<'static>,
     /// Stay in the foreground.
     pub no_daemon: bool,
+    /// Give up no rights.
+    pub no_sandbox: bool,
     /// Where lines go, if it was said.
     pub sink: Option<Sink>,
     /// Lock this.
@@ -251,6 +253,7 @@ pub fn parse(argv: &Argv, options: &mut Options) -> Command {
             Opt::Once => config.once = true,
             Opt::Root => options.root = Some(reader.value(parse_any_path)),
             Opt::NoDaemon => options.no_daemon = true,
+            Opt::NoSandbox => options.no_sandbox = true,
             Opt::Pidfile => options.pidfile = Some(reader.value(parse_absolute_path)),
             Opt::Log => options.sink = Some(reader.value(parse_sink)),
             Opt::Stats => config.stats = Some(reader.value(parse_replaced)),

@@ -20,6 +20,7 @@ use bustd::monitor::Monitor;
 use bustd::sys::arena::{self, Arena};
 use bustd::sys::child::Environment;
 use bustd::sys::file::fill_standard_streams;
+use bustd::sys::sandbox::Filter;
 use cli::{Argv, Command, Options};
 use console::print;
 use core::ffi::{CStr, c_char, c_int};
@@ -86,10 +87,10 @@ pub fn is_init() -> bool {
 /// Runs the loop, once the code that led here is given up. Not inlined into
 /// that code, for it must be outside of it.
 #[inline(never)]
-pub fn watch(monitor: &mut Monitor<'_>) {
+pub fn watch(monitor: &mut Monitor<'_>, filter: &mut Filter) {
     #[cfg(startup_section)]
     program::release_startup();
-    monitor.run();
+    monitor.run(filter);
 }
 
 /// Makes the program's own pages resident and keeps them so, less those of

@@ -23,6 +23,7 @@ pub enum Opt {
     Once,
     Root,
     NoDaemon,
+    NoSandbox,
     Pidfile,
     Log,
     Stats,
@@ -113,7 +114,7 @@ const ROW: OptionSpec = OptionSpec {
 };
 
 /// Every option, in the order in which they are shown.
-pub const OPTIONS: [OptionSpec; 24] = [
+pub const OPTIONS: [OptionSpec; 25] = [
     OptionSpec {
         id: Opt::Mem,
         letter: Some('m'),
@@ -315,6 +316,17 @@ pub const OPTIONS: [OptionSpec; 24] = [
         help: "stay in the foreground",
         detail: "Stay in the foreground and log to standard error. Otherwise the command returns as soon \
             as the guard is watching.",
+        ..ROW
+    },
+    OptionSpec {
+        id: Opt::NoSandbox,
+        name: "no-sandbox",
+        help: "keep all rights after start",
+        detail: "Keep all capabilities and do not restrict system calls. Otherwise a guard that has started \
+            keeps CAP_KILL, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, sets no_new_privs, and has a seccomp \
+            filter that lets through the calls of its loop and no others. It also keeps CAP_SYS_ADMIN where \
+            fs.file-max can be reached, and CAP_DAC_OVERRIDE for --stats in another user's directory. With \
+            --before-kill or --on-kill it only gives up capabilities, and the programs get all of them.",
         ..ROW
     },
     OptionSpec {

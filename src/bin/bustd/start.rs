@@ -6,15 +6,18 @@ use crate::daemon::{self, DEFAULT_PIDFILE, Pidfile, PidfileError};
 use crate::{hold_program, is_init, watch};
 use bustd::act::capability::Capabilities;
 use bustd::monitor::Monitor;
-use bustd::read::kfile::{ReadError, Tree};
+use bustd::read::kfile::{ReadError, Tree, read_number};
 use bustd::read::process::read_own_pid;
 use bustd::sys::child::Environment;
 use bustd::sys::file::Closed;
+use bustd::sys::line::Line;
+use bustd::sys::sandbox::{self, Filter, Needs, Standing};
 use bustd::sys::signals::open_signals;
 use bustd::tell::log::{Log, Sink};
 use core::ffi::{CStr, c_int};
 use rustix::fd::AsFd;
-use rustix::process::getpid;
+use rustix::fs::{AtFlags, CWD, statat};
+use rustix::process::{geteuid, getpid};
 
 /// Opens what everything is read from, or ends the program.
 pub fn open_tree(options: &Options) -> Tree {
@@ -33,7 +36,7 @@ pub fn open_tree(options: &Options) -> Tree {
 /// Becomes the guard that was asked for, and watches until it is told to end.
 #[allow(unsafe_code)]
 pub fn guard(options: &Options, closed: Closed, environment: Environment) -> c_int {
-    let Options { config, no_daemon, sink, pidfile, .. } = options;
+    let Options { config, no_daemon, no_sandbox, sink, pidfile, .. } = options;
     let tree = open_tree(options);
     let daemon = tree.live && !no_daemon && !config.once && !is_init();
     let parent = daemon.then(|| {
@@ -51,11 +54,26 @@ pub fn guard(options: &Options, closed: Closed, environment: Environment) -> c_i
     if capabilities.lock.is_ok() {
         hold_program();
     }
+    let needs = Needs {
+        hooks: config.before_kill.is_some() || config.on_kill.is_some(),
+        foreign_directory: config.stats.is_some_and(is_in_foreign_directory),
+        // Where there is no end the number is as large as can be.
+        end_of_files: read_number(tree.proc.as_fd(), c"sys/fs/file-max").is_ok(),
+        files: config.stats.is_some() || pidfile.is_some(),
+        syslog: log.sink() == Sink::Syslog,
+        counters: capabilities.faults.is_some(),
+    };
     let mut monitor = Monitor::new(&tree, *config, capabilities, &signals, &mut log);
     monitor.begin_stats(pidfile.as_ref().map(Pidfile::as_fd));
+    monitor.renew_stack();
+    let mut filter = Filter::default();
+    let standing = match tree.live && !no_sandbox {
+        true => sandbox::enter(&needs, &mut filter),
+        false => Standing::Off,
+    };
     if tree.live
         && !config.once
-        && let Err(error) = monitor.announce()
+        && let Err(error) = monitor.announce(standing)
     {
         fail_because(EXIT_FAILURE, "cannot read /proc/meminfo", error.reason())
     }
@@ -64,7 +82,7 @@ pub fn guard(options: &Options, closed: Closed, environment: Environment) -> c_i
         daemon::detach();
         parent.release();
     }
-    watch(&mut monitor);
+    watch(&mut monitor, &mut filter);
     if let Some(pidfile) = pidfile {
         pidfile.remove();
     }
@@ -72,8 +90,10 @@ pub fn guard(options: &Options, closed: Closed, environment: Environment) -> c_i
 }
 
 /// Takes the pidfile that was asked for, or root's daemon's own if it can be.
+// Out of line: inlined it is larger.
+#[inline(never)]
 fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
-    let default = || (daemon && rustix::process::geteuid().is_root()).then_some(DEFAULT_PIDFILE);
+    let default = || (daemon && geteuid().is_root()).then_some(DEFAULT_PIDFILE);
     let path = asked.or_else(default)?;
     match Pidfile::create(path) {
         Ok(pidfile) => Some(pidfile),
@@ -88,6 +108,16 @@ fn take_pidfile(asked: Option<&'static CStr>, daemon: bool) -> Option<Pidfile> {
             fail_about(EXIT_FAILURE, "--pidfile ", path.to_bytes(), ReadError::from(errno).reason())
         }
     }
+}
+
+/// Does the directory of this file belong to another user? Then even root's guard
+/// writes there by a capability only.
+fn is_in_foreign_directory(path: &CStr) -> bool {
+    let path = path.to_bytes();
+    let end = path.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
+    let mut dir = Line::default();
+    let stat = statat(CWD, dir.bytes(&path[..end]).as_cstr(), AtFlags::empty());
+    stat.is_ok_and(|stat| stat.st_uid != geteuid().as_raw())
 }
 
 /// Another guard is there.

@@ -93,7 +93,7 @@ pub fn show(options: &Options, tree: &Tree, environment: Environment) -> c_int {
     let Some(mut snapshot) = look_twice(&mut observer, tree.live) else {
         fail(EXIT_FAILURE, "cannot read /proc/meminfo");
     };
-    let levels = Levels::of(&config.limits, &snapshot.mem, snapshot.loss.shmem_kib);
+    let levels = Levels::of(&config.limits, &snapshot);
     let mut selector = Selector::new(tree, policy, getpid(), observer.page_kib());
     if let Err(error) = selector.survey(&snapshot, now_us()) {
         fail_because(EXIT_FAILURE, "cannot look at the processes", error.reason());

@@ -6,6 +6,7 @@ mod guard;
 mod journal;
 mod meminfo;
 mod namespace;
+mod refusal;
 mod roles;
 mod wait;
 
@@ -18,9 +19,11 @@ pub use namespace::inside;
 pub use namespace::{
     PROGRAM, REPORT, SCRATCH, in_namespace, in_namespace_with_users, mount, script, skip, unshare,
 };
+#[allow(unused_imports, reason = "for the tests beside these")]
+pub use refusal::refuse;
 pub use roles::{MITE_MIB, ROLE, Role};
 #[allow(unused_imports, reason = "for the tests beside these")]
-pub use wait::{ends_within, has_begun, within};
+pub use wait::{PATIENCE, ends_within, has_begun, within};
 pub use wait::{eventually, exit_of, pid_of};
 
 /// The number before the first `unit` of `text`, as in `died 12 ms after`.

@@ -13,6 +13,8 @@
  *              at random: with swap, it thrashes
  *   -s MIB     goes on at 1 MiB/s once no more than MIB are available
  *   -a MIB     stops, as at LIMIT, once no more than MIB are available
+ *   -c MIB     moves to a child each time it has eaten MIB more: the child keeps
+ *              all that was eaten, and the parent ends
  */
 #include "lab.h"
 
@@ -28,9 +30,9 @@ static void touch_again(long pages)
 int main(int argc, char **argv)
 {
 	int option, noisy = 0;
-	long again = 0, slow_at = 0, stop_at = 0;
+	long again = 0, slow_at = 0, stop_at = 0, move = 0;
 
-	while ((option = getopt(argc, argv, "itr:s:a:")) != -1) {
+	while ((option = getopt(argc, argv, "itr:s:a:c:")) != -1) {
 		if (option == 'i')
 			noisy = 1;
 		else if (option == 't')
@@ -41,11 +43,13 @@ int main(int argc, char **argv)
 			slow_at = atol(optarg) * 1024;
 		else if (option == 'a')
 			stop_at = atol(optarg) * 1024;
+		else if (option == 'c')
+			move = atol(optarg);
 		else
 			return 2;
 	}
 	if (optind == argc) {
-		say("usage: eater [-i] [-t] [-r PAGES] [-s MIB] [-a MIB] RATE [LIMIT]\n");
+		say("usage: eater [-i] [-t] [-r PAGES] [-s MIB] [-a MIB] [-c MIB] RATE [LIMIT]\n");
 		return 2;
 	}
 	long rate = atol(argv[optind]);
@@ -76,6 +80,9 @@ int main(int argc, char **argv)
 		blocks[eaten++] = block;
 		if (eaten % 32 == 0)
 			say("has eaten %ld MiB\n", eaten);
+		/* Only the parent of a child ends: one that cannot have any stays. */
+		if (move && eaten % move == 0 && fork() > 0)
+			_exit(0);
 		touch_again(again);
 		pace(&due, rate);
 	}

@@ -1,29 +1,28 @@
 /*
- * An innocent whose heap swings, as with a garbage collector: takes memory, uses
- * it, frees it, every two seconds.
+ * An innocent with a heap that is collected: it grows, is emptied and grows again.
  *
- *   heap MIB
+ *   heap MIB SWING          MIB that stay, SWING MiB that come and go in 1.5 s
  */
 #include "lab.h"
 
 int main(int argc, char **argv)
 {
-	size_t size = (argc > 1 ? atol(argv[1]) : 60) * MIB;
+	long stays = argc > 1 ? atol(argv[1]) : 60, swing = argc > 2 ? atol(argv[2]) : 60;
+	char *all = memory(stays * MIB);
 
-	for (int i = 0;; i++) {
-		/* A tenth at a time, over a second; that large, it is given back. */
-		char *parts[10];
-		for (int part = 0; part < 10; part++) {
-			parts[part] = malloc(size / 10);
-			if (!parts[part])
-				return 1;
-			fill(parts[part], size / 10);
-			usleep(100000);
+	fill(all, stays * MIB);
+	for (int round = 0;; round++) {
+		long long due = now_us();
+		char *young = memory(swing * MIB);
+		for (long i = 0; i < swing; i++) {
+			fill(young + i * MIB, MIB);
+			pace(&due, swing);
 		}
-		for (int part = 0; part < 10; part++)
-			free(parts[part]);
-		if (i == 1)
+		write_pages(all, stays * MIB);
+		usleep(200000);
+		munmap(young, swing * MIB);
+		if (round == 1)
 			ready();
-		usleep(1000000);
+		usleep(300000);
 	}
 }

@@ -6,24 +6,26 @@
  *   referee SECONDS PLAYER...
  *
  * SECONDS is how long the culprit may live. A PLAYER is one argument, a role
- * and a command, split at blanks. Innocent, protected and guard are started
- * first, late after them, and waited for until they print "ready":
+ * and a command, split at blanks. The first five roles are started first, in this
+ * order, and waited for until they print "ready":
  *
  *   innocent    must be alive at the end
- *   protected   the same, with oom_score_adj -1000
- *   guard       is started last of these; must be alive at the end
- *   late        an innocent that is started one second before the scene begins
- *   culprit     the scene ends 2.5 s after it and all its children have died;
- *               there may be several
- *   worker      the same, in the process group of this program and process 1
- *   parent      the same, but only the children are guilty: it must be alive at
+ *   shielded    the same, with oom_score_adj -900
+ *   protected   the same, with -1000
+ *   guard       must be alive at the end
+ *   fresh       as innocent, but started once the guard has watched for a second,
+ *               and a second before the trouble begins
+ *   culprit     the scene ends 2.5 s after all culprits and all their children
+ *               have died
+ *   parent      a culprit of which only children are guilty: it must be alive at
  *               the end
+ *   orphans     a culprit that stays in the referee's session and process group
  *   load        must end by itself with status 0, which ends the scene
  *   stuck       starts with the culprit, is put into a frozen cgroup (v1) once
  *               it prints "is full", and let go at the end
  *
  * What players print goes to the console, with the time and their name. Each
- * has a session of its own, as from a service manager, except for workers.
+ * has a session of its own, as from a service manager.
  */
 #include "lab.h"
 #include <poll.h>
@@ -70,6 +72,11 @@ static int is(struct player *p, const char *role)
 	return p->role && strcmp(p->role, role) == 0;
 }
 
+static int is_to_blame(struct player *p)
+{
+	return is(p, "culprit") || is(p, "orphans");
+}
+
 static void put(const char *file, const char *text)
 {
 	int to = open(file, O_WRONLY);
@@ -94,9 +101,11 @@ static void start(struct player *p, int culprit_pipe)
 	}
 	p->pid = fork();
 	if (p->pid == 0) {
-		if (!is(p, "worker"))
+		if (!is(p, "orphans"))
 			setsid();
-		put("/proc/self/oom_score_adj", is(p, "protected") ? "-1000" : "0");
+		put("/proc/self/oom_score_adj", is(p, "protected")  ? "-1000"
+						: is(p, "shielded") ? "-900"
+								    : "0");
 		if (is(p, "stuck"))
 			put("/run/freezer/lab/tasks", "0");
 		dup2(output[1], 1);
@@ -232,7 +241,7 @@ static void result(long long began, long long gone, long ooms)
 			guard = p->ended ? "dead" : "alive";
 		if (is(p, "stuck"))
 			stuck = p->ended ? "dead" : "alive";
-		if (is(p, "culprit") || is(p, "worker") || is(p, "stuck") || (is(p, "load") && p->ended && p->status == 0))
+		if (is_to_blame(p) || is(p, "stuck") || (is(p, "load") && p->ended && p->status == 0))
 			continue;
 		if (p->ended || is(p, "load")) {
 			if (*lost)
@@ -252,7 +261,8 @@ static void result(long long began, long long gone, long ooms)
 
 int main(int argc, char **argv)
 {
-	struct player *culprit = NULL, *load = NULL;
+	struct player *load = NULL;
+	int culprit = 0;
 	long long patience = argc > 1 ? atol(argv[1]) * 1000000 : 30000000;
 	long long began, gone = 0;
 	int ends[2];
@@ -263,8 +273,8 @@ int main(int argc, char **argv)
 		p->command = strtok(NULL, "");
 		if (!p->role || !p->command)
 			return 2;
-		if (is(p, "culprit") || is(p, "worker") || is(p, "parent"))
-			culprit = p;
+		if (is_to_blame(p) || is(p, "parent"))
+			culprit = 1;
 		if (is(p, "load"))
 			load = p;
 	}
@@ -277,19 +287,18 @@ int main(int argc, char **argv)
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 
 	for (int i = 0; i < count; i++)
-		if (is(&players[i], "innocent") || is(&players[i], "protected"))
+		if (is(&players[i], "innocent") || is(&players[i], "shielded") ||
+		    is(&players[i], "protected"))
 			start_and_wait(&players[i]);
 	for (int i = 0; i < count; i++)
 		if (is(&players[i], "guard"))
 			start_and_wait(&players[i]);
-	began = now_us() + 1000000;
+	watch_until(now_us() + 1000000);
 	for (int i = 0; i < count; i++)
-		if (is(&players[i], "late")) {
-			watch_until(began - 200000);
-			began = now_us() + 800000;
+		if (is(&players[i], "fresh")) {
 			start_and_wait(&players[i]);
+			watch_until(now_us() + 1000000);
 		}
-	watch_until(began);
 
 	/* Read end above CULPRIT_FD, and the writing end only the culprits'. */
 	if (pipe2(ends, O_CLOEXEC) < 0)
@@ -305,7 +314,7 @@ int main(int argc, char **argv)
 			start(&players[i], -1);
 		}
 	for (int i = 0; i < count; i++)
-		if (is(&players[i], "culprit") || is(&players[i], "worker") || is(&players[i], "parent"))
+		if (is_to_blame(&players[i]) || is(&players[i], "parent"))
 			start(&players[i], ends[1]);
 	if (load)
 		start(load, -1);

@@ -1,9 +1,9 @@
 /*
- * Fills many pipes, which is memory that counts as nobody's. Called wide-pipes, it
- * makes each as large as an ordinary user may, 1 MiB; called sockets, it fills the
+ * Fills a few large buffers of the kernel that nobody empties: pipes that have been
+ * made as large as an ordinary user may, 1 MiB, or, called two-way-sockets, the
  * buffers of pairs of unix sockets, both ways.
  *
- *   pipes RATE NUMBER       NUMBER of them at most, RATE a second
+ *   wide-pipes RATE NUMBER  NUMBER of them at most, RATE a second
  */
 #define _GNU_SOURCE
 #include "lab.h"
@@ -13,7 +13,7 @@
 int main(int argc, char **argv)
 {
 	static char chunk[16 * PAGE];
-	int sockets = strcmp(argv[0], "sockets") == 0, wide = strcmp(argv[0], "wide-pipes") == 0;
+	int sockets = strcmp(argv[0], "two-way-sockets") == 0;
 	long rate = argc > 1 ? atol(argv[1]) : 800, number = argc > 2 ? atol(argv[2]) : 6000;
 	struct rlimit files = { 2 * number + 64, 2 * number + 64 };
 	long long all = 0, due = now_us();
@@ -31,7 +31,7 @@ int main(int argc, char **argv)
 			perror(argv[0]);
 			break;
 		}
-		if (wide && fcntl(ends[1], F_SETPIPE_SZ, MIB) < 0)
+		if (!sockets && fcntl(ends[1], F_SETPIPE_SZ, MIB) < 0)
 			perror("F_SETPIPE_SZ");
 		for (int end = sockets ? 0 : 1; end < 2; end++)
 			while ((wrote = write(ends[end], chunk, sizeof chunk)) > 0)

@@ -1,0 +1,195 @@
+//! From a verdict to a victim, and to what came of it.
+
+use super::{Judged, Monitor};
+use crate::act::executor::{Death, Event, FreeMemory, HOLD_DRY_RUN_US, HOLD_FAILED_US, SETTLE_US};
+use crate::act::signal::Refusal;
+use crate::choose::selector::NoVictim;
+use crate::decide::attribution::Culprit;
+use crate::decide::pacing::{self, Fall, LOOK_AGAIN_US, MIN_SLEEP_US};
+use crate::decide::verdict::{Rule, Urgency, Verdict};
+use crate::sys::time::now_us as read_clock;
+use crate::tell::report::{self, Decision};
+
+/// Was the victim gone before it was signalled?
+fn is_too_late(event: Option<&Event>) -> bool {
+    match event {
+        Some(Event::Died(death)) => death.timeline.signalled_us.is_none(),
+        Some(Event::Refused(refusal)) => *refusal == Refusal::Gone,
+        _ => false,
+    }
+}
+
+impl Monitor<'_> {
+    /// Chooses a victim and begins its kill, unless memory has come back in
+    /// the time that took.
+    pub(super) fn act(&mut self, rule: Rule, urgency: Urgency, judged: &Judged, now_us: u64) -> u64 {
+        let Judged { snapshot, .. } = judged;
+        let (began_us, before_kib) = (now_us, snapshot.mem.mem_available_kib);
+        let mut surveyed = self.selector.survey_for(rule, snapshot, now_us);
+        if surveyed.is_err() && urgency == Urgency::Kill {
+            surveyed = self.selector.survey_for(rule, snapshot, now_us);
+        }
+        // Choosing took time: is there still a reason?
+        let now_us = read_clock();
+        let Ok(judged) = self.look(now_us) else { return MIN_SLEEP_US };
+        let Judged { snapshot, levels, verdict } = &judged;
+        let Verdict::Act(rule, urgency) = *verdict else {
+            if self.config.verbose || self.config.once {
+                report::came_back(self.log, rule);
+            }
+            return MIN_SLEEP_US;
+        };
+        let has_history = self.selector.has_history();
+        let decision = Decision { rule, urgency, snapshot, levels, has_history };
+        if let Err(error) = surveyed {
+            return self.spare_all(&decision, NoVictim::Unreadable(error), now_us);
+        }
+        let fell_kib = before_kib.saturating_sub(snapshot.mem.mem_available_kib);
+        let has_time = !self.config.once
+            && pacing::has_time_for_another_look(&Fall {
+                kib: fell_kib,
+                in_us: now_us - began_us,
+                left_kib: snapshot.mem.mem_available_kib.saturating_sub(levels.mem_kill_kib),
+            });
+        let culprit = match self.selector.select_victim(rule, urgency, snapshot, now_us, has_time) {
+            Ok(culprit) => culprit,
+            Err(why) => return self.spare_all(&decision, why, now_us),
+        };
+        if self.config.dry_run {
+            self.report_choice(&decision, &culprit);
+            self.executor.hold_off(Urgency::Kill, HOLD_DRY_RUN_US, now_us);
+            return MIN_SLEEP_US;
+        }
+        self.strike(&decision, &culprit, now_us)
+    }
+
+    /// Goes after whoever took the place of a victim that was gone before it could
+    /// be signalled: to look at everybody again takes longer than to fork. `None`
+    /// where nobody did.
+    // Out of line, so that surveys do not run below what is put together here.
+    #[inline(never)]
+    pub(super) fn hunt(&mut self, rule: Rule, urgency: Urgency, judged: &Judged, now_us: u64) -> Option<u64> {
+        let Judged { snapshot, levels, .. } = judged;
+        let culprit = self.selector.find_successor(self.executor.victim(), snapshot, now_us)?;
+        let decision = Decision { rule, urgency, snapshot, levels, has_history: true };
+        Some(self.strike(&decision, &culprit, now_us))
+    }
+
+    /// Begins to kill the culprit.
+    // Out of line, so that surveys do not run below what is put together here.
+    #[inline(never)]
+    fn strike(&mut self, decision: &Decision<'_>, culprit: &Culprit, now_us: u64) -> u64 {
+        let Decision { rule, urgency, snapshot, .. } = *decision;
+        let members = self.selector.members_of(culprit);
+        match self.executor.begin(culprit, rule, &members, FreeMemory::from(snapshot), now_us) {
+            Ok(begun) => {
+                // Below the KILL limit the signal comes first: a line takes time.
+                let now = Some((snapshot, Verdict::Act(rule, urgency)));
+                let is_first = urgency == Urgency::Kill || culprit.is_fleeing;
+                let stepped = is_first.then(|| self.executor.step(now, now_us));
+                self.report_choice(decision, culprit);
+                report::begun(self.log, begun);
+                let event = stepped.unwrap_or_else(|| self.executor.step(now, now_us));
+                self.has_slipped = is_too_late(event.as_ref()) && culprit.members == 1;
+                let sleep_us = self.heed_event(event, now_us);
+                if self.has_slipped { 0 } else { sleep_us }
+            }
+            Err(refusal) => {
+                self.report_choice(decision, culprit);
+                self.note_refusal(refusal, now_us);
+                self.has_slipped = refusal == Refusal::Gone;
+                if self.has_slipped { 0 } else { MIN_SLEEP_US }
+            }
+        }
+    }
+
+    fn report_choice(&mut self, decision: &Decision<'_>, culprit: &Culprit) {
+        let is_forced = decision.urgency == Urgency::Kill || self.executor.grace_us(culprit) == 0;
+        let signal = if is_forced { "SIGKILL" } else { "SIGTERM" };
+        let next = self.selector.next_after(culprit);
+        report::choice(self.log, decision, culprit, next, signal, self.config.dry_run);
+    }
+
+    fn spare_all(&mut self, decision: &Decision<'_>, why: NoVictim, now_us: u64) -> u64 {
+        match why {
+            NoVictim::TooSoon => {
+                self.executor.hold_off(decision.urgency, LOOK_AGAIN_US, now_us);
+                return MIN_SLEEP_US;
+            }
+            NoVictim::StillLooking => return MIN_SLEEP_US,
+            NoVictim::Unreadable(_) => self.executor.hold_off(decision.urgency, HOLD_FAILED_US, now_us),
+            NoVictim::NoCandidate { .. } | NoVictim::Steady | NoVictim::NoWriter { .. } => {
+                self.executor.hold_off_without_victim(decision.urgency, now_us);
+            }
+        }
+        if !core::mem::replace(&mut self.said.no_victim, true) {
+            report::no_victim(self.log, decision, why);
+        }
+        MIN_SLEEP_US
+    }
+
+    /// One step of the active kill.
+    pub(super) fn pursue(&mut self, judged: Option<&Judged>, now_us: u64) -> u64 {
+        let now = judged.map(|judged| (&judged.snapshot, judged.verdict));
+        let event = self.executor.step(now, now_us);
+        self.heed_event(event, now_us)
+    }
+
+    fn heed_event(&mut self, event: Option<Event>, now_us: u64) -> u64 {
+        match event {
+            Some(Event::GoesOn { left_us, round_us }) => return pacing::kill_sleep_us(left_us, round_us),
+            Some(Event::Busy) => return 0,
+            Some(Event::Died(death)) => self.finish(&death, now_us),
+            Some(Event::TracerKilled(tracer)) => {
+                report::tracer_killed(self.log, self.executor.victim(), tracer);
+            }
+            Some(Event::Stuck { after_us }) => {
+                self.selector.set_aside(self.executor.victim().id);
+                report::stuck(self.log, self.executor.victim(), after_us);
+                self.observer.restart_windows();
+            }
+            Some(Event::Refused(refusal)) => self.note_refusal(refusal, now_us),
+            None => {}
+        }
+        MIN_SLEEP_US
+    }
+
+    fn finish(&mut self, death: &Death, now_us: u64) {
+        self.observer.restart_windows();
+        let was_killed = death.timeline.signalled_us.is_some();
+        if was_killed {
+            self.observer.restart_baselines();
+            self.said.no_victim = false;
+        }
+        let after = self.observer.read(now_us);
+        report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), now_us);
+        let left_kib = after.as_ref().ok().and_then(|after| death.left_in_tmpfs_kib(after));
+        if was_killed {
+            self.selector.settle(left_kib.is_some());
+        }
+        if let Some(left_kib) = left_kib {
+            report::left_in_tmpfs(self.log, left_kib);
+        }
+        if was_killed {
+            let is_forced = death.timeline.forced_us.is_some();
+            let urgency = if is_forced { Urgency::Kill } else { Urgency::Term };
+            self.stats.count(death.rule, urgency, &self.executor.victim().job.comm);
+            self.publish_stats();
+            if !self.executor.start_on_kill(death, now_us) {
+                report::hook_not_started(self.log, crate::act::hook::Purpose::OnKill);
+            }
+        }
+        self.executor.hold_off(Urgency::Kill, SETTLE_US, now_us);
+    }
+
+    fn note_refusal(&mut self, refusal: Refusal, now_us: u64) {
+        match refusal {
+            // The next survey sees what is there now.
+            Refusal::Gone | Refusal::Unverified => {}
+            // Possibly transient (ENOMEM for the pidfd): retry.
+            Refusal::Failed(_) => self.executor.hold_off(Urgency::Kill, HOLD_FAILED_US, now_us),
+            _ => self.selector.set_aside(self.executor.victim().id),
+        }
+        report::refused(self.log, self.executor.victim(), refusal);
+    }
+}
