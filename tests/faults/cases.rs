@@ -39,6 +39,10 @@ const ERRORS: &[(&str, &[&str])] = &[
     ("renameat", &["ENOSPC", "EROFS", "EACCES", "ENOENT", "EIO", "ENOMEM"]),
     ("renameat2", &["ENOSPC", "EROFS", "EACCES", "ENOENT", "EIO", "ENOMEM"]),
     ("unlinkat", &["EROFS", "EACCES", "ENOENT", "EIO"]),
+    ("name_to_handle_at", &["EOPNOTSUPP", "EPERM", "ENOMEM", "ENOENT", "ENOSYS"]),
+    ("newfstatat", &["EACCES", "ENOENT", "ENOMEM", "EIO"]),
+    ("readlinkat", &["EACCES", "ENOENT", "ENOMEM", "EIO"]),
+    ("memfd_create", &["EMFILE", "ENFILE", "ENOMEM", "ENOSYS"]),
     ("fchmod", &["EPERM", "EROFS"]),
     // A child's, until it is the hook.
     ("dup2", &["EMFILE", "EINTR"]),
