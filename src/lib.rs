@@ -20,36 +20,29 @@
 //! a [`ReadError`](read::kfile::ReadError) tells apart: no such process, not
 //! permitted, malformed, and anything else with its errno.
 //!
-//! What the kernel's own killer knows of a process, here of the current one:
+//! What the kernel's own killer knows of a process, here of process 1:
 //!
 //! ```
-//! use bustd::read::kfile::{ReadError, Tree};
-//! use bustd::read::{memory, process};
-//! use rustix::fd::AsFd;
+//! use bustd::read::kfile::ReadError;
+//! use bustd::read::oom::read_oom;
+//! use bustd::read::process::Pid;
 //!
 //! # fn main() -> Result<(), ReadError> {
-//! let tree = Tree::open_live()?;
-//! let proc = tree.proc.as_fd();
-//! let own = process::read_own_pid(proc)?;
+//! let oom = read_oom(Pid::INIT)?;
+//! println!("oom_score {}, oom_score_adj {}, frees {:?} KiB", oom.score, oom.adj, oom.freeable_kib);
 //!
-//! let score: u32 = process::read_oom_score(proc, own)?;
-//! let adj: i16 = process::read_oom_score_adj(proc, own)?;
-//! assert!((-1000..=1000).contains(&adj));
-//! println!("oom_score {score}, oom_score_adj {adj}");
-//!
-//! match memory::read_overcommit(proc)? {
-//!     memory::Overcommit::Never => println!("who asks for too much is refused"),
-//!     mode => println!("overcommit: {}", mode.name()),
-//! }
-//!
-//! let nobody = process::Pid::from_raw(i32::MAX).expect("not 0");
-//! assert_eq!(process::read_oom_score(proc, nobody), Err(ReadError::Missing));
+//! let nobody = Pid::from_raw(i32::MAX).expect("not 0");
+//! assert_eq!(read_oom(nobody), Err(ReadError::Missing));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Whom bustd would kill is told by [`choose::survey::survey`], which fills a
-//! [`decide::victim::Ranking`].
+//! All other readings take the directory that they read below, so that a captured
+//! machine is read like the running one. With the feature `std`, descriptors are those of
+//! `std::os::fd`; without it they are rustix's own.
+//!
+//! Whom bustd would kill is told by a [`Selector`](choose::selector::Selector);
+//! `contrib/examples/rank.rs` prints its ranking.
 #![no_std]
 #![deny(unsafe_code)]
 #![warn(missing_docs)]

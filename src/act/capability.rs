@@ -1,6 +1,7 @@
 //! What the kernel grants us. A guard asks for everything once, at start, and
 //! nothing is required; a question only finds out what a guard would be given.
 
+use crate::choose::scope::Scope;
 use crate::config::policy::Believed;
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::memory;
@@ -13,7 +14,7 @@ use crate::sys::file::open;
 use crate::sys::line::Line;
 use crate::sys::pidfd;
 use crate::sys::program;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -28,6 +29,8 @@ pub struct Capabilities {
     pub lock: Result<(), Errno>,
     /// PSI, to be woken by.
     pub trigger: Result<Trigger, Errno>,
+    /// A cgroup's events, to be woken by each time its limit was reached.
+    pub events: Option<OwnedFd>,
     /// To be woken by whoever fills memory on an idle machine.
     pub faults: Option<Faults>,
     /// pidfd_open(2) and pidfd_send_signal(2).
@@ -65,6 +68,7 @@ impl Capabilities {
             spared: false,
             lock: Err(Errno::NOTSUP),
             trigger: Err(Errno::NOTSUP),
+            events: None,
             faults: None,
             pidfd: false,
             release: false,
@@ -79,7 +83,7 @@ impl Capabilities {
     /// grants: priority, `oom_score_adj`, locked memory.
     // Out of line, so that the loop does not run below its stack.
     #[inline(never)]
-    pub fn acquire(tree: &Tree, environment: Environment) -> Self {
+    pub fn acquire(tree: &Tree, scope: &Scope<'_>, environment: Environment) -> Self {
         let has_pidfd = pidfd::probe();
         let init = process::read_stat(tree.proc.as_fd(), Pid::INIT);
         let every_pages = memory::read_sysinfo().total_kib / program::page_kib() / FAULTS_DEN;
@@ -88,8 +92,10 @@ impl Capabilities {
         Self {
             spared: process::read_oom_score_adj(tree.proc.as_fd(), getpid()) == Ok(NEVER_KILL_ADJ),
             lock: lock_memory(),
-            trigger: psi::arm_trigger(tree.proc.as_fd()),
-            faults: Faults::open(every_pages),
+            trigger: psi::arm_trigger(&|flags| scope.open_pressure(flags)),
+            events: scope.open_events(),
+            // They count everybody's, who are none of a cgroup's business.
+            faults: if scope.is_machine() { Faults::open(every_pages) } else { None },
             pidfd: has_pidfd,
             release: has_pidfd && pidfd::probe_release(),
             only_uid: only_uid(&read_own_status(tree)),
@@ -122,13 +128,13 @@ pub struct Prospects {
 
 impl Prospects {
     /// Finds out from our own rights, which a guard started in our place has too.
-    pub fn probe(tree: &Tree) -> Self {
+    pub fn probe(tree: &Tree, scope: &Scope<'_>) -> Self {
         let status = read_own_status(tree);
         let cap_eff = status.map_or(0, |status| status.cap_eff);
         let own_kib = process::read_statm(tree.proc.as_fd(), getpid())
             .map_or(u64::MAX, |statm| statm.size_pages.saturating_mul(program::page_kib()));
         let lockable_kib = getrlimit(Resource::Memlock).current.map_or(u64::MAX, |bytes| bytes / 1024);
-        let may_open = open(tree.proc.as_fd(), psi::MEMORY_PRESSURE, OFlags::RDWR).is_ok();
+        let may_open = scope.open_pressure(OFlags::RDWR).is_ok();
         // Unprivileged windows are of 2 s, and before Linux 6.4 the file does not
         // open for writing.
         let window_ms = if cap_eff & CAP_SYS_RESOURCE != 0 { 1000 } else { 2000 };
@@ -171,7 +177,8 @@ fn lower_own_oom_score_adj(tree: &Tree) -> Option<i16> {
         let mut text = Line::default();
         wanted < adj && rustix::io::write(&file, text.signed(wanted.into()).as_bytes()).is_ok()
     });
-    is_lowered.then_some(adj)
+    // What a service manager has lowered for us is not meant for what we run.
+    (is_lowered || adj < 0).then_some(adj.max(0))
 }
 
 fn read_own_status(tree: &Tree) -> Result<Status, ReadError> {

@@ -46,9 +46,19 @@ struct Ending {
     give_up_us: u64,
 }
 
+/// What a command has the guard do. Not called by name: so the linker can refuse a loop
+/// that refers to this code, which is given up where there is no command.
+#[derive(Clone, Copy, Debug)]
+struct Deeds<'a> {
+    forward: fn(&mut Command<'a>, c_int, u64),
+    note_end: fn(&mut Command<'a>, u8, u64),
+    step: fn(&mut Command<'a>, bool, u64) -> Option<Outcome>,
+}
+
 /// The command.
 #[derive(Debug)]
 pub struct Command<'a> {
+    deeds: Deeds<'a>,
     started: Started,
     forward: Forward,
     exits: ExitMap,
@@ -64,7 +74,9 @@ impl<'a> Command<'a> {
     /// One that runs.
     pub fn new(started: Started, config: &Config<'a>, proc: BorrowedFd<'a>, own: Pid) -> Self {
         let Config { forward, exits, grace_us, .. } = *config;
-        Self { started, forward, exits, grace_us, proc, own, ending: None, was_killed: false }
+        let deeds =
+            Deeds { forward: Self::forward_or_end, note_end: Self::begin_to_end, step: Self::step_to_end };
+        Self { deeds, started, forward, exits, grace_us, proc, own, ending: None, was_killed: false }
     }
 
     /// Lets it begin.
@@ -97,6 +109,10 @@ impl<'a> Command<'a> {
     /// Hands on a signal. Those that a machine's init is asked by to end it
     /// (busybox's halt, poweroff and reboot send them) end everything first.
     pub fn forward(&mut self, number: c_int, now_us: u64) {
+        (self.deeds.forward)(self, number, now_us);
+    }
+
+    fn forward_or_end(&mut self, number: c_int, now_us: u64) {
         if self.ending.is_some() {
             return;
         }
@@ -119,6 +135,10 @@ impl<'a> Command<'a> {
 
     /// The command has ended with this status: the rest is asked to end.
     pub fn note_end(&mut self, status: u8, now_us: u64) {
+        (self.deeds.note_end)(self, status, now_us);
+    }
+
+    fn begin_to_end(&mut self, status: u8, now_us: u64) {
         if let Some(own) = self.started.waiting.terminal {
             return_terminal(own, self.pid());
         }
@@ -136,6 +156,10 @@ impl<'a> Command<'a> {
 
     /// How the guard is to end, once nobody is left.
     pub fn step(&mut self, is_anybody_left: bool, now_us: u64) -> Option<Outcome> {
+        (self.deeds.step)(self, is_anybody_left, now_us)
+    }
+
+    fn step_to_end(&mut self, is_anybody_left: bool, now_us: u64) -> Option<Outcome> {
         let ending = self.ending.as_mut()?;
         if !is_anybody_left || now_us >= ending.give_up_us {
             let status = if self.was_killed { KILLED } else { ending.outcome.status };
@@ -154,10 +178,11 @@ impl<'a> Command<'a> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "init"))]
 mod tests {
     use super::*;
     use crate::read::kfile::Tree;
+    use crate::sys::command::Licence;
     use rustix::fd::AsFd;
     use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -165,7 +190,7 @@ mod tests {
     fn ended<'a>(tree: &'a Tree, config: Config<'a>, status: u8) -> Command<'a> {
         let pid = Pid::from_raw(i32::MAX).unwrap();
         let gate = pipe_with(PipeFlags::CLOEXEC).unwrap().1;
-        let waiting = Waiting { pid, terminal: None, gate };
+        let waiting = Waiting { pid, terminal: None, gate, licence: Licence::get().unwrap() };
         let started = Started { waiting, termination_log: None, is_machines: false };
         let mut command = Command::new(started, &config, tree.proc.as_fd(), pid);
         assert_eq!(command.step(false, 0), None);

@@ -1,11 +1,12 @@
 //! Companions: who dies with the victim.
 
-use super::signal::{SignalContext, Target, signal_process};
+use super::signal::{SignalContext, Target, kill_whole, signal_process};
+use crate::choose::whole::Whole;
 use crate::decide::attribution::Sharers;
 use crate::decide::victim::TABLE;
 use crate::read::kfile::ReadError;
 use crate::read::listing::{Listed, list_processes};
-use crate::read::process::{self, Identity, JobKey, Pid, Stat};
+use crate::read::process::{self, HIDING, Identity, JobKey, Pid, Stat};
 use crate::read::status::read_status;
 use crate::sys::{positive_pid, time};
 use core::ops::ControlFlow;
@@ -34,6 +35,8 @@ pub enum Companions {
     Job(Members),
     /// Those that share the victim's memory, which is free only once all are dead.
     Sharers(Sharers),
+    /// A cgroup and all below it.
+    Cgroup(Whole),
 }
 
 /// A process group, told from a later one of the same number: that is taken as
@@ -67,6 +70,9 @@ impl Group {
 pub struct Members {
     /// What they have in common.
     pub job: JobKey,
+    /// Who started them: a master is no worker, and lives unless it grew as well. One
+    /// of a spawn burst would go on.
+    pub master: Option<Pid>,
     /// Those that grew with the victim.
     pub grown: [Option<Identity>; TABLE],
     /// Whoever started since, in clock ticks since boot, ...
@@ -81,25 +87,29 @@ pub struct Members {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Round {
     /// What each member is sent; `None` only counts them.
-    signal: Option<Signal>,
+    pub signal: Option<Signal>,
+    /// Nobody is sent it before it is known whether all may be killed at once.
+    is_first_counted: bool,
     /// How far it is: everybody up to this pid has been looked at.
     after: i32,
     /// Members found alive that could be signalled.
     pub living: u32,
     /// Members that were signalled.
     pub signalled: u32,
+    /// Members that are to live.
+    pub spared: u32,
 }
 
 impl Round {
     /// A round from the start.
     pub fn new(signal: Option<Signal>) -> Self {
-        Self { signal, ..Self::default() }
+        Self { signal, is_first_counted: signal == Some(Signal::KILL), ..Self::default() }
     }
 }
 
 impl Companions {
     /// Is the process one of them, if it is `uid`'s?
-    fn has(&self, pid: Pid, stat: &Stat, uid: u32) -> bool {
+    pub(super) fn has(&self, pid: Pid, stat: &Stat, uid: u32) -> bool {
         match self {
             // A user's group may hold another user's processes, by setpgid(2) within
             // a session: only root's victim takes those along.
@@ -108,10 +118,11 @@ impl Companions {
                 let id = Identity { pid, starttime: stat.starttime };
                 let job = stat.job_key(uid);
                 let is_young = (members.born_after..=members.born_before).contains(&stat.starttime);
-                members.job.same_job(&job) && is_young
+                members.job.same_job(&job) && is_young && members.master != Some(pid)
                     || members.job.same_program(&job) && members.grown.contains(&Some(id))
             }
             Self::Sharers(sharers) => sharers.contains(&Some(Identity { pid, starttime: stat.starttime })),
+            Self::Cgroup(_) => true,
         }
     }
 
@@ -120,19 +131,55 @@ impl Companions {
         match self {
             Self::Group(group) => group.uid,
             Self::Job(members) => members.job.uid,
-            Self::Sharers(_) => 0,
+            Self::Sharers(_) | Self::Cgroup(_) => 0,
         }
     }
 
-    fn is_living_member(&self, context: &SignalContext<'_>, pid: Pid) -> Option<Stat> {
-        let stat = process::read_stat(context.proc, pid).ok()?;
+    /// The process, if it is one of them and lives, and whether it is to stay so.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    fn look_at(&self, context: &SignalContext<'_>, pid: Pid) -> Result<Option<(Stat, bool)>, ReadError> {
+        let stat = process::read_stat(context.proc, pid)?;
         // Who owns it is read only where all else agrees.
         if stat.is_gone() || !self.has(pid, &stat, self.wanted_uid()) {
-            return None;
+            return Ok(None);
         }
-        let uid = read_status(context.proc, pid).ok()?.uid;
-        let is_member = self.has(pid, &stat, uid) && !context.is_unkillable(pid, &stat, uid);
-        is_member.then_some(stat)
+        if let Self::Cgroup(whole) = self
+            && !whole.has(context.proc, pid, stat.has_leader_exited())?
+        {
+            return Ok(None);
+        }
+        let uid = read_status(context.proc, pid)?.uid;
+        // Root decides who is in a cgroup of root's; a user, about their own.
+        let is_foreign = matches!(self, Self::Cgroup(whole) if whole.owner != 0 && whole.owner != uid);
+        let is_spared = is_foreign || context.is_unkillable(pid, &stat, uid)? || context.is_spared(pid);
+        Ok(self.has(pid, &stat, uid).then_some((stat, is_spared)))
+    }
+
+    fn is_counted_first(&self, round: &Round) -> bool {
+        matches!(self, Self::Cgroup(_)) && round.is_first_counted
+    }
+
+    /// How many of a cgroup that was gone through are to live.
+    pub fn spared(&self, round: &Round) -> u32 {
+        if let Self::Cgroup(_) = self { round.spared } else { 0 }
+    }
+
+    /// After a round through a cgroup that only counted: kills it as a whole where nobody
+    /// in it is to live, and tells whether that was done. Else they are signalled one by
+    /// one, in another round.
+    pub fn kill_at_once(&self, context: &SignalContext<'_>, round: &mut Round) -> bool {
+        let Self::Cgroup(whole) = self else { return true };
+        if !core::mem::take(&mut round.is_first_counted) {
+            return true;
+        }
+        if round.spared == 0 && context.sees_everybody && kill_whole(context, whole).is_ok() {
+            round.signalled += round.living;
+            return true;
+        }
+        *round = Round { signal: round.signal, ..Round::default() };
+        false
     }
 
     /// Goes on with a round, until it is over or its time is up. Members are sent
@@ -160,13 +207,24 @@ impl Companions {
                 return ControlFlow::Continue(());
             }
             round.after = pid.as_raw_pid();
-            if pid != victim
-                && let Some(stat) = self.is_living_member(context, pid)
-            {
+            let counts_only = self.is_counted_first(round);
+            // The victim itself may have been refused, and is to live then.
+            if pid == victim && !counts_only {
+                return ControlFlow::Continue(());
+            }
+            let seen = self.look_at(context, pid);
+            // Who cannot be looked at may be one who is to live, too.
+            if counts_only && !matches!(seen, Ok(_) | Err(ReadError::Missing | HIDING)) {
+                round.spared += 1;
+            }
+            if let Ok(Some((stat, is_spared))) = seen {
                 let id = Identity { pid, starttime: stat.starttime };
-                round.living += u32::from(!context.is_spared(pid));
+                round.living += u32::from(!is_spared && pid != victim);
+                round.spared += u32::from(is_spared);
                 if let Some(signal) = round.signal
-                    && signal_member(context, id, signal, round.signalled)
+                    && !counts_only
+                    && !is_spared
+                    && signal_member(context, id, signal, round.signalled, until_us)
                 {
                     round.signalled += 1;
                 }
@@ -176,13 +234,20 @@ impl Companions {
     }
 }
 
-/// Signals one member and waits for its end a little; false if it was refused.
-fn signal_member(context: &SignalContext<'_>, id: Identity, signal: Signal, before: u32) -> bool {
+/// Signals one member and waits for its end a little, no longer than until then; false
+/// if it was refused.
+fn signal_member(
+    context: &SignalContext<'_>,
+    id: Identity,
+    signal: Signal,
+    before: u32,
+    until_us: u64,
+) -> bool {
     let Ok(member) = Target::open(context, id) else { return false };
     let is_signalled = signal_process(context, &member, signal).is_ok();
     if is_signalled {
-        let is_small = before >= TABLE as u32;
-        member.is_gone_within(context, if is_small { SMALL_MEMBER_WAIT_US } else { MEMBER_WAIT_US });
+        let wait_us = if before >= TABLE as u32 { SMALL_MEMBER_WAIT_US } else { MEMBER_WAIT_US };
+        member.is_gone_within(context, wait_us.min(until_us.saturating_sub(time::now_us())));
     }
     time::pause(PAUSE_US);
     is_signalled

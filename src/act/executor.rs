@@ -2,24 +2,34 @@
 //! and tells what came of them; logs nothing.
 
 use super::companions::{Companions, Group, Members};
-use super::hook::{Children, Purpose, Reaped};
+use super::hook::{Children, Purpose, Reaped, StartHook};
 use super::kill::{HOOK_HOLD_US, Kill, Outlook, Progress, Timeline};
 use super::signal::{Refusal, SignalContext, may_kill_group};
+use crate::choose::scope::Scope;
 use crate::choose::spawn_burst::young_since;
+use crate::choose::whole::Whole;
 use crate::config::Config;
 use crate::config::policy::Policy;
 use crate::decide::attribution::{self, Culprit};
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency, Verdict};
-use crate::decide::victim::{Candidate, VACANT};
+use crate::decide::victim::{Candidate, TABLE, VACANT};
 use crate::read::process::Pid;
 use crate::sys::child::Inherited;
+use crate::sys::positive_pid;
 use crate::sys::time::{self, MS, SECOND};
 use rustix::fd::BorrowedFd;
+
+#[cfg(feature = "rules")]
+mod rules;
 
 /// A victim not gone this long after SIGKILL has its memory released for it.
 /// Not at once: that takes a fork, which takes memory.
 const RELEASE_AFTER_US: u64 = 100 * MS;
+
+/// Whoever started so long before a group is killed may take part and not have been seen
+/// to grow, in clock ticks: 5 s.
+const LOOKED_AT_TICKS: u64 = 5 * 100;
 
 /// After a death, for the kernel's counters to show what was freed.
 pub const SETTLE_US: u64 = 50 * MS;
@@ -54,6 +64,7 @@ struct ActiveKill {
     rule: Rule,
     /// How many die; see [`Culprit::members`].
     members: u32,
+    is_of_many: bool,
     before: FreeMemory,
     /// What the victim's end gives back.
     freeable_kib: u64,
@@ -65,12 +76,18 @@ struct ActiveKill {
 pub struct Death {
     /// How many died.
     pub members: u32,
+    /// See [`Culprit::is_of_many`].
+    pub is_of_many: bool,
     /// Why.
     pub rule: Rule,
     /// When and how it was signalled.
     pub timeline: Timeline,
     /// What there was to be had before.
     pub before: FreeMemory,
+    /// How many of the cgroup that was to die with it are to live.
+    pub spared: u32,
+    /// How many were signalled, with itself.
+    pub signalled: u32,
 }
 
 impl Death {
@@ -119,12 +136,14 @@ pub enum Event {
 
 /// What did not go as asked when a kill began; it goes on without.
 #[must_use]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Begun {
     /// The before-kill hook could not be started.
     pub has_hook_failed: bool,
     /// This process group is ours or init's and is not killed as a whole.
     pub spared_group: Option<i32>,
+    /// The cgroup that is to die with the victim, unless it is ours or init's.
+    pub cgroup: Option<Whole>,
 }
 
 /// No new kill before this, unless it is more urgent.
@@ -145,6 +164,10 @@ impl Hold {
 /// How processes and children are got at; the same for every kill.
 #[derive(Clone, Copy, Debug)]
 pub struct Means<'a> {
+    /// Whose processes may be signalled.
+    pub scope: &'a Scope<'a>,
+    /// Is nobody hidden from us, and may we signal everybody?
+    pub sees_everybody: bool,
     /// `/proc` of our own pid namespace.
     pub proc: BorrowedFd<'a>,
     /// Ourselves.
@@ -159,7 +182,8 @@ pub struct Means<'a> {
 
 impl Means<'_> {
     fn context<'s>(&'s self, policy: &'s Policy<'_>) -> SignalContext<'s> {
-        SignalContext::new(self.proc, self.pidfd, self.own, policy)
+        let context = SignalContext::new(self.proc, self.pidfd, self.own, policy, self.scope);
+        SignalContext { sees_everybody: self.sees_everybody, ..context }
     }
 }
 
@@ -172,6 +196,8 @@ pub struct Executor<'a> {
     victim: Candidate,
     hold: Option<Hold>,
     children: Children,
+    /// Where there are hooks.
+    start_hook: Option<StartHook>,
     /// The command that we run, which does not die with others.
     pub command: Option<Pid>,
 }
@@ -179,6 +205,7 @@ pub struct Executor<'a> {
 impl<'a> Executor<'a> {
     /// An executor without anything to do.
     pub fn new(config: Config<'a>, means: Means<'a>) -> Self {
+        let has_hooks = config.has_hooks();
         Self {
             config,
             means,
@@ -186,6 +213,7 @@ impl<'a> Executor<'a> {
             victim: VACANT,
             hold: None,
             children: Children::default(),
+            start_hook: has_hooks.then_some(Children::start_hook),
             command: None,
         }
     }
@@ -255,35 +283,39 @@ impl<'a> Executor<'a> {
         self.victim = victim;
         let command = self.command.filter(|&command| command != victim.id.pid);
         let context = SignalContext { command, ..self.means.context(&self.config.policy) };
-        let mut begun = Begun::default();
-        let companions = if culprit.sharers[0].is_some() {
-            Some(Companions::Sharers(culprit.sharers))
-        } else if culprit.members > 1 {
-            Some(Companions::Job(members_of(culprit, ranked)))
-        } else if self.config.kill_pgroup {
-            let group = victim.job.pgrp;
-            let may_kill = may_kill_group(&context, group);
-            begun.spared_group = (!may_kill).then_some(group);
-            may_kill.then(|| Companions::Group(Group::find(&context, group, victim.job.uid)))
-        } else {
-            None
-        };
         let grace_us = self.grace_us(culprit);
-        let kill = Kill::begin(&context, &victim, companions, Timeline::new(grace_us, 0, now_us))?;
-        let members = culprit.members;
+        let kill = Kill::begin(&context, &victim, Timeline::new(grace_us, 0, now_us))?;
         let active = self.active.insert(ActiveKill {
             kill,
             rule,
-            members,
+            members: culprit.members,
+            is_of_many: culprit.is_of_many,
             before,
             freeable_kib: victim.freeable_kib,
             is_releasing: false,
         });
-        if let Some(program) = self.config.before_kill {
+        let mut begun = Begun::default();
+        let Means { scope, proc, own, .. } = self.means;
+        begun.cgroup = scope.find_whole(proc, victim.id.pid, own, self.config.kill_cgroup);
+        // Each written where it is to stay, for they are large.
+        if let Some(whole) = begun.cgroup.as_ref().filter(|whole| !whole.is_ours) {
+            active.kill.take_along(Companions::Cgroup(*whole));
+        } else if culprit.sharers[0].is_some() {
+            active.kill.take_along(Companions::Sharers(culprit.sharers));
+        } else if culprit.members > 1 {
+            active.kill.take_along(Companions::Job(members_of(culprit, ranked)));
+        } else if self.config.kill_pgroup {
+            let group = victim.job.pgrp;
+            if may_kill_group(&context, group) {
+                let group = Group::find(&context, group, victim.job.uid);
+                active.kill.take_along(Companions::Group(group));
+            } else {
+                begun.spared_group = Some(group);
+            }
+        }
+        if let (Some(program), Some(start)) = (self.config.before_kill, self.start_hook) {
             let inherited = &self.means.inherited;
-            let started =
-                self.children.start_hook(Purpose::BeforeKill, program, &victim, rule, inherited, now_us);
-            match started {
+            match start(&mut self.children, Purpose::BeforeKill, program, &victim, rule, inherited, now_us) {
                 Ok(()) => active.kill.timeline = Timeline::new(grace_us, HOOK_HOLD_US, now_us),
                 Err(_) => begun.has_hook_failed = true,
             }
@@ -310,9 +342,12 @@ impl<'a> Executor<'a> {
             Progress::TracerKilled(tracer) => return Some(Event::TracerKilled(tracer)),
             Progress::Dead => Event::Died(Death {
                 members: active.members,
+                is_of_many: active.is_of_many,
                 rule: active.rule,
                 timeline: active.kill.timeline,
                 before: active.before,
+                spared: active.kill.spared,
+                signalled: active.kill.signalled,
             }),
             Progress::Stuck => {
                 let forced_us = active.kill.timeline.forced_us.unwrap_or(now_us);
@@ -340,11 +375,10 @@ impl<'a> Executor<'a> {
 
     /// Starts the on-kill hook; false if it cannot be started.
     pub fn start_on_kill(&mut self, death: &Death, now_us: u64) -> bool {
-        let Some(program) = self.config.on_kill else { return true };
+        let (Some(program), Some(start)) = (self.config.on_kill, self.start_hook) else { return true };
         let inherited = &self.means.inherited;
-        let started =
-            self.children.start_hook(Purpose::OnKill, program, &self.victim, death.rule, inherited, now_us);
-        started.is_ok()
+        start(&mut self.children, Purpose::OnKill, program, &self.victim, death.rule, inherited, now_us)
+            .is_ok()
     }
 
     /// Reaps one child that has ended, if there is one.
@@ -387,84 +421,18 @@ fn goes_on(active: &ActiveKill, began_us: u64) -> Event {
 }
 
 fn members_of(culprit: &Culprit, ranked: &[Candidate]) -> Members {
+    let (job, grown) = (culprit.victim.job, attribution::members_of(culprit, ranked));
+    let now = time::boottime_ticks();
     // Whoever is old did not take part. A spawn burst goes on while it is killed.
-    let born_before = if culprit.is_spawn_burst { u64::MAX } else { time::boottime_ticks() };
-    let grown = attribution::members_of(culprit, ranked);
-    Members { job: culprit.victim.job, grown, born_after: young_since(), born_before }
+    if culprit.is_spawn_burst {
+        return Members { job, master: None, grown, born_after: young_since(), born_before: u64::MAX };
+    }
+    // Where all that grew are known, who was there before and did not grow is none of them.
+    let is_cut = ranked.len() >= TABLE;
+    let born_after = if is_cut { young_since() } else { now.saturating_sub(LOOKED_AT_TICKS) };
+    Members { job, master: positive_pid(job.ppid), grown, born_after, born_before: now }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::read::kfile::Tree;
-    use crate::read::memory::Meminfo;
-    use crate::read::process::Identity;
-    use rustix::fd::AsFd;
-
-    fn executor(tree: &Tree) -> Executor<'_> {
-        let means = Means {
-            proc: tree.proc.as_fd(),
-            own: rustix::process::getpid(),
-            pidfd: true,
-            release: false,
-            inherited: Inherited::default(),
-        };
-        Executor::new(Config::default(), means)
-    }
-
-    #[test]
-    fn a_hold_binds_the_same_or_a_lower_urgency() {
-        let tree = Tree::open_live().unwrap();
-        let mut executor = executor(&tree);
-        executor.hold_off_without_victim(Urgency::Term, 100);
-        assert_eq!(executor.held_until_us(Urgency::Term, 100), Some(100 + HOLD_NO_VICTIM_US));
-        assert_eq!(executor.held_until_us(Urgency::Kill, 100), None);
-        assert_eq!(executor.held_until_us(Urgency::Term, 100 + HOLD_NO_VICTIM_US), None);
-        executor.hold_off_without_victim(Urgency::Kill, 100);
-        assert_eq!(executor.held_until_us(Urgency::Term, 100), Some(100 + HOLD_NO_VICTIM_URGENT_US));
-        assert_eq!(executor.held_until_us(Urgency::Kill, 100), Some(100 + HOLD_NO_VICTIM_URGENT_US));
-    }
-
-    /// Whoever has that pid is not the one that was chosen.
-    #[test]
-    fn a_victim_that_is_another_now_is_refused() {
-        let tree = Tree::open_live().unwrap();
-        let mut executor = executor(&tree);
-        let id = Identity { pid: rustix::process::getpid(), starttime: 1 };
-        let culprit = Culprit::one(Candidate { id, ..VACANT });
-        let begun = executor.begin(&culprit, Rule::Floor, &[], FreeMemory::default(), 0);
-        assert_eq!(begun, Ok(Begun::default()));
-        assert!(executor.is_killing() && executor.is_busy());
-        let event = executor.step(None, 0);
-        // Our own pid: refused for being ours before its start time is looked at.
-        assert!(matches!(event, Some(Event::Refused(Refusal::Ancestor))), "{event:?}");
-        assert!(!executor.is_killing() && executor.step(None, 0).is_none());
-        let gone = Identity { pid: Pid::from_raw(i32::MAX).unwrap(), starttime: 1 };
-        let culprit = Culprit::one(Candidate { id: gone, ..VACANT });
-        let begun = executor.begin(&culprit, Rule::Floor, &[], FreeMemory::default(), 0);
-        assert!(matches!(begun, Err(Refusal::Gone | Refusal::Failed(_))), "{begun:?}");
-    }
-
-    #[test]
-    fn memory_tells_whether_to_hurry_and_whether_to_wait() {
-        let tree = Tree::open_live().unwrap();
-        let mut executor = executor(&tree);
-        let id = Identity { pid: rustix::process::getpid(), starttime: 1 };
-        let culprit = Culprit::one(Candidate { id, freeable_kib: 400, ..VACANT });
-        let before = FreeMemory { mem_available_kib: 1000, swap_free_kib: 0 };
-        let begun = executor.begin(&culprit, Rule::Floor, &[], before, 0);
-        assert_eq!(begun, Ok(Begun::default()));
-        let active = executor.active.as_ref().unwrap();
-        let snapshot = |mem_available_kib| Snapshot {
-            mem: Meminfo { mem_available_kib, ..Meminfo::default() },
-            ..Snapshot::default()
-        };
-        let term = Verdict::Act(Rule::Exhaustion, Urgency::Term);
-        let kill = Verdict::Act(Rule::Exhaustion, Urgency::Kill);
-        let told = |available_kib, verdict| outlook(active, Some((&snapshot(available_kib), verdict)));
-        assert_eq!(told(1100, term), Outlook { is_urgent: false, is_recovering: false });
-        assert_eq!(told(1101, term), Outlook { is_urgent: false, is_recovering: true });
-        assert_eq!(told(900, kill), Outlook { is_urgent: true, is_recovering: false });
-        assert_eq!(outlook(active, None), Outlook::default());
-    }
-}
+#[path = "executor_tests.rs"]
+mod tests;

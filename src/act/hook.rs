@@ -24,6 +24,19 @@ pub enum Purpose {
     OnKill,
     /// process_mrelease(2).
     Release,
+    /// A rule's program, by the number of its plugin.
+    #[cfg(feature = "rules")]
+    Program(u32),
+    /// A write of a rule's to a file of a cgroup.
+    #[cfg(feature = "rules")]
+    Writing,
+}
+
+impl Purpose {
+    /// Is it a rule's?
+    pub fn is_of_rules(self) -> bool {
+        !matches!(self, Self::BeforeKill | Self::OnKill | Self::Release)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,11 +71,18 @@ pub enum Reaped {
 }
 
 /// Children at once: two hooks and a release each for the active kill and the one
-/// before.
-const MAX_CHILDREN: usize = 6;
+/// before, and those of rules.
+const MAX_CHILDREN: usize = 6 + MAX_OF_RULES;
+/// Those of rules: the rest of them wait for the next tick.
+const MAX_OF_RULES: usize = if cfg!(feature = "rules") { 8 } else { 0 };
 /// Releases among them: one that waits for its victim's lock cannot be ended, and
 /// hooks must find a place.
 const MAX_RELEASES: usize = 2;
+
+/// What starts a hook: [`Children::start_hook`]. Not called by name: so the linker can
+/// refuse a loop that refers to it, which is given up where there are no hooks.
+pub type StartHook =
+    fn(&mut Children, Purpose, &CStr, &Candidate, Rule, &Inherited, u64) -> Result<(), Errno>;
 
 /// Our running children.
 #[derive(Debug, Default)]
@@ -114,6 +134,54 @@ impl Children {
         Ok(())
     }
 
+    /// Starts the program `arguments[0]`, each of which ends with a NUL, for the plugin with
+    /// this number. It is ended at `until_us`.
+    ///
+    /// # Errors
+    /// Those of fork(2); EAGAIN when too many programs of rules are running.
+    #[cfg(feature = "rules")]
+    pub fn start_program(
+        &mut self,
+        number: u32,
+        arguments: &[&[u8]],
+        variables: &[&CStr],
+        inherited: &Inherited,
+        until_us: u64,
+    ) -> Result<(), Errno> {
+        let place = self.place_for_rules()?;
+        let pid = child::spawn_with(arguments, variables, inherited)?;
+        *place = Some(Child { pid, purpose: Purpose::Program(number), until_us });
+        Ok(())
+    }
+
+    /// Has a child write `text` to a file below `dir`, for writing to files of a cgroup can
+    /// take as long as reclaiming its memory does. It is ended at `until_us`.
+    ///
+    /// # Errors
+    /// As for [`Self::start_program`].
+    #[cfg(feature = "rules")]
+    pub fn start_writing(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        file: &CStr,
+        text: &[u8],
+        until_us: u64,
+    ) -> Result<(), Errno> {
+        let place = self.place_for_rules()?;
+        let pid = child::spawn_writing(dir, file, text)?;
+        *place = Some(Child { pid, purpose: Purpose::Writing, until_us });
+        Ok(())
+    }
+
+    #[cfg(feature = "rules")]
+    fn place_for_rules(&mut self) -> Result<&mut Option<Child>, Errno> {
+        let theirs = self.running.iter().flatten().filter(|child| child.purpose.is_of_rules());
+        if theirs.count() >= MAX_OF_RULES {
+            return Err(Errno::AGAIN);
+        }
+        self.free_place()
+    }
+
     fn free_place(&mut self) -> Result<&mut Option<Child>, Errno> {
         self.running.iter_mut().find(|place| place.is_none()).ok_or(Errno::AGAIN)
     }
@@ -151,6 +219,7 @@ impl Children {
 
     /// Is any hook still running?
     pub fn hooks_running(&self) -> bool {
-        self.running.iter().flatten().any(|child| child.purpose != Purpose::Release)
+        let is_hook = |child: &Child| child.purpose != Purpose::Release && !child.purpose.is_of_rules();
+        self.running.iter().flatten().any(is_hook)
     }
 }

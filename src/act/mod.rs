@@ -23,3 +23,7 @@ pub mod command;
 
 /// The kill in progress.
 pub mod executor;
+
+/// The end of the machine.
+#[cfg(feature = "rules")]
+pub mod panic;

@@ -3,6 +3,8 @@
 //! whoever asks.
 
 use crate::choose::claim::read_preference;
+use crate::choose::scope::Scope;
+use crate::choose::whole::Whole;
 use crate::config::policy::{Policy, Preference};
 use crate::read::ancestry::{Ancestry, is_descendant};
 use crate::read::kfile::ReadError;
@@ -35,6 +37,8 @@ pub enum Refusal {
     Unkillable,
     /// It is the command that we run, and another is to die.
     Command,
+    /// It is not in the guarded cgroup.
+    Outside,
     /// It has exited.
     Gone,
     /// Its pid is another process's now, or cannot be identified.
@@ -55,6 +59,7 @@ impl Refusal {
             Self::Protected => "its oom_score_adj is -1000",
             Self::Unkillable => "its name is one of --unkillables now",
             Self::Command => "it is the command",
+            Self::Outside => "it is outside of the guarded cgroup",
             Self::Gone => "it has exited",
             Self::Unverified => "it can no longer be identified",
             Self::NotPermitted => "not permitted",
@@ -84,21 +89,36 @@ pub struct SignalContext<'a> {
     pub own: Pid,
     /// Who is never killed by name.
     pub policy: &'a Policy<'a>,
+    /// Whose processes may be signalled.
+    pub scope: &'a Scope<'a>,
     /// The command that we run, unless it is the victim.
     pub command: Option<Pid>,
+    /// Is nobody hidden from us, and may we signal all of them?
+    pub sees_everybody: bool,
     /// Ourselves and our parents, who are never signalled.
     pub ancestry: Ancestry,
 }
 
 impl<'a> SignalContext<'a> {
     /// Reads who our ancestors are now: good for one round of signals.
-    pub fn new(proc: BorrowedFd<'a>, pidfd: bool, own: Pid, policy: &'a Policy<'a>) -> Self {
-        Self { proc, pidfd, own, policy, command: None, ancestry: Ancestry::read(proc, Some(own)) }
+    pub fn new(
+        proc: BorrowedFd<'a>,
+        pidfd: bool,
+        own: Pid,
+        policy: &'a Policy<'a>,
+        scope: &'a Scope<'a>,
+    ) -> Self {
+        let ancestry = Ancestry::read(proc, Some(own));
+        Self { proc, pidfd, own, policy, scope, command: None, sees_everybody: false, ancestry }
     }
 
     /// Do the user's patterns say that it must never be killed?
-    pub fn is_unkillable(&self, pid: Pid, stat: &Stat, uid: u32) -> bool {
-        read_preference(self.proc, pid, &stat.comm, uid, self.policy) == Preference::Unkillable
+    ///
+    /// # Errors
+    /// See [`read_preference`].
+    pub fn is_unkillable(&self, pid: Pid, stat: &Stat, uid: u32) -> Result<bool, ReadError> {
+        let preference = read_preference(self.proc, pid, &stat.comm, uid, self.policy)?;
+        Ok(preference == Preference::Unkillable)
     }
 
     /// Is this process to live, or beyond our reach?
@@ -106,9 +126,10 @@ impl<'a> SignalContext<'a> {
         let is_protected = || process::read_oom_score_adj(self.proc, pid) == Ok(NEVER_KILL_ADJ);
         pid == Pid::INIT
             || self.command == Some(pid)
-            || self.ancestry.has(self.proc, pid)
+            || self.ancestry.has(self.proc, pid) != Ok(false)
             || is_protected()
             || !may_signal(pid)
+            || self.scope.has(pid, false) != Ok(true)
     }
 }
 
@@ -174,8 +195,10 @@ impl Target {
         if pid.as_raw_pid() <= 1 {
             return Err(Refusal::Init);
         }
-        if context.ancestry.has(context.proc, pid) {
-            return Err(Refusal::Ancestor);
+        match context.ancestry.has(context.proc, pid) {
+            Ok(false) => {}
+            Ok(true) => return Err(Refusal::Ancestor),
+            Err(_) => return Err(Refusal::Unverified),
         }
         if context.command == Some(pid) {
             return Err(Refusal::Command);
@@ -191,10 +214,18 @@ impl Target {
         if stat.is_kernel_thread() {
             return Err(Refusal::KernelThread);
         }
+        match context.scope.has(pid, stat.has_leader_exited()) {
+            Ok(true) => {}
+            Ok(false) => return Err(Refusal::Outside),
+            Err(ReadError::Missing) => return Err(Refusal::Gone),
+            Err(_) => return Err(Refusal::Unverified),
+        }
         // It may have executed another program since it was chosen.
         let Ok(status) = read_status(context.proc, pid) else { return Err(Refusal::Unverified) };
-        if context.is_unkillable(pid, &stat, status.uid) {
-            return Err(Refusal::Unkillable);
+        match context.is_unkillable(pid, &stat, status.uid) {
+            Ok(false) => {}
+            Ok(true) => return Err(Refusal::Unkillable),
+            Err(_) => return Err(Refusal::Unverified),
         }
         match process::read_oom_score_adj(context.proc, pid) {
             Ok(NEVER_KILL_ADJ) => return Err(Refusal::Protected),
@@ -223,13 +254,28 @@ pub fn signal_process(context: &SignalContext<'_>, target: &Target, signal: Sign
     Ok(())
 }
 
+/// Kills everybody in a cgroup at once (`cgroup.kill`), whoever has just been born
+/// included. Only after a round through all processes has found nobody in it who is to
+/// live, nor anybody who could not be asked.
+///
+/// # Errors
+/// Before Linux 5.14, in version 1, where the file is not ours to write, and where
+/// somebody whom we cannot see may be in it.
+pub fn kill_whole(context: &SignalContext<'_>, whole: &Whole) -> Result<(), Errno> {
+    let file = context.scope.open_kill(context.proc, whole)?;
+    rustix::io::write(&file, b"1").map(drop)
+}
+
 /// May the group `pgrp` be killed as a whole? Never group 0 or 1 (led from
-/// outside the namespace, or by init), our own, or init's.
+/// outside the namespace, or by init), our own, or init's, unless that is hidden from
+/// us.
 pub fn may_kill_group(context: &SignalContext<'_>, pgrp: i32) -> bool {
     let group_of = |pid| process::read_stat(context.proc, pid).map(|stat| stat.pgrp);
-    pgrp > 1
-        && group_of(context.own).is_ok_and(|own| own != pgrp)
-        && group_of(Pid::INIT).map_or_else(|error| error != ReadError::Malformed, |init| init != pgrp)
+    let is_inits = match group_of(Pid::INIT) {
+        Ok(init) => init == pgrp,
+        Err(error) => !matches!(error, ReadError::Missing | ReadError::NotPermitted),
+    };
+    pgrp > 1 && group_of(context.own).is_ok_and(|own| own != pgrp) && !is_inits
 }
 
 /// Ends a child of ours that has overstayed, with the session it leads. It has
@@ -252,4 +298,38 @@ pub fn signal_descendants(proc: BorrowedFd<'_>, own: Pid, number: c_int) {
         }
         ControlFlow::Continue(())
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::kfile::Tree;
+    use rustix::fd::AsFd;
+    use std::ffi::CString;
+    use std::{format, fs};
+
+    /// The hole: where init's group could not be read for want of a descriptor, say, any
+    /// group was taken to be another.
+    #[test]
+    fn a_group_is_spared_where_inits_cannot_be_read() {
+        let dir = std::env::temp_dir().join(format!("bustd-group-{}", std::process::id()));
+        let stat = |pid: i32| dir.join(format!("proc/{pid}/stat"));
+        let write = |pid: i32, pgrp: i32| {
+            fs::create_dir_all(stat(pid).parent().unwrap()).unwrap();
+            let text = format!("{pid} (a) S 0 {pgrp} 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0\n");
+            fs::write(stat(pid), text).unwrap();
+        };
+        write(100, 100);
+        write(1, 50);
+        let tree = Tree::open_captured(&CString::new(dir.to_str().unwrap()).unwrap()).unwrap();
+        let policy = Policy::default();
+        let (own, scope) = (Pid::from_raw(100).unwrap(), Scope::of_machine(&tree));
+        let context = SignalContext::new(tree.proc.as_fd(), true, own, &policy, &scope);
+        assert!(may_kill_group(&context, 60) && !may_kill_group(&context, 50));
+        fs::remove_file(stat(1)).unwrap();
+        assert!(may_kill_group(&context, 60), "hidden from us");
+        fs::create_dir(stat(1)).unwrap();
+        assert!(!may_kill_group(&context, 60), "there, and cannot be read");
+        fs::remove_dir_all(dir).unwrap();
+    }
 }

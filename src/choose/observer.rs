@@ -1,19 +1,21 @@
 //! Memory and pressure, read into a snapshot. Judges nothing and changes nothing
 //! but its own windows and baselines.
 
+use super::scope::Scope;
 use crate::decide::baseline::Baseline;
 use crate::decide::levels::Levels;
 use crate::decide::pacing::Headroom;
 use crate::decide::snapshot::{Loss, Snapshot, Thrash};
 use crate::decide::verdict::FLOOR_SPAN_US;
 use crate::read::kfile::{ReadError, Tree};
-use crate::read::memory::{self, Meminfo, MeminfoFile, SysinfoReading};
+use crate::read::memory::{self, Meminfo, MeminfoFile, SysinfoReading, Vmstat};
 use crate::read::psi::{Pressure, PressureFile, Stall, StallWindow};
 use crate::read::swap;
 use crate::read::window::Window;
 use crate::sys::program;
 use crate::sys::time::SECOND;
 use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::OFlags;
 
 /// The window of the pressure and thrash rules, the one that avg10 is named for.
 const STALL_SPAN_US: u64 = 10 * SECOND;
@@ -62,6 +64,9 @@ impl From<SysinfoReading> for Totals {
 #[derive(Debug)]
 pub struct Observer<'a> {
     tree: &'a Tree,
+    scope: &'a Scope<'a>,
+    /// What [`Scope::changes`] said last.
+    changes: u32,
     page_kib: u64,
     source: StallSource,
     meminfo: MeminfoFile,
@@ -73,6 +78,8 @@ pub struct Observer<'a> {
     fast_path: Option<FastPath>,
     /// What the kernel keeps free, as of when the guard began.
     reserve_kib: u64,
+    /// How far it may raise that.
+    boost_kib: u64,
     /// The levels of what is taken of memory and swap, of that by tmpfs, and of what
     /// no kill gives back.
     baselines: Option<Baselines>,
@@ -85,23 +92,28 @@ struct Baselines {
     pinned: Baseline,
 }
 
+fn open_pressure(scope: &Scope<'_>) -> Result<PressureFile, ReadError> {
+    PressureFile::of(scope.open_pressure(OFlags::RDONLY)?)
+}
+
 impl<'a> Observer<'a> {
-    /// An observer of `tree` that has seen nothing yet.
-    pub fn new(tree: &'a Tree, source: StallSource) -> Self {
-        let pressure = PressureFile::open(tree.proc.as_fd());
+    /// An observer of `scope` in `tree` that has seen nothing yet.
+    pub fn new(tree: &'a Tree, scope: &'a Scope<'a>, source: StallSource) -> Self {
         Self {
             tree,
+            scope,
+            changes: scope.changes(),
             page_kib: if tree.live { program::page_kib() } else { CAPTURED_PAGE_KIB },
             source,
             meminfo: MeminfoFile::default(),
-            // With PSI compiled in but off, the file opens and cannot be read.
-            pressure: pressure.and_then(|file| file.read().map(|_| file)),
+            pressure: open_pressure(scope),
             stall: StallWindow::new(STALL_SPAN_US),
             recent_stall: StallWindow::new(FLOOR_SPAN_US),
             thrash: Window::new(STALL_SPAN_US),
             busy: Window::new(IDLE_SPAN_US),
             fast_path: None,
             reserve_kib: memory::read_reserve_kib(tree.proc.as_fd()).unwrap_or(0),
+            boost_kib: memory::read_boost_kib(tree).unwrap_or(0),
             baselines: None,
         }
     }
@@ -121,30 +133,63 @@ impl<'a> Observer<'a> {
     }
 
     /// The fast path: is free memory alone so plentiful that nothing past
-    /// sysinfo(2) need be read? Then the headroom that is certain.
+    /// sysinfo(2), or a cgroup's limits and use, need be read? Then the headroom that is
+    /// certain.
     pub fn read_fast_path(&self) -> Option<Headroom> {
         let fast_path = self.fast_path.as_ref().filter(|_| self.tree.live)?;
-        let now = memory::read_sysinfo();
-        let holds = fast_path.totals == Totals::from(now) && now.free_kib > fast_path.free_kib;
-        holds.then(|| Headroom { mem_kib: now.free_kib.saturating_sub(fast_path.mem_term_kib), swap_kib: 0 })
+        let free_kib = if self.scope.is_machine() {
+            let now = memory::read_sysinfo();
+            (fast_path.totals == Totals::from(now)).then_some(now.free_kib)
+        } else {
+            // Never sysinfo(2), which tells of the machine.
+            self.scope.read_free_kib(fast_path.totals.mem_kib)
+        };
+        let free_kib = free_kib.filter(|&free_kib| free_kib > fast_path.free_kib)?;
+        Some(Headroom { mem_kib: free_kib.saturating_sub(fast_path.mem_term_kib), swap_kib: 0 })
     }
 
     /// Reads everything.
     ///
     /// # Errors
-    /// `/proc/meminfo` cannot be read; what else cannot be is left out.
+    /// `/proc/meminfo` or the cgroup's memory cannot be read; what else cannot be is left
+    /// out.
     pub fn read(&mut self, now_us: u64) -> Result<Snapshot, ReadError> {
-        let mem = self.meminfo.read(self.proc())?;
-        let mut snapshot =
-            Snapshot { mem, swap_free_kib: self.read_swap_free_kib(&mem), ..Snapshot::default() };
+        let mut mem = self.meminfo.read(self.proc())?;
+        let refault_pages = self.scope.read_memory(&mut mem)?;
+        self.follow_scope();
+        let is_machine = self.scope.is_machine();
+        // What a page costs that goes to zram is the machine's, and not the cgroup's.
+        let swap_free_kib = if is_machine { self.read_swap_free_kib(&mem) } else { mem.swap_free_kib };
+        let mut snapshot = Snapshot { mem, swap_free_kib, ..Snapshot::default() };
         if let Some(pressure) = self.read_pressure() {
             self.note_pressure(&pressure, &mut snapshot, now_us);
         } else {
-            snapshot.thrash = self.read_thrash(&mem, now_us);
+            let counters = if is_machine {
+                memory::read_vmstat(self.proc()).ok()
+            } else {
+                let hits = self.scope.read_limit_hits();
+                hits.map(|allocstalls| Vmstat { refault_pages, allocstalls })
+            };
+            snapshot.thrash = counters.map(|counters| self.note_thrash(&counters, &mem, now_us));
         }
         snapshot.loss = self.note_taken(&mem, now_us);
-        snapshot.reserve_kib = self.reserve_kib;
+        // In a cgroup the last page is as good as any.
+        if is_machine {
+            snapshot.reserve_kib = self.reserve_kib;
+            snapshot.boost_kib = memory::boost_of_kib(self.boost_kib, mem.mem_total_kib);
+        }
         Ok(snapshot)
+    }
+
+    /// Where something else is guarded now, what is known is about something else.
+    fn follow_scope(&mut self) {
+        let changes = self.scope.changes();
+        if core::mem::replace(&mut self.changes, changes) != changes {
+            self.pressure = open_pressure(self.scope);
+            self.fast_path = None;
+            self.restart_windows();
+            self.restart_baselines();
+        }
     }
 
     /// What the pressure file says now.
@@ -162,12 +207,11 @@ impl<'a> Observer<'a> {
         };
     }
 
-    fn read_thrash(&mut self, mem: &Meminfo, now_us: u64) -> Option<Thrash> {
-        let vmstat = memory::read_vmstat(self.proc()).ok()?;
-        let growth = self.thrash.push(now_us, [vmstat.refault_pages, vmstat.allocstalls]);
+    fn note_thrash(&mut self, counters: &Vmstat, mem: &Meminfo, now_us: u64) -> Thrash {
+        let growth = self.thrash.push(now_us, [counters.refault_pages, counters.allocstalls]);
         let [refault_pages, allocstalls] = growth.counters;
         let refault_kib = refault_pages.saturating_mul(self.page_kib);
-        Some(Thrash { refault_pct: refault_kib.saturating_mul(100) / mem.file_lru_kib.max(1), allocstalls })
+        Thrash { refault_pct: refault_kib.saturating_mul(100) / mem.file_lru_kib.max(1), allocstalls }
     }
 
     fn note_taken(&mut self, mem: &Meminfo, now_us: u64) -> Loss {
@@ -208,7 +252,8 @@ impl<'a> Observer<'a> {
     /// for one.
     pub fn arm_fast_path(&mut self, snapshot: &Snapshot, levels: &Levels) {
         let told = Totals { mem_kib: snapshot.mem.mem_total_kib, swap_kib: snapshot.mem.swap_total_kib };
-        let totals = Totals::from(memory::read_sysinfo());
+        let is_machine = self.scope.is_machine();
+        let totals = if is_machine { Totals::from(memory::read_sysinfo()) } else { told };
         self.fast_path = (told == totals).then_some(FastPath {
             free_kib: levels.fast_path_kib,
             mem_term_kib: levels.mem_term_kib,
@@ -218,7 +263,7 @@ impl<'a> Observer<'a> {
 
     /// Did the processors do next to nothing during the last second?
     pub fn is_idle(&mut self, now_us: u64) -> bool {
-        let Ok(busy_us) = memory::read_busy_us(self.proc()) else {
+        let Ok(busy_us) = self.scope.read_busy_us() else {
             return false;
         };
         let growth = self.busy.push(now_us, [busy_us, now_us]);

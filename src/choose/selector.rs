@@ -1,12 +1,17 @@
 //! Who is to die, or why nobody is.
 
+use super::batch::Batch;
+use super::copies::{lead_to_parent, select_copies};
 use super::holders::{Found, Holders, Sought};
+use super::no_victim::NoVictim;
+use super::scope::Scope;
 use super::sharing::Sharings;
 use super::spawn_burst::{survey_spawn_burst, young_since};
 use super::successor::find_successor;
-use super::survey::{Surveyed, survey};
-use super::surveyor::{Remembered, SurveyContext};
-use super::vigil::Vigil;
+use super::survey::{Surveyed, is_shortage, survey};
+use super::surveyor::Remembered;
+use super::terms::{LastSurvey, SET_ASIDE, Terms};
+use super::vigil::{Until, Vigil};
 use super::writers::Writers;
 use crate::config::policy::Policy;
 use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute, dies_with};
@@ -19,14 +24,10 @@ use crate::read::holdings::{FilePath, read_largest_tmpfs_file};
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::process::{Identity, Pid};
 use crate::sys::time::{MS, SECOND, now_us as read_clock};
-use rustix::fd::{AsFd, BorrowedFd};
-use rustix::io::Errno;
-
-/// Victims that would not die, remembered so that another is chosen.
-const SET_ASIDE: usize = 16;
+use rustix::fd::AsFd;
 
 /// Below so many times the TERM limit growth is noted as often as memory gets
-/// less.
+/// less, or more.
 const NOTE_TERMS: u64 = 3;
 /// Wait 50 times as long as the last survey took before noting growth again
 /// (about 2 % of one CPU), and no less than this.
@@ -51,80 +52,6 @@ const FRESH_US: u64 = 2 * SECOND;
 /// be read has to do.
 const MAX_FAILURES: u32 = 3;
 
-/// Is this error about the machine or about us, and not about one process?
-fn is_shortage(errno: Errno) -> bool {
-    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
-}
-
-/// Why nobody dies although a rule says that somebody should.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoVictim {
-    /// Nobody is worth it.
-    NoCandidate {
-        /// How many processes there are.
-        processes: u32,
-    },
-    /// Memory has not become less since the last kill.
-    Steady,
-    /// Memory went to tmpfs, and nobody is writing there.
-    NoWriter {
-        /// How much.
-        shmem_growth_kib: u64,
-    },
-    /// It is not known yet who writes, or who grows now.
-    TooSoon,
-    /// Open files are being looked through, which goes on after memory was looked at.
-    StillLooking,
-    /// The processes could not be read, and nobody is known from before.
-    Unreadable(ReadError),
-}
-
-/// The last survey that succeeded.
-#[derive(Clone, Copy, Debug)]
-struct LastSurvey {
-    at_us: u64,
-    taken_kib: u64,
-    processes: u32,
-}
-
-/// What is the same in every survey.
-#[derive(Debug)]
-struct Terms<'a> {
-    proc: BorrowedFd<'a>,
-    policy: Policy<'a>,
-    /// Ourselves; `None` over a captured tree.
-    own: Option<Pid>,
-    page_kib: u64,
-    vigil: Vigil,
-    set_aside: [Option<Identity>; SET_ASIDE],
-    /// The command that we run.
-    command: Option<Pid>,
-}
-
-impl Terms<'_> {
-    fn context<'s>(
-        &'s self,
-        snapshot: &Snapshot,
-        before: Option<&'s Remembered>,
-        now_us: u64,
-    ) -> SurveyContext<'s> {
-        SurveyContext {
-            policy: &self.policy,
-            total_kib: snapshot.mem.total_kib(),
-            swap_used_kib: snapshot.mem.swap_used_kib(),
-            page_kib: self.page_kib,
-            own: self.own,
-            set_aside: &self.set_aside,
-            command: self.command,
-            before,
-            shmem_growth_kib: snapshot.loss.shmem_kib,
-            vigil: &self.vigil,
-            now_us,
-        }
-    }
-}
-
 /// Knows who is how large and who grew.
 #[derive(Debug)]
 pub struct Selector<'a> {
@@ -147,8 +74,13 @@ pub struct Selector<'a> {
     note_due_us: u64,
     writers: Writers,
     holders: Holders,
+    batch: Batch,
+    /// Who was chosen of those that share a memory, to see whether the others let go of it.
+    guest: Option<Identity>,
     /// Somebody was killed, and memory has been low ever since.
     has_killed: bool,
+    /// Others have what that one had, as its death did not give it back.
+    have_others_it: bool,
     /// What that one had put into tmpfs has stayed there, and until then nobody else is
     /// killed for it.
     pinned_until_us: Option<u64>,
@@ -160,7 +92,7 @@ pub struct Selector<'a> {
 
 impl<'a> Selector<'a> {
     /// A selector that knows nobody yet.
-    pub fn new(tree: &'a Tree, policy: Policy<'a>, own: Pid, page_kib: u64) -> Self {
+    pub fn new(tree: &'a Tree, scope: &'a Scope<'a>, policy: Policy<'a>, own: Pid, page_kib: u64) -> Self {
         let own = tree.live.then_some(own);
         Self {
             terms: Terms {
@@ -168,7 +100,8 @@ impl<'a> Selector<'a> {
                 policy,
                 own,
                 page_kib,
-                vigil: Vigil::new(tree.proc.as_fd()),
+                scope,
+                vigil: Vigil::new(tree.proc.as_fd(), scope),
                 set_aside: [None; SET_ASIDE],
                 command: None,
             },
@@ -181,8 +114,11 @@ impl<'a> Selector<'a> {
             failures: 0,
             note_due_us: 0,
             writers: Writers::default(),
-            holders: Holders::new(tree.proc.as_fd()),
+            holders: Holders::default(),
+            batch: Batch::default(),
+            guest: None,
             has_killed: false,
+            have_others_it: false,
             pinned_until_us: None,
             too_soon: 0,
             culprit: Culprit::one(VACANT),
@@ -226,14 +162,21 @@ impl<'a> Selector<'a> {
     pub fn note_growth(&mut self, snapshot: &Snapshot, levels: &Levels, now_us: u64) {
         let mem = &snapshot.mem;
         let is_near = mem.mem_available_kib <= levels.mem_term_kib.saturating_mul(NOTE_TERMS);
-        let has_got_less = self.last.is_some_and(|last| {
-            mem.taken_kib() > last.taken_kib.saturating_add(min_freeable_kib(mem.total_kib()))
-        });
-        let is_due = is_near && has_got_less && now_us >= self.note_due_us || self.is_note_due(now_us);
+        // When there is more, too: somebody gave it back, and may take it again.
+        let has_changed = self
+            .last
+            .is_some_and(|last| mem.taken_kib().abs_diff(last.taken_kib) > min_freeable_kib(mem.total_kib()));
+        let is_due = is_near && has_changed && now_us >= self.note_due_us || self.is_note_due(now_us);
         if is_due {
-            self.terms.vigil.begin(Some(levels.mem_kill_kib));
+            self.terms.vigil.begin(Until { least_kib: levels.mem_kill_kib, enough_kib: u64::MAX });
             // One that fails leaves what is known, and is tried again.
             let _ = self.survey(snapshot, now_us);
+        }
+        let loss = &snapshot.loss;
+        let unclaimed_growth_kib = loss.pinned_kib.saturating_sub(loss.shmem_kib);
+        if is_near && unclaimed_growth_kib > min_freeable_kib(mem.total_kib()) {
+            let context = self.terms.context(snapshot, None, now_us);
+            self.holders.note(self.terms.proc, &context, mem.unclaimed_kib());
         }
     }
 
@@ -243,6 +186,7 @@ impl<'a> Selector<'a> {
     /// `/proc` cannot be listed, or not every process could be read. Then nobody is
     /// known until the next survey, but who had how much before that still is.
     pub fn survey(&mut self, snapshot: &Snapshot, now_us: u64) -> Result<(), ReadError> {
+        self.terms.scope.follow();
         let before = self.last.map(|_| &self.remembered);
         let context = self.terms.context(snapshot, before, now_us);
         self.table.clear();
@@ -296,8 +240,7 @@ impl<'a> Selector<'a> {
         let context = self.terms.context(snapshot, None, now_us);
         // Whoever filled it has written as much.
         let least_kib = snapshot.loss.shmem_kib / 4;
-        let mounts = &mut self.holders.mounts;
-        self.writers.look(self.terms.proc, &context, snapshot.mem.shmem_kib, least_kib, mounts);
+        self.writers.look(self.terms.proc, &context, snapshot.mem.shmem_kib, least_kib);
     }
 
     /// Looks at everybody once more before a victim is chosen. Not for the floor rule where it is
@@ -305,15 +248,21 @@ impl<'a> Selector<'a> {
     ///
     /// # Errors
     /// See [`survey`].
-    pub fn survey_for(&mut self, rule: Rule, snapshot: &Snapshot, now_us: u64) -> Result<(), ReadError> {
+    pub fn survey_for(
+        &mut self,
+        rule: Rule,
+        snapshot: &Snapshot,
+        levels: &Levels,
+        now_us: u64,
+    ) -> Result<(), ReadError> {
+        // However short memory is, to the end, for whoever is in the last places would not
+        // be seen. But nobody is to die once there is enough again.
+        self.terms.vigil.begin(Until { least_kib: 0, enough_kib: levels.plenty_kib() });
         let is_fresh = self.last.is_some_and(|last| now_us < last.at_us + FRESH_US);
         let is_known = is_fresh && self.table.all().iter().any(|held| held.growth.kib > 0);
         if rule == Rule::Floor && is_known && !self.is_partial {
             return Ok(());
         }
-        // To the end, for whoever is in the last places would not be seen. There is
-        // nothing to be done that could be done sooner.
-        self.terms.vigil.begin(None);
         self.survey(snapshot, now_us)
     }
 
@@ -340,6 +289,15 @@ impl<'a> Selector<'a> {
         }
     }
 
+    /// Has memory not become less since the last kill, so that there is no reason for
+    /// another? Exhaustion alone is a state; and memory in files outlives whoever dies.
+    pub fn is_steady(&self, rule: Rule, urgency: Urgency, snapshot: &Snapshot, now_us: u64) -> bool {
+        let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term;
+        let has_pinned = self.pinned_until_us.is_some_and(|until_us| now_us < until_us);
+        let needs_reason = self.has_killed && (may_wait || has_pinned);
+        needs_reason && snapshot.loss.total_kib < min_freeable_kib(snapshot.mem.total_kib())
+    }
+
     /// Chooses who is to die, or tells why nobody is. Where there is time for it, everybody is
     /// looked at twice before: who has just been started is not who grows now.
     ///
@@ -355,15 +313,14 @@ impl<'a> Selector<'a> {
         now_us: u64,
         has_time: bool,
     ) -> Result<(), NoVictim> {
+        // Not everybody was looked at. If memory is short once more, everybody has to be.
+        if self.terms.vigil.has_come_back() {
+            return Err(NoVictim::StillLooking);
+        }
         let least_kib = min_freeable_kib(snapshot.mem.total_kib());
         let processes = self.last.map_or(0, |last| last.processes);
-        // Exhaustion alone is a state; it takes a reason to kill once more.
         let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term;
-        let is_anybody_known = !self.table.all().is_empty();
-        // Nor is there one where the memory is in files that outlive whoever dies.
-        let has_pinned = self.pinned_until_us.is_some_and(|until_us| now_us < until_us);
-        let needs_reason = self.has_killed && (may_wait || has_pinned);
-        if is_anybody_known && needs_reason && snapshot.loss.total_kib < least_kib {
+        if !self.table.all().is_empty() && self.is_steady(rule, urgency, snapshot, now_us) {
             return Err(NoVictim::Steady);
         }
         if may_wait && has_time && !self.has_looked_twice() && self.may_look_again() {
@@ -375,40 +332,59 @@ impl<'a> Selector<'a> {
                 self.add_sharers();
                 true
             }
+            Attribution::OneOf(many) => {
+                self.batch.choose(&many, self.table.all(), &mut self.culprit, now_us);
+                self.add_sharers();
+                true
+            }
             Attribution::Nobody => return Err(NoVictim::NoCandidate { processes }),
             Attribution::SpawnBurst { unexplained_kib } => {
                 let context = self.terms.context(snapshot, None, now_us);
                 // Where it cannot be looked for, the ranking has to do.
-                let (proc, culprit) = (self.terms.proc, &mut self.culprit);
-                let burst = survey_spawn_burst(proc, &context, young_since(), unexplained_kib, culprit);
+                let (proc, ranked, culprit) = (self.terms.proc, self.table.all(), &mut self.culprit);
+                let burst =
+                    survey_spawn_burst(proc, &context, young_since(), unexplained_kib, ranked, culprit);
                 burst.unwrap_or(false)
                     || self.search_holder(Sought::Kernel, unexplained_kib, snapshot, now_us)?
+                    || select_copies(self.table.all(), unexplained_kib, &mut self.culprit)
             }
             Attribution::Writer => self.select_writer(may_wait, snapshot, now_us)?,
         };
         if !is_found {
+            // It is not known who they are, and whoever is large need not be one of them.
+            if may_wait && self.have_others_it {
+                return Err(NoVictim::Steady);
+            }
             let first = self.table.all().first().ok_or(NoVictim::NoCandidate { processes })?;
             self.culprit.become_one(first);
             self.add_sharers();
         }
-        Ok(())
+        if self.terms.vigil.has_come_back() { Err(NoVictim::StillLooking) } else { Ok(()) }
     }
 
-    /// Takes all that share its memory along with the culprit.
+    /// Takes all that share its memory along with the culprit, unless it may be enough that
+    /// one of them goes.
     fn add_sharers(&mut self) {
         let culprit = &mut self.culprit;
         let is_its = |sharing: &&Sharing| sharing.first == culprit.victim.id;
         if let Some(sharing) = self.sharings.iter().flatten().find(is_its)
             && culprit.members == 1
         {
+            if let Some((id, job)) = sharing.guest.filter(|_| self.guest.is_none()) {
+                self.guest = Some(id);
+                (culprit.victim.id, culprit.victim.job) = (id, job);
+                return;
+            }
             culprit.members += sharing.others.iter().flatten().count() as u32;
             culprit.sharers = sharing.others;
+        } else if culprit.members == 1 {
+            lead_to_parent(culprit, self.table.all());
         }
     }
 
     fn select_writer(&mut self, may_wait: bool, snapshot: &Snapshot, now_us: u64) -> Result<bool, NoVictim> {
         let context = self.terms.context(snapshot, None, now_us);
-        if self.writers.select(self.terms.proc, &context, &mut self.culprit) {
+        if self.writers.select(self.terms.proc, &context, true, &mut self.culprit) {
             return Ok(true);
         }
         if self.writers.need_another_look(now_us) {
@@ -421,7 +397,11 @@ impl<'a> Selector<'a> {
         }
         // Without writing: fallocate(2), splice(2), a mapping.
         let shmem_kib = snapshot.loss.shmem_kib;
-        let is_found = self.search_holder(Sought::Shmem, shmem_kib, snapshot, now_us)?;
+        let mut is_found = self.search_holder(Sought::Shmem, shmem_kib, snapshot, now_us)?;
+        if !is_found {
+            let context = self.terms.context(snapshot, None, now_us);
+            is_found = self.writers.select(self.terms.proc, &context, false, &mut self.culprit);
+        }
         if !is_found && may_wait {
             return Err(NoVictim::NoWriter { shmem_growth_kib: shmem_kib });
         }
@@ -443,7 +423,8 @@ impl<'a> Selector<'a> {
         now_us: u64,
     ) -> Result<bool, NoVictim> {
         let context = self.terms.context(snapshot, None, now_us);
-        match self.holders.search(self.terms.proc, &context, sought, missing_kib, &mut self.culprit) {
+        let (proc, unclaimed_kib) = (self.terms.proc, snapshot.mem.unclaimed_kib());
+        match self.holders.search(proc, &context, sought, missing_kib, unclaimed_kib, &mut self.culprit) {
             Found::GoesOn => Err(NoVictim::StillLooking),
             Found::Holder => Ok(true),
             Found::Nobody => Ok(false),
@@ -451,20 +432,29 @@ impl<'a> Selector<'a> {
     }
 
     /// Makes whoever took the place of `gone` the culprit, if somebody did.
+    // Out of line, so that kills do not run below what is read for it.
+    #[inline(never)]
     pub fn find_successor(&mut self, gone: &Candidate, snapshot: &Snapshot, now_us: u64) -> bool {
         let context = self.terms.context(snapshot, None, now_us);
-        let found = find_successor(self.terms.proc, &context, gone);
-        if let Some(culprit) = found {
-            self.culprit = culprit;
-        }
-        found.is_some()
+        let Some(culprit) = find_successor(self.terms.proc, &context, gone) else { return false };
+        self.culprit = culprit;
+        true
     }
 
     /// Finds the largest file on a tmpfs that the culprit has open for writing.
     pub fn find_tmpfs_file(&mut self, file: &mut FilePath) {
         let (pid, until_us) = (self.culprit.victim.id.pid, read_clock() + FILE_US);
         // Where they cannot be read, there is none to tell of.
-        let _ = read_largest_tmpfs_file(self.terms.proc, pid, &mut self.holders.mounts, until_us, file);
+        let _ = read_largest_tmpfs_file(self.terms.proc, pid, until_us, file);
+    }
+
+    /// The victim has died and gave so much back: true if others have what is missing, with
+    /// whom it held it in common.
+    pub fn have_others_it(&mut self, gained_kib: u64) -> bool {
+        let Candidate { id, freeable_kib, .. } = self.culprit.victim;
+        self.have_others_it =
+            gained_kib < freeable_kib / 4 && (self.guest == Some(id) || self.culprit.held.kernel_kib() > 0);
+        self.have_others_it
     }
 
     /// Chooses this one no more.
@@ -485,8 +475,10 @@ impl<'a> Selector<'a> {
     /// Memory is no longer low.
     pub fn leave_low(&mut self) {
         self.has_killed = false;
+        self.have_others_it = false;
         self.pinned_until_us = None;
         self.too_soon = 0;
+        self.guest = None;
     }
 }
 

@@ -34,7 +34,8 @@ impl Machine {
     fn selector(&self) -> Selector<'static> {
         let dir = CString::new(self.0.to_str().unwrap()).unwrap();
         let tree = Box::leak(Box::new(Tree::open_captured(&dir).unwrap()));
-        Selector::new(tree, Policy::default(), Pid::INIT, 4)
+        let scope = Box::leak(Box::new(Scope::of_machine(tree)));
+        Selector::new(tree, scope, Policy::default(), Pid::INIT, 4)
     }
 
     fn set(&self, pid: u32, comm: &str, anon_mib: u64) {
@@ -174,7 +175,7 @@ fn where_everything_stalls_who_is_known_to_grow_will_do() {
     let mut selector = machine.selector();
     let first_kib = |selector: &Selector<'_>| selector.candidates()[0].freeable_kib;
     let survey_for = |selector: &mut Selector<'_>, rule, now_us| {
-        assert_eq!(selector.survey_for(rule, &snapshot(30 * MIB, 0), now_us), Ok(()));
+        assert_eq!(selector.survey_for(rule, &snapshot(30 * MIB, 0), &Levels::default(), now_us), Ok(()));
     };
     survey_for(&mut selector, Rule::Floor, 1);
     // Nobody is known to have grown.
@@ -198,13 +199,34 @@ fn a_survey_that_is_cut_short_is_made_again_in_full() {
     let machine = Machine::with(&[(100, "mouse", 2), (101, "hog", 200)]);
     fs::write(machine.0.join("proc/meminfo"), "MemTotal: 327680 kB\nMemAvailable: 1024 kB\n").unwrap();
     let mut selector = machine.selector();
-    let now = snapshot(0, 0);
-    selector.terms.vigil.begin(Some(20 * MIB));
+    let (now, levels) = (snapshot(0, 0), Levels { mem_term_kib: 20 * MIB, ..Levels::default() });
+    selector.terms.vigil.begin(Until { least_kib: 20 * MIB, enough_kib: u64::MAX });
     selector.survey(&now, 0).unwrap();
     assert!(selector.is_partial && selector.candidates().is_empty());
-    selector.survey_for(Rule::Exhaustion, &now, 0).unwrap();
-    assert!(!selector.is_partial);
+    selector.survey_for(Rule::Exhaustion, &now, &levels, 0).unwrap();
+    assert!(!selector.is_partial && !selector.terms.vigil.has_come_back());
     assert_eq!(selector.candidates()[0].job.comm.as_bytes(), b"hog");
+}
+
+/// Nobody dies by what a survey found that ended before its end.
+#[test]
+fn a_survey_ends_where_memory_has_come_back() {
+    let machine = Machine::with(&[(100, "mouse", 2), (101, "hog", 200)]);
+    let available = |kib: u64| {
+        let text = format!("MemTotal: 327680 kB\nMemAvailable: {kib} kB\n");
+        fs::write(machine.0.join("proc/meminfo"), text).unwrap();
+    };
+    available(20 * MIB + 1);
+    let mut selector = machine.selector();
+    let (now, levels) = (snapshot(0, 0), Levels { mem_term_kib: 20 * MIB, ..Levels::default() });
+    selector.survey_for(Rule::Exhaustion, &now, &levels, 0).unwrap();
+    assert!(selector.terms.vigil.has_come_back() && selector.is_partial);
+    let selected = selector.select_victim(Rule::Exhaustion, Urgency::Kill, &now, 0, false);
+    assert_eq!(selected, Err(NoVictim::StillLooking));
+    // Until the next.
+    available(20 * MIB);
+    selector.survey_for(Rule::Exhaustion, &now, &levels, 0).unwrap();
+    assert!(!selector.terms.vigil.has_come_back() && !selector.is_partial);
 }
 
 /// Who has just been started is not who grows now, and a look after a long time
@@ -215,7 +237,7 @@ fn everybody_is_looked_at_twice_where_there_is_time() {
     let mut selector = machine.selector();
     let now = snapshot(30 * MIB, 0);
     let decide = |selector: &mut Selector<'_>, now_us, has_time| {
-        selector.survey_for(Rule::Exhaustion, &now, now_us).unwrap();
+        selector.survey_for(Rule::Exhaustion, &now, &Levels::default(), now_us).unwrap();
         selector.select_victim(Rule::Exhaustion, Urgency::Term, &now, now_us, has_time).map(|_| ())
     };
     assert_eq!(decide(&mut selector, SECOND, true), Err(NoVictim::TooSoon));
@@ -252,4 +274,29 @@ fn who_took_the_place_of_the_gone_is_found() {
     assert_eq!(find(&another), None);
     let later = Candidate { id: Identity { starttime: 101, ..id }, ..gone };
     assert_eq!(find(&later), None);
+}
+
+/// The hole: what members in the ranking had grown by counted twice, for what it
+/// explains and for what it does not.
+#[test]
+fn a_spawn_burst_does_not_hold_what_is_explained_already() {
+    let members: std::vec::Vec<_> = (100..150).map(|pid| (pid, "worker", 2)).collect();
+    let machine = Machine::with(&members);
+    let mut selector = machine.selector();
+    let now = snapshot(150 * MIB, 0);
+    assert_eq!(selector.survey(&now, 1), Ok(()));
+    for &(pid, comm, anon_mib) in &members {
+        machine.set(pid, comm, anon_mib * 2);
+    }
+    assert_eq!(selector.survey(&now, 2), Ok(()));
+    let Selector { terms, table, culprit, .. } = &mut selector;
+    let explained_kib: u64 = table.all().iter().map(|held| held.growth.kib).sum();
+    assert_eq!(explained_kib, 64 * MIB);
+    let context = terms.context(&now, None, 3);
+    let mut find = |unexplained_mib: u64, ranked: &[Candidate]| {
+        survey_spawn_burst(terms.proc, &context, 0, unexplained_mib * MIB, ranked, culprit).unwrap()
+    };
+    // Fifty have 206 MiB with what the kernel keeps for them.
+    assert!(find(400, &[]) && !find(420, &[]));
+    assert!(find(280, table.all()) && !find(290, table.all()));
 }

@@ -2,9 +2,10 @@
 //! them are dead.
 
 use super::surveyor::{Killable, Surveyor};
+use crate::config::policy::FIRST_ORDINARY_UID;
 use crate::decide::attribution::{MAX_SHARERS, Sharing};
 use crate::decide::victim::{Candidate, Ranking};
-use crate::read::process::{Pid, Statm};
+use crate::read::process::{Identity, Pid, Statm};
 use crate::sys::process::shares_address_space;
 
 /// Shared memories that are told apart in one survey.
@@ -13,31 +14,47 @@ pub const SHARINGS: usize = 2;
 /// What a survey found of them.
 pub type Sharings = [Option<Sharing>; SHARINGS];
 
-/// Takes those that share an address space with a better one out of the ranking
-/// (CLONE_VM without CLONE_THREAD): they have no memory of their own.
+/// Takes those that share an address space with another out of the ranking (CLONE_VM
+/// without CLONE_THREAD): they have no memory of their own. The one that stands for all
+/// is the one that grew least, for it has been known for longest, or the oldest: a child
+/// that is about to execute something (vfork(2)) is new, and its memory is not.
 // Out of line: inlined it is larger.
 #[inline(never)]
 pub fn fold_address_spaces<const N: usize>(ranking: &mut Ranking<N>, sharings: &mut Sharings) {
     let mut at = 0;
-    while let Some(&first) = ranking.all().get(at) {
-        at += 1;
-        let mut others = [None; MAX_SHARERS];
-        let mut places = others.iter_mut();
+    while let Some(first) = ranking.all().get(at) {
         let is_twin = |held: &&Candidate| {
-            held.id != first.id
-                && is_alike(held.freeable_kib, first.freeable_kib)
-                && shares_address_space(first.id.pid, held.id.pid)
+            is_alike(held.freeable_kib, first.freeable_kib) && shares_address_space(first.id.pid, held.id.pid)
         };
-        while let Some(&twin) = ranking.all()[at..].iter().find(is_twin) {
-            ranking.remove(twin.id);
-            if let Some(place) = places.next() {
-                *place = Some(twin.id);
+        match ranking.all()[at + 1..].iter().find(is_twin) {
+            Some(twin) => {
+                let (one, other) = (first.id, twin.id);
+                let key = |held: &Candidate| (held.growth.kib, held.id.starttime);
+                let (known, gone) = if key(twin) < key(first) { (other, one) } else { (one, other) };
+                ranking.remove(gone);
+                add_twin(sharings, known, gone);
             }
-        }
-        if others[0].is_some() {
-            add(sharings, Sharing { first: first.id, others });
+            None => at += 1,
         }
     }
+}
+
+/// Has `known` stand for `gone`, and for whomever that stood for.
+fn add_twin(sharings: &mut Sharings, known: Identity, gone: Identity) {
+    for sharing in sharings.iter_mut().flatten() {
+        if sharing.first == gone {
+            sharing.first = known;
+        }
+        if sharing.first == known {
+            if let Some(place) = sharing.others.iter_mut().find(|place| place.is_none()) {
+                *place = Some(gone);
+            }
+            return;
+        }
+    }
+    let mut others = [None; MAX_SHARERS];
+    others[0] = Some(gone);
+    add(sharings, Sharing { first: known, others, guest: None });
 }
 
 /// Can both be one memory, read one after the other while it changes? Whose user
@@ -80,12 +97,17 @@ impl Mapper {
 }
 
 impl LargestMappers {
-    /// Notes one process.
-    pub fn note(&mut self, pid: Pid, statm: &Statm) {
+    /// Notes one process, if it is one of the guarded ones.
+    pub(super) fn note(&mut self, surveyor: &Surveyor<'_>, pid: Pid, statm: &Statm) {
         let is_smaller = |place: &Option<(Pid, Statm)>| {
             place.is_none_or(|(_, held)| held.shared_pages < statm.shared_pages)
         };
-        if let Some(at) = self.found.iter().position(is_smaller) {
+        // Less is not worth asking where it is.
+        let shared_kib = statm.shared_pages.saturating_mul(surveyor.context.page_kib);
+        if shared_kib >= surveyor.context.min_freeable_kib() / 4
+            && let Some(at) = self.found.iter().position(is_smaller)
+            && surveyor.is_in_scope(pid)
+        {
             self.found[at..].rotate_right(1);
             self.found[at] = Some((pid, *statm));
         }
@@ -137,7 +159,27 @@ impl LargestMappers {
                 || others().any(is_pid)
                 || surveyor.maps_little_shmem(*pid, half_kib)
         });
+        // Who maps least, or is youngest of those that map as much, is a guest of the others;
+        // but nobody is to have a server of the system's map memory and die for it.
+        let mut guest = first;
+        let is_systems = |mapper: &Mapper| mapper.killable.job.uid < FIRST_ORDINARY_UID;
+        for other in others() {
+            if is_systems(guest) != is_systems(other) {
+                guest = if is_systems(guest) { other } else { guest };
+                continue;
+            }
+            let is_less = other.shmem_kib < guest.shmem_kib - guest.shmem_kib / 8;
+            let is_as_much = other.shmem_kib <= guest.shmem_kib + guest.shmem_kib / 8;
+            if is_less || is_as_much && other.killable.id.starttime > guest.killable.id.starttime {
+                guest = other;
+            }
+        }
         if !is_alone || !others().all(|other| are_related(&first.killable, &other.killable)) {
+            // Those that have nothing to do with each other are not killed for what they
+            // share, unless it is what grows.
+            if surveyor.context.shmem_growth_kib >= half_kib {
+                enter(guest, guest.private_kib, surveyor, ranking);
+            }
             return;
         }
         let mut sharers = [None; MAX_SHARERS];
@@ -149,13 +191,26 @@ impl LargestMappers {
         if sharers[0].is_none() {
             return;
         }
-        let freeable_kib = private_kib.saturating_add(first.shmem_kib);
-        let grown = surveyor.grown_candidate(&first.killable, private_kib, first.shmem_kib, freeable_kib);
-        if let Some(candidate) = grown {
-            sharers.iter().flatten().for_each(|&id| ranking.remove(id));
-            ranking.enter(candidate);
-            add(sharings, Sharing { first: first.killable.id, others: sharers });
-        }
+        let guest = Some((guest.killable.id, guest.killable.job));
+        sharers.iter().flatten().for_each(|&id| ranking.remove(id));
+        enter(first, private_kib, surveyor, ranking);
+        add(sharings, Sharing { first: first.killable.id, others: sharers, guest });
+    }
+}
+
+/// Ranks a mapper with its shared memory and `private_kib`, if that is worth a kill.
+// Out of line: inlined it is larger.
+#[inline(never)]
+fn enter<const N: usize>(
+    mapper: &Mapper,
+    private_kib: u64,
+    surveyor: &Surveyor<'_>,
+    ranking: &mut Ranking<N>,
+) {
+    let Mapper { killable, shmem_kib, .. } = mapper;
+    let freeable_kib = private_kib.saturating_add(*shmem_kib);
+    if let Some(candidate) = surveyor.grown_candidate(killable, private_kib, *shmem_kib, freeable_kib) {
+        ranking.enter(candidate);
     }
 }
 

@@ -5,7 +5,7 @@ use super::surveyor::{Killable, SurveyContext, Surveyor};
 use crate::decide::attribution::Culprit;
 use crate::decide::baseline::weighted_kib;
 use crate::decide::growth::{Growth, History};
-use crate::decide::victim::score_kib;
+use crate::decide::victim::{Candidate, score_kib};
 use crate::read::kfile::ReadError;
 use crate::read::listing::list_processes;
 use crate::read::process::{self, JobKey, Pid};
@@ -44,7 +44,8 @@ pub fn young_since() -> u64 {
 /// Finds a spawn burst: many processes of one job born since `born_after`, each
 /// too small for the ranking, that together hold at least half of
 /// `unexplained_kib`. What more is missing is somebody else's, a driver's say, and
-/// to be many is no crime. True if there is one and `culprit` has become it.
+/// to be many is no crime; nor is what those of `ranked` have grown by, which explains
+/// something else that is missing. True if there is one and `culprit` has become it.
 ///
 /// # Errors
 /// `/proc` cannot be listed.
@@ -53,13 +54,14 @@ pub fn survey_spawn_burst(
     context: &SurveyContext<'_>,
     born_after: u64,
     unexplained_kib: u64,
+    ranked: &[Candidate],
     culprit: &mut Culprit,
 ) -> Result<bool, ReadError> {
     let surveyor = Surveyor::new(proc, context);
     let mut jobs: [Option<Counted>; JOBS] = [const { None }; JOBS];
     // Of a list that is cut short, what was counted counts.
     let _ = list_processes(proc, &mut |pid| {
-        if context.vigil.is_urgent() {
+        if context.vigil.is_over() {
             return ControlFlow::Break(());
         }
         let next = ControlFlow::Continue(());
@@ -68,6 +70,9 @@ pub fn survey_spawn_burst(
         }
         let Ok(stat) = process::read_stat(proc, pid) else { return next };
         if stat.starttime < born_after || stat.is_kernel_thread() || stat.is_gone() {
+            return next;
+        }
+        if !surveyor.is_in_scope(pid) {
             return next;
         }
         // Not the owner of /proc/PID, which is root for who hides from ptrace(2).
@@ -79,7 +84,9 @@ pub fn survey_spawn_burst(
         };
         // Linux before 4.5 does not tell in status.
         let private_kib = status.private_kib(if status.anon_kib.is_none() { anon_kib() } else { 0 });
-        let held_kib = private_kib.saturating_add(KERNEL_SHARE_KIB);
+        let explained = ranked.iter().find(|held| held.id.pid == pid);
+        let explained_kib = explained.map_or(0, |held| held.growth.kib);
+        let held_kib = private_kib.saturating_sub(explained_kib).saturating_add(KERNEL_SHARE_KIB);
         if let Some(counted) = jobs.iter_mut().flatten().find(|counted| counted.job.same_job(&job)) {
             counted.members += 1;
             counted.held_kib = counted.held_kib.saturating_add(held_kib);

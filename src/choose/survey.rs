@@ -29,6 +29,11 @@ pub enum Surveyed {
     Interrupted,
 }
 
+/// Is this error about the machine or about us, and not about one process?
+pub fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+}
+
 /// Lists every process and ranks those that could be chosen; `sharings` becomes
 /// who shares memory with one that is ranked. One file each
 /// bounds what a process can score; more is read only of those that can still
@@ -47,14 +52,14 @@ pub fn survey<const N: usize>(
     let mut mappers = LargestMappers::default();
     let listed = list_processes(proc, &mut |pid| {
         processes += 1;
-        if context.vigil.is_urgent() {
+        if context.vigil.is_over() {
             return ControlFlow::Break(());
         }
-        if pid == Pid::INIT || context.own == Some(pid) {
+        if pid == Pid::INIT || context.own == Some(pid) || surveyor.is_passed_over(pid) {
             return ControlFlow::Continue(());
         }
         let Some(statm) = surveyor.read_living_statm(pid) else { return ControlFlow::Continue(()) };
-        mappers.note(pid, &statm);
+        mappers.note(&surveyor, pid, &statm);
         let bound_kib = surveyor.private_bound_kib(&statm);
         if let Some(candidate) = surveyor.read_candidate(pid, &statm, bound_kib, Shared::Ignored, ranking) {
             ranking.enter(candidate);

@@ -1,6 +1,7 @@
 //! One process read for a survey, no further than it still matters.
 
 use super::claim::read_preference;
+use super::scope::Scope;
 use super::vigil::Vigil;
 use crate::config::policy::{Believed, FIRST_ORDINARY_UID, Policy, Preference};
 use crate::decide::baseline::weighted_kib;
@@ -10,10 +11,10 @@ use crate::decide::victim::{
 };
 use crate::read::ancestry::Ancestry;
 use crate::read::kfile::ReadError;
-use crate::read::process::{self, Identity, JobKey, NEVER_KILL_ADJ, Pid, Statm};
+use crate::read::process::{self, HIDING, Identity, JobKey, NEVER_KILL_ADJ, Pid, Statm};
 use crate::read::status::{Status, read_status};
-use crate::sys::may_signal;
 use crate::sys::time::now_us;
+use crate::sys::{may_signal, positive_pid};
 use core::cell::Cell;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -27,6 +28,8 @@ pub struct SurveyContext<'a> {
     pub total_kib: u64,
     /// Swap in use: none means that resident memory is all there is.
     pub swap_used_kib: u64,
+    /// What the kernel keeps for all processes, page tables most of all.
+    pub overhead_kib: u64,
     /// KiB in a page.
     pub page_kib: u64,
     /// Ourselves; `None` where the tree is not the running kernel's.
@@ -40,8 +43,10 @@ pub struct SurveyContext<'a> {
     pub before: Option<&'a Remembered>,
     /// How much `Shmem` has grown: no process's shared memory has by more.
     pub shmem_growth_kib: u64,
+    /// Which memory is guarded, and so whose processes may be chosen.
+    pub scope: &'a Scope<'a>,
     /// Watches memory meanwhile.
-    pub vigil: &'a Vigil,
+    pub vigil: &'a Vigil<'a>,
     /// Now.
     pub now_us: u64,
 }
@@ -68,14 +73,16 @@ impl SurveyContext<'_> {
         held.map_or(u64::MAX, |(_, history)| history.minutes.kib).min(unranked_kib)
     }
 
-    fn history_of(&self, id: Identity, reading: Reading, adj: i16, preference: Preference) -> History {
+    fn history_of(&self, killable: &Killable, reading: Reading) -> History {
         let Some(before) = self.before else { return History::steady(reading, self.now_us) };
+        let &Killable { id, oom_score_adj: adj, preference, inherited_kib, .. } = killable;
         match before.held.iter().flatten().find(|held| held.0 == id) {
             Some((_, history)) => history.after(reading, self.now_us),
             None => {
-                let most_kib = self.most_unranked_kib(before, adj, preference);
+                let most_kib = self.most_unranked_kib(before, adj, preference).max(inherited_kib);
                 let known = Reading {
                     freeable_kib: reading.freeable_kib.min(most_kib),
+                    private_kib: reading.private_kib.min(most_kib),
                     // Below its peak it has had that some time ago.
                     peak_kib: if reading.is_at_peak() { most_kib } else { reading.peak_kib },
                 };
@@ -131,18 +138,31 @@ pub(super) struct Killable {
     pub oom_score_adj: i16,
     /// How the user's patterns see it.
     pub preference: Preference,
+    /// Its page faults.
+    pub faults: u64,
+    /// What it has of its parent's memory, as far as is known.
+    pub inherited_kib: u64,
 }
 
 /// Reads processes for one survey.
 pub(super) struct Surveyor<'a> {
-    proc: BorrowedFd<'a>,
+    pub(super) proc: BorrowedFd<'a>,
     pub(super) context: &'a SurveyContext<'a>,
     ancestry: Ancestry,
     /// Why processes could not be read that are there.
     pub(super) failure: Cell<Option<Errno>>,
     /// What is left of [`THREADS_US`].
     threads_left_us: Cell<u64>,
+    /// Large ones outside of the guarded cgroup, each by [`OUTSIDE_COST`], less all whose
+    /// size was read.
+    surplus_outside: Cell<i32>,
 }
+
+/// To be asked of everybody where it is costs half as much again as its size does, so it
+/// is asked first only where more than a third of all are large and outside.
+const OUTSIDE_COST: i32 = 3;
+/// And with so many of those.
+const MANY_OUTSIDE: i32 = 16;
 
 /// So long a survey looks at the threads of processes whose leader has exited:
 /// users decide how many there are.
@@ -156,6 +176,7 @@ impl<'a> Surveyor<'a> {
             ancestry: Ancestry::read(proc, context.own),
             failure: Cell::new(None),
             threads_left_us: Cell::new(THREADS_US),
+            surplus_outside: Cell::new(0),
         }
     }
 
@@ -189,7 +210,7 @@ impl<'a> Surveyor<'a> {
         let until_us = began_us + self.threads_left_us.get();
         let statm = process::read_statm_of_threads(self.proc, pid, until_us);
         self.threads_left_us.set(until_us.saturating_sub(now_us()));
-        if statm != Err(ReadError::Missing) {
+        if !matches!(statm, Err(ReadError::Missing | HIDING)) {
             return self.known(statm);
         }
         let adj = self.known(process::read_oom_score_adj(self.proc, pid))?;
@@ -199,19 +220,43 @@ impl<'a> Surveyor<'a> {
         Some(Statm { size_pages: pages, resident_pages: pages, shared_pages: 0 })
     }
 
-    /// The most anonymous memory and swap a process can hold.
+    /// The most anonymous memory, swap and page tables a process can hold.
     pub(super) fn private_bound_kib(&self, statm: &Statm) -> u64 {
         let page_kib = self.context.page_kib;
         let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
         let absent_pages = statm.size_pages.saturating_sub(statm.resident_pages);
         let swap_kib = absent_pages.saturating_mul(page_kib).min(self.context.swap_used_kib);
-        anon_pages.saturating_mul(page_kib).saturating_add(swap_kib)
+        // A page of tables maps 512 pages, and their own tables are few.
+        let tables_kib = statm.size_pages.saturating_mul(page_kib) / 256;
+        let tables_kib = tables_kib.min(self.context.overhead_kib);
+        anon_pages.saturating_mul(page_kib).saturating_add(swap_kib).saturating_add(tables_kib)
     }
 
     /// The same with shared memory.
     pub(super) fn total_bound_kib(&self, statm: &Statm) -> u64 {
         let shared_kib = statm.shared_pages.saturating_mul(self.context.page_kib);
         self.private_bound_kib(statm).saturating_add(shared_kib)
+    }
+
+    /// Its `status`, which takes 15 ms where a user has made it as long as can be: memory is
+    /// looked at before.
+    fn read_status(&self, pid: Pid) -> Option<Status> {
+        self.context.vigil.is_over();
+        self.known(read_status(self.proc, pid))
+    }
+
+    /// Is the process in the guarded cgroup?
+    pub(super) fn is_in_scope(&self, pid: Pid) -> bool {
+        let is_in = self.known(self.context.scope.has(pid, false)).unwrap_or(false);
+        let cost = if is_in { 0 } else { OUTSIDE_COST };
+        self.surplus_outside.set(self.surplus_outside.get() + cost);
+        is_in
+    }
+
+    /// Is it worth asking where a process is before anything else, and is it outside?
+    pub(super) fn is_passed_over(&self, pid: Pid) -> bool {
+        self.surplus_outside.set(self.surplus_outside.get() - 1);
+        self.surplus_outside.get() > MANY_OUTSIDE && !self.is_in_scope(pid)
     }
 
     /// Reads whether a process may be killed, and its `status` on the way. `None`
@@ -228,11 +273,14 @@ impl<'a> Surveyor<'a> {
         could_enter: &dyn Fn(i16, Preference) -> bool,
     ) -> Option<(Killable, Status)> {
         let Self { proc, context, ancestry, .. } = self;
+        if !self.is_in_scope(pid) {
+            return None;
+        }
         let oom_score_adj = self.known(process::read_oom_score_adj(*proc, pid))?;
         if oom_score_adj == NEVER_KILL_ADJ || !could_enter(oom_score_adj, context.policy.best_preference()) {
             return None;
         }
-        if ancestry.has(*proc, pid) {
+        if self.known(ancestry.has(*proc, pid))? {
             return None;
         }
         let stat = self.known(process::read_stat(*proc, pid)).filter(|stat| !stat.is_kernel_thread())?;
@@ -240,8 +288,9 @@ impl<'a> Surveyor<'a> {
         if context.set_aside.contains(&Some(id)) {
             return None;
         }
-        let status = self.known(read_status(*proc, pid))?;
+        let status = self.read_status(pid)?;
         let preference = read_preference(*proc, pid, &stat.comm, status.uid, context.policy);
+        let preference = self.known(preference)?;
         if preference == Preference::Unkillable || !could_enter(oom_score_adj, preference) {
             return None;
         }
@@ -249,7 +298,9 @@ impl<'a> Surveyor<'a> {
         let is_foreign = context.policy.only_uid.is_some_and(|uid| uid != status.uid)
             || (context.own.is_some() && !may_signal(pid));
         let job = stat.job_key(status.uid);
-        (!is_foreign).then_some((Killable { id, job, oom_score_adj, preference }, status))
+        let faults = stat.faults;
+        let killable = Killable { id, job, oom_score_adj, preference, faults, inherited_kib: 0 };
+        (!is_foreign).then_some((killable, status))
     }
 
     /// Reads the rest of what makes a candidate, as long as `bound_kib`, the most
@@ -274,11 +325,13 @@ impl<'a> Surveyor<'a> {
         }
         let could_enter =
             |adj, preference| ranking.admits(score_kib(most_kib, adj, preference, context.total_kib));
-        let (killable, status) = self.read_killable_if(pid, &could_enter)?;
+        let (mut killable, status) = self.read_killable_if(pid, &could_enter)?;
         // statm holds the same number as RssAnon, which Linux before 4.5 lacks and
         // a zombie leader's status too.
         let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
         let private_kib = status.private_kib(anon_pages.saturating_mul(context.page_kib));
+        let private_kib = private_kib.saturating_add(status.page_tables_kib.unwrap_or(0));
+        killable.inherited_kib = self.read_inherited_kib(&killable, statm, private_kib);
         let shmem_kib = match shared {
             Shared::Ignored => 0,
             Shared::Counts => status.shmem_kib.unwrap_or(0),
@@ -289,6 +342,22 @@ impl<'a> Surveyor<'a> {
         let most_kib = if is_believed { status.most_kib(private_kib) } else { private_kib };
         let most_kib = most_kib.saturating_add(shmem_kib);
         self.grown_candidate(&killable, private_kib, shmem_kib, most_kib)
+    }
+
+    /// How much of its memory is still that of its parent, which forked it: it has not
+    /// made it by page faults of its own, and the parent has as much, in as much address
+    /// space. Huge pages take few faults, too; but then the parent is another.
+    fn read_inherited_kib(&self, killable: &Killable, statm: &Statm, private_kib: u64) -> u64 {
+        let page_kib = self.context.page_kib;
+        let born_kib = private_kib.saturating_sub(killable.faults.saturating_mul(page_kib));
+        let Some(parent) = positive_pid(killable.job.ppid) else { return 0 };
+        if self.context.own.is_none() || born_kib < private_kib / 2 {
+            return 0;
+        }
+        let Ok(parents) = process::read_statm(self.proc, parent) else { return 0 };
+        let has_as_much = self.private_bound_kib(&parents) >= born_kib - born_kib / 8;
+        let is_alike = parents.size_pages.abs_diff(statm.size_pages) <= parents.size_pages / 8;
+        if has_as_much && is_alike { born_kib } else { 0 }
     }
 
     /// A candidate that has grown by what it has above its levels, and that once had
@@ -304,14 +373,15 @@ impl<'a> Surveyor<'a> {
         if freeable_kib < self.context.min_freeable_kib() {
             return None;
         }
-        let Killable { id, oom_score_adj, preference, .. } = *killable;
-        let reading = Reading { freeable_kib, peak_kib };
-        let history = self.context.history_of(id, reading, oom_score_adj, preference);
+        let reading = Reading { freeable_kib, private_kib, peak_kib };
+        let history = self.context.history_of(killable, reading);
         // Who maps the shared memory may be new; the memory is no newer than Shmem's
         // growth.
         let private_growth_kib = history.minutes.growth_kib(private_kib);
         let most_kib = private_growth_kib.saturating_add(self.context.shmem_growth_kib);
-        Some(self.candidate(killable, freeable_kib, history, history.growth(freeable_kib, most_kib)))
+        let growth = history.growth(freeable_kib, most_kib);
+        let candidate = self.candidate(killable, freeable_kib, history, growth);
+        Some(Candidate { is_shared: shmem_kib > freeable_kib / 8, ..candidate })
     }
 
     pub(super) fn candidate(
@@ -323,7 +393,7 @@ impl<'a> Surveyor<'a> {
     ) -> Candidate {
         // Growth that is not worth a kill is chance.
         let growth = if growth.kib < self.context.min_freeable_kib() { Growth::NONE } else { growth };
-        let Killable { id, job, oom_score_adj, preference } = *killable;
+        let Killable { id, job, oom_score_adj, preference, inherited_kib, .. } = *killable;
         let weighted_kib = weighted_kib(freeable_kib, growth.kib);
         Candidate {
             id,
@@ -331,6 +401,8 @@ impl<'a> Surveyor<'a> {
             oom_score_adj,
             preference,
             freeable_kib,
+            is_shared: false,
+            is_copy: inherited_kib > 0,
             history,
             growth,
             has_stopped: false,
@@ -340,7 +412,6 @@ impl<'a> Surveyor<'a> {
 
     /// Is it certain that the process maps less shared memory than that?
     pub(super) fn maps_little_shmem(&self, pid: Pid, less_than_kib: u64) -> bool {
-        let status = self.known(read_status(self.proc, pid));
-        status.and_then(|status| status.shmem_kib).is_some_and(|kib| kib < less_than_kib)
+        self.read_status(pid).and_then(|status| status.shmem_kib).is_some_and(|kib| kib < less_than_kib)
     }
 }

@@ -7,7 +7,7 @@ use crate::decide::attribution::Culprit;
 use crate::decide::growth::{Growth, History};
 use crate::decide::pacing::LOOK_AGAIN_US;
 use crate::decide::victim::min_freeable_kib;
-use crate::read::holdings::{Mounts, read_holdings};
+use crate::read::holdings::read_holdings;
 use crate::read::listing::{Listed, list_processes};
 use crate::read::process::{self, Identity, Pid};
 use crate::read::status::read_status;
@@ -78,6 +78,8 @@ struct Suspect {
     /// What it wrote between two looks.
     written_kib: u64,
     at_us: u64,
+    /// Whether it was seen to have a file of a tmpfs open. Through an overlay it has none.
+    is_seen: bool,
 }
 
 /// Watches who writes to what is not a disk.
@@ -106,7 +108,6 @@ impl Writers {
         context: &SurveyContext<'_>,
         shmem_kib: u64,
         least_kib: u64,
-        mounts: &mut Mounts,
     ) {
         let now_us = context.now_us;
         if self.looked_us > 0 && now_us.saturating_sub(self.looked_us) < WRITERS_SPAN_US {
@@ -126,11 +127,12 @@ impl Writers {
         // Where /proc cannot be listed nobody is known to write, and nobody is
         // blamed for it.
         let _ = list_processes(proc, &mut |pid| {
-            if context.vigil.is_urgent() {
+            if context.vigil.is_over() {
                 return ControlFlow::Break(());
             }
             if let Ok(bytes) = writing::read_undisked_bytes(proc, pid)
                 && bytes / 1024 >= least_kib.min(grown_kib.max(1))
+                && context.scope.has(pid, false) == Ok(true)
             {
                 now.keep(Writer { pid, bytes });
                 note_active(&mut active, proc, Writer { pid, bytes }, before.as_ref());
@@ -138,18 +140,21 @@ impl Writers {
             ControlFlow::Continue(())
         });
         self.before = Some(now);
+        if !is_worth_it {
+            return;
+        }
         let wrote_enough = |held: &&(Identity, u64)| held.1 / 1024 >= grown_kib / LEAST_SHARE_DEN;
+        let suspects = || active.iter().flatten().filter(wrote_enough);
         // It is looked at while it writes: after its last byte it may have closed
         // the file.
-        let suspect = active
-            .iter()
-            .flatten()
-            .filter(wrote_enough)
-            .find(|(id, _)| writes_to_tmpfs(proc, id.pid, mounts));
-        if let Some(&(id, bytes)) = suspect
-            && is_worth_it
-        {
-            self.suspect = Some(Suspect { id, written_kib: bytes / 1024, at_us: now_us });
+        let seen = suspects().find(|(id, _)| writes_to_tmpfs(proc, id.pid));
+        let unseen = || suspects().find(|(id, _)| is_ordinary(proc, id.pid));
+        if let Some(&(id, bytes)) = seen.or_else(unseen) {
+            let is_seen = seen.is_some();
+            // One that was not does not take the place of one that was.
+            if is_seen || self.suspect.is_none_or(|suspect| !suspect.is_seen) {
+                self.suspect = Some(Suspect { id, written_kib: bytes / 1024, at_us: now_us, is_seen });
+            }
         }
     }
 
@@ -159,10 +164,17 @@ impl Writers {
     }
 
     /// The process that filled a tmpfs: true if it may be killed and `culprit` has
-    /// become it.
-    pub fn select(&self, proc: BorrowedFd<'_>, context: &SurveyContext<'_>, culprit: &mut Culprit) -> bool {
+    /// become it. One that was not seen to have a file there is an ordinary user's, and to
+    /// be asked for once nobody is found who has.
+    pub fn select(
+        &self,
+        proc: BorrowedFd<'_>,
+        context: &SurveyContext<'_>,
+        is_seen: bool,
+        culprit: &mut Culprit,
+    ) -> bool {
         let Some(suspect) = &self.suspect else { return false };
-        if context.now_us.saturating_sub(suspect.at_us) > SUSPECT_US {
+        if context.now_us.saturating_sub(suspect.at_us) > SUSPECT_US || is_seen && !suspect.is_seen {
             return false;
         }
         let surveyor = Surveyor::new(proc, context);
@@ -211,9 +223,12 @@ const LEAST_FILE_KIB: u64 = 4;
 /// Does this process hold a file of a tmpfs open for writing that is more than a
 /// pidfile? One with so many files that it cannot be told is taken to do so, if it
 /// is an ordinary user's: nobody is to be safe by having many.
-fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid, mounts: &mut Mounts) -> bool {
+fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid) -> bool {
     let until_us = time::now_us() + MAX_FILES_US;
-    let Ok((held, listed)) = read_holdings(proc, pid, mounts, until_us) else { return false };
-    let is_ordinary = || read_status(proc, pid).is_ok_and(|status| status.uid >= FIRST_ORDINARY_UID);
-    held.tmpfs_kib > LEAST_FILE_KIB || listed == Listed::Stopped && is_ordinary()
+    let Ok((held, listed)) = read_holdings(proc, pid, until_us) else { return false };
+    held.tmpfs_kib > LEAST_FILE_KIB || listed == Listed::Stopped && is_ordinary(proc, pid)
+}
+
+fn is_ordinary(proc: BorrowedFd<'_>, pid: Pid) -> bool {
+    read_status(proc, pid).is_ok_and(|status| status.uid >= FIRST_ORDINARY_UID)
 }

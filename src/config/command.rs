@@ -51,7 +51,7 @@ pub fn status_of(exit_status: Option<c_int>, signal: Option<c_int>) -> u8 {
 }
 
 /// The signals that have names here, and their numbers.
-const NAMES: [Word; 7] = [
+static NAMES: [Word; 7] = [
     Word::new("HUP"),
     Word::new("INT"),
     Word::new("QUIT"),
@@ -60,7 +60,16 @@ const NAMES: [Word; 7] = [
     Word::new("USR2"),
     Word::new("TERM"),
 ];
-const NUMBERS: [u8; NAMES.len()] = [1, 2, 3, 9, 10, 12, 15];
+// By the C library's names: on mips two of them have other numbers.
+static NUMBERS: [u8; NAMES.len()] = [
+    libc::SIGHUP as u8,
+    libc::SIGINT as u8,
+    libc::SIGQUIT as u8,
+    libc::SIGKILL as u8,
+    libc::SIGUSR1 as u8,
+    libc::SIGUSR2 as u8,
+    libc::SIGTERM as u8,
+];
 
 /// One of the more usual signals by its name, with or without SIG, or any by its
 /// number.

@@ -1,7 +1,9 @@
 //! Whom to choose, as people say it.
 
-use crate::config::pattern::{Globs, Item, Subject};
+use crate::config::pattern::{Globs, Item, Subject, Trait};
 use crate::read::process::Comm;
+
+pub use crate::read::status::FIRST_ORDINARY_UID;
 
 /// How the user's patterns see a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +30,6 @@ pub enum Believed {
     SystemUsers,
 }
 
-/// Ordinary users begin here, as for login.defs(5) and systemd.
-pub const FIRST_ORDINARY_UID: u32 = 1000;
-
 /// What is known of a process that patterns can be held against.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'p> {
@@ -40,6 +39,9 @@ pub struct Claim<'p> {
     pub uid: u32,
     /// The file it executes; `None` where that cannot be read.
     pub exe: Option<&'p [u8]>,
+    /// The path of its cgroup, or the start of a long one; `None` where that cannot be
+    /// read.
+    pub cgroup: Option<&'p [u8]>,
 }
 
 /// What the user and the machine rule out or favour.
@@ -58,12 +60,17 @@ pub struct Policy<'a> {
 }
 
 impl Policy<'_> {
+    /// Are there any patterns?
+    pub fn has_patterns(&self) -> bool {
+        self.prefer.is_some() || self.avoid.is_some() || self.unkillables.is_some()
+    }
+
     /// How the patterns see a process.
     pub fn preference(&self, claim: &Claim<'_>) -> Preference {
         if self.spares(&self.unkillables, claim) {
             return Preference::Unkillable;
         }
-        let is_preferred = self.prefer.is_some_and(|globs| globs.items().any(|item| matches(&item, claim)));
+        let is_preferred = self.prefer.is_some_and(|globs| globs.any(&mut |item| matches(item, claim)));
         match (is_preferred, self.spares(&self.avoid, claim)) {
             (true, false) => Preference::Preferred,
             (false, true) => Preference::Avoided,
@@ -74,27 +81,34 @@ impl Policy<'_> {
     /// Does an item of a list that spares processes match this one, and is it
     /// believed?
     fn spares(&self, globs: &Option<Globs<'_>>, claim: &Claim<'_>) -> bool {
-        globs.is_some_and(|globs| {
-            globs.items().any(|item| self.believes(&item, claim) && matches(&item, claim))
-        })
+        globs.is_some_and(|globs| globs.any(&mut |item| self.believes(item, claim) && matches(item, claim)))
     }
 
-    /// Is what this item says of names and files believed of the process's user?
+    /// Is what this item says of names, files and cgroups believed of the process's user?
     pub fn believes(&self, item: &Item<'_>, claim: &Claim<'_>) -> bool {
         let is_bare = item.subject == Subject::Unsaid;
         !is_bare || self.believed == Believed::Everybody || claim.uid < FIRST_ORDINARY_UID
     }
 
-    /// Does any pattern ask for the file that is executed?
-    pub fn asks_for_exe(&self) -> bool {
-        let lists = [&self.prefer, &self.avoid, &self.unkillables];
-        lists.into_iter().flatten().any(|globs| globs.items().any(|item| item.is_exe))
+    /// Does any pattern ask for this?
+    pub fn asks_for(&self, about: Trait) -> bool {
+        self.prefer.is_some_and(|globs| globs.any(&mut |item| item.about == about))
+            || self.has_sparing(&mut |item| item.about == about)
+    }
+
+    /// Does a list that spares processes ask for their cgroups?
+    pub fn spares_cgroups(&self) -> bool {
+        self.has_sparing(&mut |item| item.about == Trait::Cgroup)
     }
 
     /// Is there a bare item in a list that spares processes?
     pub fn has_bare_names(&self) -> bool {
+        self.has_sparing(&mut |item| item.subject == Subject::Unsaid)
+    }
+
+    fn has_sparing(&self, is_sought: &mut dyn FnMut(&Item<'_>) -> bool) -> bool {
         let lists = [&self.avoid, &self.unkillables];
-        lists.into_iter().flatten().any(|globs| globs.items().any(|item| item.subject == Subject::Unsaid))
+        lists.into_iter().flatten().any(|globs| globs.any(is_sought))
     }
 
     /// The best that any process could be seen.
@@ -109,7 +123,11 @@ pub fn matches(item: &Item<'_>, claim: &Claim<'_>) -> bool {
         Subject::Unsaid | Subject::Anybody => true,
         Subject::Uid(uid) => uid == claim.uid,
     };
-    let text = if item.is_exe { claim.exe } else { Some(claim.comm.as_bytes()) };
+    let text = match item.about {
+        Trait::Name => Some(claim.comm.as_bytes()),
+        Trait::Exe => claim.exe,
+        Trait::Cgroup => claim.cgroup,
+    };
     is_whose && text.is_some_and(|text| item.matches(text))
 }
 
@@ -123,7 +141,8 @@ mod tests {
     }
 
     fn is_spared(list: &str, name: &str, uid: u32, exe: Option<&str>) -> bool {
-        let claim = Claim { comm: &Comm::new(name.as_bytes()), uid, exe: exe.map(str::as_bytes) };
+        let claim =
+            Claim { comm: &Comm::new(name.as_bytes()), uid, exe: exe.map(str::as_bytes), cgroup: None };
         policy(list).preference(&claim) == Preference::Unkillable
     }
 
@@ -132,7 +151,7 @@ mod tests {
         assert!(is_spared("sshd", "sshd", 0, None) && is_spared("sshd", "sshd", 999, None));
         assert!(!is_spared("sshd", "sshd", 1000, None));
         let lenient = Policy { believed: Believed::Everybody, ..policy("sshd") };
-        let claim = Claim { comm: &Comm::new(b"sshd"), uid: 1000, exe: None };
+        let claim = Claim { comm: &Comm::new(b"sshd"), uid: 1000, exe: None, cgroup: None };
         assert_eq!(lenient.preference(&claim), Preference::Unkillable);
         // Whoever is preferred harms nobody but themselves.
         let prefer = Policy { prefer: Globs::parse(b"sshd").ok(), unkillables: None, ..policy("x") };
@@ -159,8 +178,30 @@ mod tests {
     }
 
     #[test]
+    fn a_cgroup_is_a_fact_if_its_user_is() {
+        let is_spared = |list: &'static str, uid: u32, cgroup: Option<&str>| {
+            let cgroup = cgroup.map(str::as_bytes);
+            let claim = Claim { comm: &Comm::new(b"x"), uid, exe: None, cgroup };
+            policy(list).preference(&claim) == Preference::Unkillable
+        };
+        assert!(is_spared("cgroup:/s/db", 999, Some("/s/db/worker")));
+        assert!(!is_spared("cgroup:/s/db", 999, Some("/s/dbs")));
+        assert!(!is_spared("cgroup:/s/db", 999, None));
+        // Whoever may make cgroups may call them anything.
+        assert!(!is_spared("cgroup:*/db", 1000, Some("/u/db")));
+        assert!(is_spared("any:cgroup:/s/db", 1000, Some("/s/db")));
+        assert!(is_spared("1000:cgroup:*/db", 1000, Some("/u/db")));
+        assert!(!is_spared("1000:cgroup:*/db", 1001, Some("/u/db")));
+    }
+
+    #[test]
     fn what_is_asked_for_is_known() {
-        assert!(policy("a|root:exe:/b").asks_for_exe() && policy("a|root:exe:/b").has_bare_names());
-        assert!(!policy("root:a|any:b").asks_for_exe() && !policy("root:a|any:b").has_bare_names());
+        let exe = policy("a|root:exe:/b");
+        assert!(exe.asks_for(Trait::Exe) && !exe.spares_cgroups() && exe.has_bare_names());
+        let cgroup = policy("root:a|any:cgroup:/b");
+        assert!(cgroup.asks_for(Trait::Cgroup) && cgroup.spares_cgroups() && !cgroup.has_bare_names());
+        assert!(!cgroup.asks_for(Trait::Exe));
+        let preferred = Policy { prefer: Globs::parse(b"cgroup:/b").ok(), ..Policy::default() };
+        assert!(preferred.asks_for(Trait::Cgroup) && !preferred.spares_cgroups());
     }
 }

@@ -1,10 +1,11 @@
 //! Who took what is missing. Pure.
 
 use crate::decide::growth::STOPPED_DEN;
+use crate::decide::many::Many;
 use crate::decide::snapshot::Loss;
 use crate::decide::victim::{Candidate, TABLE};
 use crate::read::holdings::Holdings;
-use crate::read::process::Identity;
+use crate::read::process::{Identity, JobKey};
 
 /// Fewer of one job than this are judged one by one: four compilers at once are
 /// an ordinary build.
@@ -20,6 +21,8 @@ pub struct Culprit {
     pub members: u32,
     /// Of a spawn burst every young process of the job dies.
     pub is_spawn_burst: bool,
+    /// Those that die with it grow as it does and have nothing else in common.
+    pub is_of_many: bool,
     /// It has just taken the place of one that had gone, and will be gone too.
     pub is_fleeing: bool,
     /// What it has just written to tmpfs.
@@ -43,6 +46,9 @@ pub struct Sharing {
     pub first: Identity,
     /// The others.
     pub others: Sharers,
+    /// Who is to die alone, before all do: where it is a client whose server has mapped
+    /// what it made, the server lets go of that.
+    pub guest: Option<(Identity, JobKey)>,
 }
 
 impl Culprit {
@@ -52,6 +58,7 @@ impl Culprit {
             victim,
             members: 1,
             is_spawn_burst: false,
+            is_of_many: false,
             is_fleeing: false,
             written_kib: 0,
             held: Holdings::default(),
@@ -64,6 +71,14 @@ impl Culprit {
     #[inline(never)]
     pub fn become_one(&mut self, victim: &Candidate) {
         *self = Self::one(*victim);
+    }
+
+    /// Takes another along.
+    pub fn add(&mut self, other: &Candidate) {
+        if let Some(place) = self.sharers.iter_mut().find(|place| place.is_none()) {
+            *place = Some(other.id);
+            self.members += 1;
+        }
     }
 
     /// Becomes these.
@@ -82,6 +97,8 @@ impl Culprit {
 pub enum Attribution<'r> {
     /// One process, or a growing group.
     Known(Takers<'r>),
+    /// One of many that grow and have nothing else in common.
+    OneOf(Many<'r>),
     /// Whoever writes to tmpfs.
     Writer,
     /// Processes too small for the ranking, if there are enough of them to
@@ -232,7 +249,8 @@ pub fn attribute<'r>(ranked: &'r [Candidate], loss: &Loss, least_kib: u64) -> At
     let group = select_growing_group(ranked, loss.total_kib);
     let largest_growth_kib = ranked.iter().map(|held| held.growth.kib).max().unwrap_or(0);
     let group_growth_kib = group.map_or(0, |group| group.growth_kib);
-    let known_kib = least_kib.max(largest_growth_kib).max(group_growth_kib);
+    let many = Many::of(ranked);
+    let known_kib = least_kib.max(largest_growth_kib).max(group_growth_kib).max(many.new_kib);
     // A process that fills a segment of its own has grown by nearly as much.
     if loss.shmem_kib / 2 > known_kib {
         return Attribution::Writer;
@@ -244,10 +262,11 @@ pub fn attribute<'r>(ranked: &'r [Candidate], loss: &Loss, least_kib: u64) -> At
         return Attribution::SpawnBurst { unexplained_kib };
     }
     let Some(first) = ranked.first() else { return Attribution::Nobody };
-    Attribution::Known(match group {
-        Some(group) if group.score_kib > first.score_kib => group,
-        _ => Takers::one(first),
-    })
+    match group {
+        Some(group) if group.score_kib > first.score_kib => Attribution::Known(group),
+        _ if many.outweighs(first, loss.total_kib) => Attribution::OneOf(many),
+        _ => Attribution::Known(Takers::one(first)),
+    }
 }
 
 #[cfg(test)]
@@ -257,7 +276,7 @@ mod tests {
     use crate::decide::baseline::weighted_kib;
     use crate::decide::growth::Growth;
     use crate::decide::victim::{VACANT, score_kib};
-    use crate::read::process::{Comm, Identity, JobKey, Pid};
+    use crate::read::process::{Comm, Pid};
     use std::vec::Vec;
 
     const MIB: u64 = 1024;
@@ -285,6 +304,7 @@ mod tests {
     fn known(attribution: Attribution<'_>) -> (i32, u32) {
         match attribution {
             Attribution::Known(takers) => (takers.first.id.pid.as_raw_pid(), takers.members),
+            Attribution::OneOf(many) => (many.first.unwrap().id.pid.as_raw_pid(), 1),
             other => panic!("{other:?}"),
         }
     }
@@ -325,6 +345,36 @@ mod tests {
             (30, 150 * MIB, 90 * MIB)
         );
         assert!(!growing_group.is_spawn_burst);
+    }
+
+    /// Recorded in the lab, scene strangers.
+    #[test]
+    fn thirty_leaks_that_nothing_connects_are_to_blame_together() {
+        let leak = |pid, grown_mib| process(pid, pid, &std::format!("leak{pid}"), 5, grown_mib);
+        let mut table: Vec<_> = (109..139).map(|pid| leak(pid, 3)).collect();
+        table.push(process(98, 98, "database", 52, 0));
+        let first = |table: &[Candidate], loss_mib: u64| {
+            let table = ranked(table.to_vec());
+            let loss = Loss { total_kib: loss_mib * MIB, shmem_kib: 0, pinned_kib: 0 };
+            let pid = known(attribute(&table, &loss, LEAST_KIB)).0;
+            if pid == 98 { "database" } else { "leak" }
+        };
+        assert_eq!(first(&table, 110), "leak");
+        // Two that grow together as much as one would have to.
+        assert_eq!(first(&[process(98, 98, "database", 60, 0), leak(1, 4), leak(2, 4)], 8), "leak");
+        assert_eq!(first(&[process(98, 98, "database", 60, 0), leak(1, 2), leak(2, 2)], 4), "database");
+        // What they grew by is not what is missing, or they have stopped.
+        assert_eq!(first(&table, 180), "leak");
+        table[..29].iter_mut().for_each(|held| held.has_stopped = true);
+        assert_eq!(first(&table, 6), "database");
+        // Unless they take turns.
+        table[..30].iter_mut().for_each(|held| held.growth.recent_kib[1] = 3 * MIB);
+        assert_eq!(first(&table, 110), "leak");
+        // What has been started meanwhile, and has stopped, is not one of them.
+        table.push(process(97, 97, "fresh", 60, 60));
+        table[31].has_stopped = true;
+        table[31].growth.recent_kib[1] = 60 * MIB;
+        assert_eq!(first(&table, 170), "leak");
     }
 
     #[test]

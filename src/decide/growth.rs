@@ -20,8 +20,18 @@ const TELLING_DEN: [u64; HORIZONS] = [8, 2];
 /// nothing: memory is short because of them too, and a culprit may pause.
 const OLD_DEN: u64 = 4;
 
+/// Who has less by this part of the most that it had has given that back.
+const GIVEN_BACK_DEN: Kib = 8;
+
 /// Who grows at less than this part of the pace of the fastest has stopped.
 pub const STOPPED_DEN: u64 = 4;
+
+/// Up to 4 TiB in half the room, for there are many.
+type Kib = u32;
+
+fn as_kib(kib: u64) -> Kib {
+    Kib::try_from(kib).unwrap_or(Kib::MAX)
+}
 
 /// The freeable memory of one process over time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +40,12 @@ pub struct History {
     pub minutes: Baseline,
     /// The most that it had until minutes ago.
     peak: Baseline,
+    /// The most that it was seen to have since it last gave some back, in KiB, ...
+    top_kib: Kib,
+    /// ... and the most that it may have had before it did.
+    had_kib: Kib,
     /// Its levels over the shorter horizons, in KiB, ...
-    recent_kib: [u64; HORIZONS],
+    recent_kib: [Kib; HORIZONS],
     /// ... as of this time.
     at_us: u64,
 }
@@ -41,6 +55,8 @@ pub struct History {
 pub struct Reading {
     /// Freeable memory.
     pub freeable_kib: u64,
+    /// The part of it that nobody else can have made.
+    pub private_kib: u64,
     /// The most of it there has been; never less than `freeable_kib`.
     pub peak_kib: u64,
 }
@@ -53,7 +69,7 @@ impl Growth {
 impl Reading {
     /// A process that never had more than it has.
     pub fn at_peak(freeable_kib: u64) -> Self {
-        Self { freeable_kib, peak_kib: freeable_kib }
+        Self { freeable_kib, private_kib: freeable_kib, peak_kib: freeable_kib }
     }
 
     /// Has it about as much as ever?
@@ -75,16 +91,24 @@ pub struct Growth {
 
 impl History {
     /// Of nobody.
-    pub const NONE: Self =
-        Self { minutes: Baseline::new(0, 0), peak: Baseline::new(0, 0), recent_kib: [0; HORIZONS], at_us: 0 };
+    pub const NONE: Self = Self {
+        minutes: Baseline::new(0, 0),
+        peak: Baseline::new(0, 0),
+        top_kib: 0,
+        had_kib: 0,
+        recent_kib: [0; HORIZONS],
+        at_us: 0,
+    };
 
     /// Of a process that had as much for long.
     pub fn steady(reading: Reading, now_us: u64) -> Self {
-        let Reading { freeable_kib, peak_kib } = reading;
+        let Reading { freeable_kib, private_kib, peak_kib } = reading;
         Self {
             minutes: Baseline::new(freeable_kib, now_us),
             peak: Baseline::new(peak_kib.max(freeable_kib), now_us),
-            recent_kib: [freeable_kib; HORIZONS],
+            top_kib: as_kib(private_kib),
+            had_kib: 0,
+            recent_kib: [as_kib(freeable_kib); HORIZONS],
             at_us: now_us,
         }
     }
@@ -92,28 +116,37 @@ impl History {
     /// The history after a reading.
     #[must_use]
     pub fn after(mut self, reading: Reading, now_us: u64) -> Self {
-        let Reading { freeable_kib, peak_kib } = reading;
+        let Reading { freeable_kib, private_kib, peak_kib } = reading;
         let passed_us = now_us.saturating_sub(self.at_us);
         for (level_kib, horizon_us) in self.recent_kib.iter_mut().zip(HORIZONS_US) {
             // As the baseline does: up slowly, down at once.
-            let above_kib = freeable_kib.saturating_sub(*level_kib);
+            let above_kib = freeable_kib.saturating_sub((*level_kib).into());
             let step_kib = above_kib.saturating_mul(passed_us.min(horizon_us)) / horizon_us;
-            *level_kib = (*level_kib).min(freeable_kib) + step_kib;
+            *level_kib = as_kib(freeable_kib.min((*level_kib).into()).saturating_add(step_kib));
         }
         self.minutes = self.minutes.after(freeable_kib, now_us);
         self.peak = self.peak.after(peak_kib.max(freeable_kib), now_us);
+        // A heap is emptied and filled again. Whoever leaks has never given anything back.
+        let held_kib = as_kib(private_kib);
+        if held_kib < self.top_kib - self.top_kib / GIVEN_BACK_DEN {
+            // It may have had somewhat more between two looks.
+            self.had_kib = self.had_kib.max(self.top_kib.saturating_add(self.top_kib / GIVEN_BACK_DEN));
+            self.top_kib = held_kib;
+        }
+        self.top_kib = self.top_kib.max(held_kib);
         self.at_us = now_us;
         self
     }
 
     /// How much more `freeable_kib` is, of which no more than `most_kib` can be new.
     pub fn growth(&self, freeable_kib: u64, most_kib: u64) -> Growth {
-        let above = |level_kib: u64| freeable_kib.saturating_sub(level_kib.max(self.peak.kib)).min(most_kib);
+        let had_kib = self.peak.kib.max(self.had_kib.into());
+        let above = |level_kib: u64| freeable_kib.saturating_sub(level_kib.max(had_kib)).min(most_kib);
         let kib = self.minutes.growth_kib(freeable_kib).min(most_kib);
         Growth {
             kib,
             regained_kib: kib - above(self.minutes.kib),
-            recent_kib: [above(self.recent_kib[0]), above(self.recent_kib[1])],
+            recent_kib: self.recent_kib.map(|level_kib| above(level_kib.into())),
         }
     }
 }
@@ -187,10 +220,11 @@ mod tests {
 
     #[test]
     fn what_it_had_before_is_no_new_territory() {
-        let mut heap = History::steady(Reading { freeable_kib: 20 * MIB, peak_kib: 80 * MIB }, 0);
+        let mut heap = History::steady(Reading { peak_kib: 80 * MIB, ..Reading::at_peak(20 * MIB) }, 0);
         for second in 1..60 {
             let freeable_kib = (20 + second % 7 * 10) * MIB;
-            heap = heap.after(Reading { freeable_kib, peak_kib: 80 * MIB }, second * SECOND);
+            heap =
+                heap.after(Reading { peak_kib: 80 * MIB, ..Reading::at_peak(freeable_kib) }, second * SECOND);
         }
         let swung = heap.growth(80 * MIB, u64::MAX);
         assert_eq!(swung.regained_kib, swung.kib);
@@ -199,8 +233,38 @@ mod tests {
         let leak = Growth { kib: 30 * MIB, ..Growth::default() };
         let told = blamed(&[swung, leak]);
         assert!(told[0] <= 15 && told[1] == 30, "{told:?}");
-        // Above its peak it is new again.
-        assert_eq!(heap.growth(100 * MIB, u64::MAX).recent_kib, [20 * MIB; 2]);
+        // Well above its peak it is new again.
+        assert_eq!(heap.growth(100 * MIB, u64::MAX).recent_kib, [10 * MIB; 2]);
+    }
+
+    /// The kernel's mark does not tell it of ordinary users, nor of who is seen for the
+    /// first time when it is full.
+    #[test]
+    fn who_was_seen_to_give_memory_back_takes_it_again() {
+        let swing = [0, 30, 58, 2, 20, 40, 60, 1, 30, 57];
+        let heap = history(&swing, 250 * MS).growth(57 * MIB, u64::MAX);
+        assert_eq!(heap.regained_kib, heap.kib);
+        assert_eq!(history(&swing, 250 * MS).growth(67 * MIB, u64::MAX).recent_kib, [0; 2]);
+        assert_eq!(history(&swing, 250 * MS).growth(75 * MIB, u64::MAX).recent_kib, [7 * MIB + 512; 2]);
+        // A leak beside it that is half as large, and a little less of it each time that
+        // it collects what it can.
+        let leak = [0, 5, 10, 9, 14, 19, 18, 23, 28, 27].map(|mib| mib + 20);
+        let leak = history(&leak, 250 * MS).growth(47 * MIB, u64::MAX);
+        assert_eq!(leak.regained_kib, 0);
+        let told = blamed(&[heap, leak]);
+        assert!(told[0] <= 15 && told[1] > 20, "{told:?}");
+    }
+
+    /// Whoever maps another's file on a tmpfs has not had that memory.
+    #[test]
+    fn what_was_shared_was_nobodys_own() {
+        let reading = |shared_mib: u64, private_mib: u64| {
+            let at_peak = Reading::at_peak((shared_mib + private_mib) * MIB);
+            Reading { private_kib: private_mib * MIB, ..at_peak }
+        };
+        let history = History::steady(reading(0, 10), 0).after(reading(500, 10), SECOND);
+        let history = history.after(reading(0, 10), 2 * SECOND);
+        assert!(history.growth(200 * MIB, u64::MAX).regained_kib < 20 * MIB);
     }
 
     #[test]

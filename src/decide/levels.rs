@@ -37,9 +37,10 @@ impl Levels {
     /// the kernel have just taken counts as if it could still be had: otherwise the
     /// limits would fall as fast as what is available. And however little there is
     /// to be had, no limit falls below what the kernel needs to work: its reserve to
-    /// ask, and half of that to force, unless it was set lower.
+    /// ask, and half of that to force, unless it was set lower. Shares are counted from
+    /// where the kernel itself would kill, once it has raised its watermarks.
     pub fn of(limits: &Limits, snapshot: &Snapshot) -> Self {
-        let Snapshot { mem, loss, reserve_kib, .. } = snapshot;
+        let Snapshot { mem, loss, reserve_kib, boost_kib, .. } = snapshot;
         let base_kib = mem.reclaimable_kib().saturating_add(loss.pinned_kib).min(mem.total_kib());
         let limit_kib = |amount: Amount, needed_kib: u64| {
             amount.of_kib(base_kib).max(needed_kib.min(amount.of_kib(mem.total_kib())))
@@ -48,8 +49,12 @@ impl Levels {
             Some(pair) => (pair.term, pair.kill, u64::MAX),
             None => (DEFAULT_MEM.term, DEFAULT_MEM.kill, DEFAULT_MEM_CAP_KIB),
         };
-        let mem_term_kib = limit_kib(term, *reserve_kib).min(cap_kib);
-        let mem_kill_kib = limit_kib(kill, reserve_kib / 2).min(cap_kib / 2);
+        let raised_kib = |amount: Amount, kib: u64| match amount {
+            Amount::Share(_) => kib.saturating_add(*boost_kib),
+            Amount::Kib(_) => kib,
+        };
+        let mem_term_kib = raised_kib(term, limit_kib(term, *reserve_kib).min(cap_kib));
+        let mem_kill_kib = raised_kib(kill, limit_kib(kill, reserve_kib / 2).min(cap_kib / 2));
         let confirm_kib = (mem_term_kib / CONFIRM_DEN).saturating_mul(CONFIRM_NUM);
         Self {
             mem_term_kib,
@@ -60,5 +65,10 @@ impl Levels {
             fast_path_kib: confirm_kib.max(Amount::Share(FAST_PATH_BP).of_kib(mem.mem_total_kib)),
             psi_bp: limits.psi_bp,
         }
+    }
+
+    /// With more than this available no rule calls for anything.
+    pub fn plenty_kib(&self) -> u64 {
+        self.confirm_kib.max(self.mem_term_kib)
     }
 }

@@ -19,8 +19,15 @@ pub mod growth;
 /// Candidates and their ranking.
 pub mod victim;
 
+/// Many that grow and have nothing else in common.
+pub mod many;
+
 /// Who took what is missing.
 pub mod attribution;
 
 /// How long to sleep.
 pub mod pacing;
+
+/// What rules decide.
+#[cfg(feature = "rules")]
+pub mod rules;

@@ -93,11 +93,40 @@ pub fn has_time_for_another_look(fall: &Fall) -> bool {
     fall.left_kib > lost_kib
 }
 
+/// After so many hunts in a row everybody is looked at again: by now somebody else may
+/// be to blame.
+const MAX_HUNTS: u32 = 8;
+
+/// How often in a row whoever took the place of a victim that was gone too soon has
+/// been gone after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hunts(u32);
+
+impl Hunts {
+    /// Is one more to be made, of a victim that was gone if `has_slipped`?
+    pub fn may_go_on(&mut self, has_slipped: bool) -> bool {
+        let may_go_on = has_slipped && self.0 < MAX_HUNTS;
+        self.0 = if may_go_on { self.0 + 1 } else { 0 };
+        may_go_on
+    }
+}
+
 /// May the sleep of `sleep_us` become a second where the processors do next to
 /// nothing? Where the headroom is small, memory would otherwise be looked at
 /// many times a second for no reason.
 pub fn is_worth_asking_if_idle(sleep_us: u64) -> bool {
     sleep_us < IDLE_SLEEP_US
+}
+
+/// What is left must last so long for an idle machine to be left alone for a second, at
+/// the pace at which it became less since the last look.
+const LASTING_US: u64 = 4 * SECOND;
+
+/// Does headroom that was `before_kib`, and is `now_kib` after `passed_us`, last? What takes
+/// memory without page faults wakes nobody, and takes next to no processor.
+pub fn does_it_last(before_kib: u64, now_kib: u64, passed_us: u64) -> bool {
+    let fell_kib = before_kib.saturating_sub(now_kib);
+    fell_kib.saturating_mul(LASTING_US) / passed_us.max(MS) <= now_kib
 }
 
 #[cfg(test)]
@@ -158,5 +187,24 @@ mod tests {
         assert_eq!(kill_sleep_us(0, 0), MIN_SLEEP_US);
         assert_eq!(kill_sleep_us(SECOND, 12 * MS), 24 * MS);
         assert_eq!(kill_sleep_us(SECOND, 5 * SECOND), ROUND_REST_US);
+    }
+
+    /// The hole: a leak that forks and exits for ever was gone after for ever, and
+    /// nobody else was looked at.
+    #[test]
+    fn hunts_in_a_row_have_an_end() {
+        let mut hunts = Hunts::default();
+        assert!((0..MAX_HUNTS).all(|_| hunts.may_go_on(true)));
+        assert!(!hunts.may_go_on(true));
+        assert!(hunts.may_go_on(true) && !hunts.may_go_on(false));
+        assert!((0..MAX_HUNTS).all(|_| hunts.may_go_on(true)));
+    }
+
+    #[test]
+    fn an_idle_machine_is_left_alone_while_memory_lasts() {
+        assert!(does_it_last(100, 100, 0) && does_it_last(50, 100, SECOND));
+        assert!(does_it_last(125, 100, SECOND) && !does_it_last(126, 100, SECOND));
+        assert!(!does_it_last(101, 100, 20 * MS) && !does_it_last(100, 0, SECOND));
+        assert!(does_it_last(0, 0, SECOND) && does_it_last(u64::MAX, u64::MAX, 1));
     }
 }

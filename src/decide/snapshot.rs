@@ -44,4 +44,7 @@ pub struct Snapshot {
     pub loss: Loss,
     /// What the kernel keeps free for itself and does not count as available.
     pub reserve_kib: u64,
+    /// By how much it may keep more than that for a while; see
+    /// [`read_boost_kib`](crate::read::memory::read_boost_kib).
+    pub boost_kib: u64,
 }

@@ -24,11 +24,21 @@ pub enum Rule {
     Floor,
     /// The page cache is read again and again, and little is available.
     Thrash,
+    /// One of the rules for cgroups says so.
+    #[cfg(feature = "rules")]
+    File,
 }
 
 impl Rule {
     /// All of them, each at the place of its number.
-    pub const ALL: [Self; 4] = [Self::Pressure, Self::Exhaustion, Self::Floor, Self::Thrash];
+    pub const ALL: &[Self] = &[
+        Self::Pressure,
+        Self::Exhaustion,
+        Self::Floor,
+        Self::Thrash,
+        #[cfg(feature = "rules")]
+        Self::File,
+    ];
 
     /// The rule's name in log and environment.
     pub const fn name(self) -> &'static str {
@@ -37,6 +47,8 @@ impl Rule {
             Self::Exhaustion => "exhaustion",
             Self::Floor => "floor",
             Self::Thrash => "thrash",
+            #[cfg(feature = "rules")]
+            Self::File => "file",
         }
     }
 }
@@ -195,6 +207,12 @@ mod tests {
         let set = Pair { term: Amount::Kib(900), kill: Amount::Kib(700) };
         let set = Limits { mem: Some(set), ..Limits::default() };
         assert_eq!(Levels::of(&set, &absurd).mem_term_kib, 900);
+        // Where the kernel itself kills with more than that free, shares begin there.
+        let boosted = Snapshot { boost_kib: 32_000, ..reserved };
+        let levels = Levels::of(&Limits::default(), &boosted);
+        assert_eq!((levels.mem_term_kib, levels.mem_kill_kib), (36_000, 34_000));
+        assert_eq!((levels.confirm_kib, levels.fast_path_kib), (54_000, 54_000));
+        assert_eq!(Levels::of(&set, &boosted).mem_term_kib, 900);
         // A terabyte does not keep 100 GB idle, unless told to.
         let huge = Meminfo { mem_total_kib: 1 << 30, mem_available_kib: 1 << 30, ..Meminfo::default() };
         assert_eq!(levels_of(&huge, 0).mem_term_kib, 2 << 20);

@@ -20,6 +20,10 @@ pub struct Candidate {
     /// Freeable memory, what its death gives back: anonymous memory and swap, and
     /// shared memory that nobody else can be mapping.
     pub freeable_kib: u64,
+    /// Much of that is shared memory, which stays where it is a file on a tmpfs.
+    pub is_shared: bool,
+    /// Most of it is its parent's, which forked it, and is free only when both are gone.
+    pub is_copy: bool,
     /// The levels its freeable memory has had.
     pub history: History,
     /// How much freeable memory it has above those; nothing where that is too
@@ -131,6 +135,8 @@ pub const VACANT: Candidate = Candidate {
     oom_score_adj: 0,
     preference: Preference::Ordinary,
     freeable_kib: 0,
+    is_shared: false,
+    is_copy: false,
     history: History::NONE,
     growth: Growth::NONE,
     has_stopped: false,
@@ -224,6 +230,8 @@ mod tests {
             oom_score_adj: adj,
             preference: Preference::Ordinary,
             freeable_kib,
+            is_shared: false,
+            is_copy: false,
             history: History::NONE,
             growth: Growth::NONE,
             has_stopped: false,
@@ -271,7 +279,7 @@ mod tests {
             ("sshd", Preference::Unkillable),
             ("sh", Preference::Ordinary),
         ] {
-            let claim = Claim { comm: &Comm::new(name.as_bytes()), uid: 0, exe: None };
+            let claim = Claim { comm: &Comm::new(name.as_bytes()), uid: 0, exe: None, cgroup: None };
             assert_eq!(policy.preference(&claim), preference, "{name}");
         }
         assert_eq!(score_bound_kib(&policy, 1000), 6000);

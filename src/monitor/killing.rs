@@ -3,7 +3,7 @@
 use super::{Judged, Monitor};
 use crate::act::executor::{Death, Event, FreeMemory, HOLD_DRY_RUN_US, HOLD_FAILED_US, SETTLE_US};
 use crate::act::signal::Refusal;
-use crate::choose::selector::NoVictim;
+use crate::choose::no_victim::NoVictim;
 use crate::decide::pacing::{self, Fall, LOOK_AGAIN_US, MIN_SLEEP_US};
 use crate::decide::verdict::{Rule, Urgency, Verdict};
 use crate::read::holdings::FilePath;
@@ -26,11 +26,15 @@ impl Monitor<'_> {
     /// Chooses a victim and begins its kill, unless memory has come back in
     /// the time that took.
     pub(super) fn act(&mut self, rule: Rule, urgency: Urgency, judged: &Judged, now_us: u64) -> u64 {
-        let Judged { snapshot, .. } = judged;
+        let Judged { snapshot, levels, .. } = judged;
+        // Once it has been said that there is no reason, looking at memory is enough.
+        if self.said.no_victim && self.selector.is_steady(rule, urgency, snapshot, now_us) {
+            return pacing::LOW_SLEEP_US;
+        }
         let (began_us, before_kib) = (now_us, snapshot.mem.mem_available_kib);
-        let mut surveyed = self.selector.survey_for(rule, snapshot, now_us);
+        let mut surveyed = self.selector.survey_for(rule, snapshot, levels, now_us);
         if surveyed.is_err() && urgency == Urgency::Kill {
-            surveyed = self.selector.survey_for(rule, snapshot, now_us);
+            surveyed = self.selector.survey_for(rule, snapshot, levels, now_us);
         }
         // Choosing took time: is there still a reason?
         let now_us = read_clock();
@@ -80,10 +84,24 @@ impl Monitor<'_> {
         Some(self.strike(&decision, now_us))
     }
 
-    /// Begins to kill the culprit.
-    // Out of line, so that surveys do not run below what is put together here.
-    #[inline(never)]
+    /// Begins to kill the culprit, and heeds what comes of it.
     fn strike(&mut self, decision: &Decision<'_>, now_us: u64) -> u64 {
+        let is_alone = self.selector.culprit().members == 1;
+        let (has_slipped, sleep_us) = match self.begin(decision, now_us) {
+            Ok(event) => (is_too_late(event.as_ref()) && is_alone, self.heed_event(event, now_us)),
+            Err(refusal) => {
+                self.note_refusal(refusal, now_us);
+                (refusal == Refusal::Gone, MIN_SLEEP_US)
+            }
+        };
+        self.has_slipped = has_slipped;
+        if has_slipped { 0 } else { sleep_us }
+    }
+
+    /// Begins to kill the culprit, and says so.
+    // Out of line, so that nothing else runs below what is put together here.
+    #[inline(never)]
+    fn begin(&mut self, decision: &Decision<'_>, now_us: u64) -> Result<Option<Event>, Refusal> {
         let Decision { rule, urgency, snapshot, .. } = *decision;
         // Asked now, for soon it has none open.
         self.is_in_tmpfs = snapshot.loss.shmem_kib > snapshot.loss.total_kib / 2;
@@ -92,7 +110,7 @@ impl Monitor<'_> {
             self.selector.find_tmpfs_file(&mut self.victims_file);
         }
         let (culprit, ranked) = (self.selector.culprit(), self.selector.candidates());
-        let (is_fleeing, is_alone) = (culprit.is_fleeing, culprit.members == 1);
+        let is_fleeing = culprit.is_fleeing;
         match self.executor.begin(culprit, rule, ranked, FreeMemory::from(snapshot), now_us) {
             Ok(begun) => {
                 // Below the KILL limit the signal comes first: a line takes time.
@@ -100,17 +118,12 @@ impl Monitor<'_> {
                 let is_first = urgency == Urgency::Kill || is_fleeing;
                 let stepped = is_first.then(|| self.executor.step(now, now_us));
                 self.report_choice(decision);
-                report::begun(self.log, begun);
-                let event = stepped.unwrap_or_else(|| self.executor.step(now, now_us));
-                self.has_slipped = is_too_late(event.as_ref()) && is_alone;
-                let sleep_us = self.heed_event(event, now_us);
-                if self.has_slipped { 0 } else { sleep_us }
+                report::begun(self.log, &begun);
+                Ok(stepped.unwrap_or_else(|| self.executor.step(now, now_us)))
             }
             Err(refusal) => {
                 self.report_choice(decision);
-                self.note_refusal(refusal, now_us);
-                self.has_slipped = refusal == Refusal::Gone;
-                if self.has_slipped { 0 } else { MIN_SLEEP_US }
+                Err(refusal)
             }
         }
     }
@@ -131,7 +144,9 @@ impl Monitor<'_> {
             }
             NoVictim::StillLooking => return MIN_SLEEP_US,
             NoVictim::Unreadable(_) => self.executor.hold_off(decision.urgency, HOLD_FAILED_US, now_us),
-            NoVictim::NoCandidate { .. } | NoVictim::Steady | NoVictim::NoWriter { .. } => {
+            // To see whether it becomes less takes no more than a look at memory.
+            NoVictim::Steady => {}
+            NoVictim::NoCandidate { .. } | NoVictim::NoWriter { .. } => {
                 self.executor.hold_off_without_victim(decision.urgency, now_us);
             }
         }
@@ -148,7 +163,7 @@ impl Monitor<'_> {
         self.heed_event(event, now_us)
     }
 
-    fn heed_event(&mut self, event: Option<Event>, now_us: u64) -> u64 {
+    pub(super) fn heed_event(&mut self, event: Option<Event>, now_us: u64) -> u64 {
         match event {
             Some(Event::GoesOn { left_us, round_us }) => return pacing::kill_sleep_us(left_us, round_us),
             Some(Event::Busy) => return 0,
@@ -169,17 +184,21 @@ impl Monitor<'_> {
 
     fn finish(&mut self, death: &Death, now_us: u64) {
         self.observer.restart_windows();
+        #[cfg(feature = "rules")]
+        if death.rule == Rule::File
+            && let Some(entry) = self.rules_entry
+        {
+            return (entry.finish_kill)(self, death, now_us);
+        }
         let was_killed = death.timeline.signalled_us.is_some();
         let after = self.observer.read(now_us);
+        let mut has_it_gone = true;
         if was_killed {
             self.said.no_victim = false;
-            // Where several hold the same pipes, the first of them gives nothing back,
-            // and what is missing is still to be answered for.
-            let is_answered = self.selector.culprit().held.kernel_kib() == 0
-                || after
-                    .as_ref()
-                    .is_ok_and(|after| death.gained_kib(after) >= self.executor.victim().freeable_kib / 4);
-            if is_answered {
+            // Else what is missing is still to be answered for.
+            has_it_gone =
+                !after.as_ref().is_ok_and(|after| self.selector.have_others_it(death.gained_kib(after)));
+            if has_it_gone {
                 self.observer.restart_baselines();
             }
         }
@@ -188,7 +207,7 @@ impl Monitor<'_> {
         if let Some(command) = self.command.as_ref().filter(|_| is_command) {
             command.write_termination_log(self.log.line());
         }
-        let left_kib = after.as_ref().ok().filter(|_| self.is_in_tmpfs);
+        let left_kib = after.as_ref().ok().filter(|_| self.is_in_tmpfs && has_it_gone);
         let left_kib = left_kib.and_then(|after| death.left_in_tmpfs_kib(after));
         if was_killed {
             self.selector.settle(left_kib.map(|_| now_us + PINNED_US));
@@ -204,6 +223,24 @@ impl Monitor<'_> {
             if !self.executor.start_on_kill(death, now_us) {
                 report::hook_not_started(self.log, crate::act::hook::Purpose::OnKill);
             }
+        }
+        self.executor.hold_off(Urgency::Kill, SETTLE_US, now_us);
+    }
+
+    /// The same for a cgroup that rules killed: what it had was not looked for.
+    #[cfg(feature = "rules")]
+    #[inline(never)]
+    pub(super) fn finish_cgroup(&mut self, death: &Death, now_us: u64) {
+        let after = self.observer.read(now_us);
+        self.observer.restart_baselines();
+        self.note_death_for_rules(death.signalled);
+        let is_command = self.blame_command();
+        report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), is_command, now_us);
+        self.selector.settle(None);
+        self.stats.count(death.rule, Urgency::Kill, &self.executor.victim().job.comm);
+        self.publish_stats();
+        if !self.executor.start_on_kill(death, now_us) {
+            report::hook_not_started(self.log, crate::act::hook::Purpose::OnKill);
         }
         self.executor.hold_off(Urgency::Kill, SETTLE_US, now_us);
     }

@@ -26,16 +26,50 @@ impl<'a> Monitor<'a> {
     pub(super) fn answer_status(&mut self, now_us: u64) {
         let judged = self.look(now_us);
         let now = judged.as_ref().map(|judged| (&judged.snapshot, &judged.levels));
-        report::status(
-            self.log,
-            now.map_err(|error| *error),
-            self.capabilities.trigger.is_ok(),
-            self.stats.total(),
-        );
+        report::status(self.log, now.map_err(|error| *error), self.capabilities.trigger.is_ok(), &self.stats);
+        #[cfg(feature = "rules")]
+        if let Some(entry) = self.rules_entry {
+            (entry.tell_standing)(self, now_us);
+        }
+    }
+
+    /// Opens and reads again what may have been replaced: the log, and rules.
+    pub(super) fn reread(&mut self) {
+        #[cfg(feature = "rules")]
+        if let Some(entry) = self.rules_entry {
+            (entry.reread)(self);
+            return report::reopened(self.log, true);
+        }
+        report::reopened(self.log, false);
+    }
+
+    /// Tells the log how things stand, if it is time.
+    pub(super) fn report_if_due(&mut self, now_us: u64) {
+        if let (Some(at_us), Some(every_us)) = (self.report_at_us, self.config.report_us)
+            && now_us >= at_us
+        {
+            self.report_at_us = Some(now_us + every_us);
+            self.answer_status(now_us);
+        }
     }
 
     pub(super) fn publish_stats(&mut self) {
-        if let Some(errno) = self.stats.publish() {
+        #[cfg(feature = "rules")]
+        if self.is_ticking {
+            // What rules have done is told once they are done.
+            self.has_news = true;
+            return;
+        }
+        #[cfg(feature = "rules")]
+        let told = self.rules_entry.zip(self.ruled.as_deref());
+        let failure = self.stats.publish(&mut |out| {
+            #[cfg(feature = "rules")]
+            if let Some((entry, ruled)) = told {
+                (entry.tell)(ruled, out);
+            }
+            let _ = out;
+        });
+        if let Some(errno) = failure {
             report::stats_not_written(self.log, errno);
         }
     }
@@ -45,7 +79,14 @@ impl<'a> Monitor<'a> {
         for _ in 0..REAPED_AT_ONCE {
             self.reaped = self.executor.reap();
             match (&self.reaped, &mut self.command) {
-                (Reaped::Ours(ended), _) => report::ended(self.log, ended),
+                (Reaped::Ours(ended), _) => {
+                    report::ended(self.log, ended);
+                    #[cfg(feature = "rules")]
+                    if let Some(entry) = self.rules_entry {
+                        let ended = *ended;
+                        (entry.note_end)(self, &ended);
+                    }
+                }
                 (Reaped::Other(pid, status), Some(command)) if command.pid() == *pid => {
                     let status = status_of(status.exit_status(), status.terminating_signal());
                     command.note_end(status, now_us);
@@ -75,7 +116,8 @@ impl<'a> Monitor<'a> {
             return now_us;
         }
         let command_us = self.command.as_ref().map_or(u64::MAX, Command::deadline_us);
-        self.executor.children_deadline_us().min(command_us)
+        let report_us = self.report_at_us.unwrap_or(u64::MAX);
+        self.executor.children_deadline_us().min(command_us).min(report_us)
     }
 
     /// Was it the command that died? Then the guard's status tells.

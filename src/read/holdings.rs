@@ -1,17 +1,16 @@
 //! What a process holds by its open files: memory that is in no process's own
-//! figures. `/proc/PID/fd`, `fdinfo` and `mountinfo` (proc(5)).
+//! figures. `/proc/PID/fd` and `fdinfo` (proc(5)).
 
 use super::kfile::{self, ReadError, open_dir};
 use super::listing::{Listed, list_names};
 use super::process::{Pid, path_of};
-use super::status::read_status;
-use crate::sys::file::mount_of;
-use crate::sys::line::Joined;
+use super::status::{FIRST_ORDINARY_UID, read_status};
+use crate::sys::file::is_on_tmpfs;
 use crate::sys::time::now_us;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
-use rustix::fs::{AtFlags, FileType, MemfdFlags, Mode, memfd_create, statat};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, FileType, Mode, statat};
 
 /// What the files that a process has open hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,85 +49,13 @@ impl Holdings {
     }
 }
 
-/// Mounts that are told apart.
-const MOUNTS: usize = 16;
-/// Lines of mountinfo, and time spent on it. A user namespace may have 100,000
-/// mounts by default, and reading three thousand takes 36 ms.
-const MAX_MOUNTINFO_LINES: u32 = 2000;
-const MAX_MOUNTINFO_US: u64 = 10_000;
-
-/// Which mounts are a tmpfs, as far as has been asked.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Mounts {
-    known: [Option<(u64, bool)>; MOUNTS],
-    /// The place of the next that is not known.
-    next: usize,
-}
-
-impl Mounts {
-    /// Knows the kernel's own mount, which is in no mountinfo: memfds and System V
-    /// segments are there.
-    pub fn with_internal(proc: BorrowedFd<'_>) -> Self {
-        let mut mounts = Self::default();
-        if let Some(id) = read_internal_mount(proc) {
-            mounts.note(id, true);
-        }
-        mounts
-    }
-
-    fn note(&mut self, id: u64, is_tmpfs: bool) {
-        self.known[self.next] = Some((id, is_tmpfs));
-        // The first place stays with the kernel's own mount.
-        self.next = if self.next + 1 < MOUNTS { self.next + 1 } else { 1 };
-    }
-
-    /// Is the mount `id`, of the process's namespace, a tmpfs? One of so many that it
-    /// cannot be told in time is not taken to be, and is not remembered: whoever
-    /// makes it so would make it so for everybody.
-    fn is_tmpfs(&mut self, proc: BorrowedFd<'_>, pid: Pid, id: u64, until_us: u64) -> bool {
-        if let Some((_, is_tmpfs)) = self.known.iter().flatten().find(|known| known.0 == id) {
-            return *is_tmpfs;
-        }
-        let until_us = until_us.min(now_us() + MAX_MOUNTINFO_US);
-        let (mut found, mut lines) = (None, 0);
-        let mut buf = [0; 512];
-        let _ = kfile::read_lines(proc, path_of(pid, "/mountinfo").as_cstr(), &mut buf, &mut |line| {
-            lines += 1;
-            found = parse_mount(line, id);
-            let is_over = lines > MAX_MOUNTINFO_LINES || lines % 64 == 0 && now_us() > until_us;
-            if found.is_some() || is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        if let Some(is_tmpfs) = found {
-            self.note(id, is_tmpfs);
-        }
-        found.unwrap_or(false)
-    }
-}
-
-/// The number of the mount that memfds are on (Linux 3.17).
-fn read_internal_mount(proc: BorrowedFd<'_>) -> Option<u64> {
-    let file = memfd_create(c"bustd", MemfdFlags::CLOEXEC).ok()?;
-    let path = Joined::with_number("self/fd/", file.as_raw_fd().unsigned_abs().into());
-    mount_of(proc, path.as_cstr())
-}
-
-/// The mount of the file that is open for writing as `name`, told without reading its
-/// `fdinfo`, which lists every lock on the file.
-fn writable_mount(files: BorrowedFd<'_>, name: &CStr) -> Option<u64> {
-    let link = statat(files, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    let is_writable = link.st_mode & Mode::WUSR.as_raw_mode() != 0;
-    if is_writable { mount_of(files, name) } else { None }
-}
-
-/// Is this line of `/proc/PID/mountinfo`, `ID parent major:minor root point
-/// options [tags] - type source options`, that of mount `id`, and then a tmpfs?
-pub fn parse_mount(line: &[u8], id: u64) -> Option<bool> {
-    let mut fields = kfile::fields(line);
-    if fields.next().and_then(kfile::parse_u64) != Some(id) {
-        return None;
-    }
-    let has_type = fields.any(|field| field == b"-");
-    Some(has_type && matches!(fields.next(), Some(b"tmpfs" | b"rootfs")))
+/// Is the file that is open as `name` open for writing, and on a tmpfs? Told without
+/// reading its `fdinfo`, which lists every lock on the file, and without asking what may
+/// be a dead network disk.
+fn is_writable_tmpfs(files: BorrowedFd<'_>, name: &CStr) -> bool {
+    let link = statat(files, name, AtFlags::SYMLINK_NOFOLLOW);
+    let is_writable = link.is_ok_and(|link| link.st_mode & Mode::WUSR.as_raw_mode() != 0);
+    is_writable && is_on_tmpfs(files, name)
 }
 
 /// Parses the fdinfo of a dma-buf (`size`, bytes) or of a client of a graphics
@@ -198,20 +125,19 @@ const LEAST_SAMPLE: u32 = 32;
 ///
 /// # Errors
 /// See [`ReadError`]; [`ReadError::NotPermitted`] where we may not trace it.
-pub fn read_holdings(
-    proc: BorrowedFd<'_>,
-    pid: Pid,
-    mounts: &mut Mounts,
-    until_us: u64,
-) -> Result<(Holdings, Listed), ReadError> {
+pub fn read_holdings(proc: BorrowedFd<'_>, pid: Pid, until_us: u64) -> Result<(Holdings, Listed), ReadError> {
     let files = open_dir(proc, path_of(pid, "/fd").as_cstr())?;
-    let infos = open_dir(proc, path_of(pid, "/fdinfo").as_cstr())?;
     let mut descriptors: u32 = 0;
     let counted = list_names(files.as_fd(), &mut |_| {
         descriptors += 1;
         let is_over = descriptors.is_multiple_of(64) && now_us() >= until_us;
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
+    if descriptors == 0 {
+        return Ok((Holdings::default(), counted));
+    }
+    let infos = open_dir(proc, path_of(pid, "/fdinfo").as_cstr())?;
+    let owner = Owner::of(proc, pid)?;
     if counted == Listed::Stopped {
         // To list them for the first time may take longer than there is. The table
         // doubles when it is full.
@@ -219,12 +145,24 @@ pub fn read_holdings(
         descriptors = descriptors.max((fd_size / 2) as u32);
     }
     let every = descriptors / SAMPLE + 1;
-    // From where nobody can tell before: the others may be made to look harmless.
-    let (mut at, mut looked_at) = ((now_us() % u64::from(every)) as u32, 0);
+    // Of each run of so many, one that nobody can tell before: the others may be made to
+    // look harmless. The clock is the seed, and a step of a linear congruential generator
+    // (Knuth's MMIX) is chance enough for each.
+    let mut chance = now_us();
+    let mut pick = move || {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (chance >> 33) as u32 % every
+    };
+    let (mut at, mut looked_at) = (0u32, 0);
+    let mut chosen = 0;
     let mut held = Holdings::default();
     let listed = list_names(files.as_fd(), &mut |name| {
+        let place = at % every;
         at += 1;
-        if at % every != 0 {
+        if place == 0 {
+            chosen = pick();
+        }
+        if place != chosen {
             return ControlFlow::Continue(());
         }
         looked_at += 1;
@@ -233,8 +171,8 @@ pub fn read_holdings(
             return ControlFlow::Continue(());
         };
         match kind_of(&target[..len]) {
-            Kind::Pipe => held.pipes += every,
-            Kind::Socket => held.sockets += every,
+            Kind::Pipe if owner.made(files.as_fd(), name).is_some() => held.pipes += every,
+            Kind::Socket if owner.made(files.as_fd(), name).is_some() => held.sockets += every,
             Kind::Device => {
                 let mut buf = [0; 512];
                 let info = kfile::read_small(infos.as_fd(), name, &mut buf);
@@ -242,13 +180,12 @@ pub fn read_holdings(
                 held.device_kib = held.device_kib.max(info.map_or(0, parse_device_kib));
             }
             Kind::File => {
-                let mount = writable_mount(files.as_fd(), name);
-                if mount.is_some_and(|mount| mounts.is_tmpfs(proc, pid, mount, until_us)) {
-                    let file_kib = read_file_kib(files.as_fd(), name);
+                if is_writable_tmpfs(files.as_fd(), name) {
+                    let file_kib = read_file_kib(files.as_fd(), name, owner);
                     held.tmpfs_kib = held.tmpfs_kib.saturating_add(file_kib.saturating_mul(every.into()));
                 }
             }
-            Kind::Other => {}
+            Kind::Pipe | Kind::Socket | Kind::Other => {}
         }
         let is_over = looked_at >= LEAST_SAMPLE && now_us() >= until_us;
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -293,17 +230,15 @@ impl FilePath {
 pub fn read_largest_tmpfs_file(
     proc: BorrowedFd<'_>,
     pid: Pid,
-    mounts: &mut Mounts,
     until_us: u64,
     largest: &mut FilePath,
 ) -> Result<(), ReadError> {
     let files = open_dir(proc, path_of(pid, "/fd").as_cstr())?;
+    let owner = Owner::of(proc, pid)?;
     let mut most_kib = 0;
     let _ = list_names(files.as_fd(), &mut |name| {
-        if let Some(mount) = writable_mount(files.as_fd(), name)
-            && mounts.is_tmpfs(proc, pid, mount, until_us)
-        {
-            let kib = read_file_kib(files.as_fd(), name);
+        if is_writable_tmpfs(files.as_fd(), name) {
+            let kib = read_file_kib(files.as_fd(), name, owner);
             if kib > most_kib
                 && let Ok(len) = rustix::fs::readlinkat_raw(files.as_fd(), name, &mut largest.bytes[..])
             {
@@ -315,34 +250,43 @@ pub fn read_largest_tmpfs_file(
     Ok(())
 }
 
-/// What a file on a tmpfs takes up.
-fn read_file_kib(files: BorrowedFd<'_>, name: &CStr) -> u64 {
-    let Ok(stat) = statat(files, name, AtFlags::empty()) else { return 0 };
-    // The links are the process's own, by its effective user. What another has passed
-    // to it is not what it filled.
-    let owner = statat(files, name, AtFlags::SYMLINK_NOFOLLOW).map(|link| link.st_uid);
-    let is_its_own = owner == Ok(stat.st_uid);
+/// What a file on a tmpfs takes up, if `owner` made it.
+fn read_file_kib(files: BorrowedFd<'_>, name: &CStr, owner: Owner) -> u64 {
+    let Some(stat) = owner.made(files, name) else { return 0 };
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    // Blocks are of 512 bytes, whatever the file system's own are.
-    if is_file && is_its_own { stat.st_blocks.unsigned_abs() / 2 } else { 0 }
+    // Blocks are of 512 bytes, whatever the file system's own are. Kinds of machines
+    // differ in whether their number has a sign.
+    if is_file { stat.st_blocks as u64 / 2 } else { 0 }
+}
+
+/// The user whose process has something open.
+#[derive(Clone, Copy)]
+struct Owner {
+    uid: u32,
+}
+
+impl Owner {
+    /// By the process's `status`: its links are root's where it hides from ptrace(2).
+    fn of(proc: BorrowedFd<'_>, pid: Pid) -> Result<Self, ReadError> {
+        Ok(Self { uid: read_status(proc, pid)?.uid })
+    }
+
+    /// What is open as `name`, if it is this user's: a pipe or socket, or a file of a
+    /// tmpfs, none of which can hang. What another has passed on is not what this one
+    /// filled, but for ordinary users, one of whom may have many numbers (subuid(5)).
+    fn made(self, files: BorrowedFd<'_>, name: &CStr) -> Option<rustix::fs::Stat> {
+        let stat = statat(files, name, AtFlags::empty()).ok()?;
+        let is_own = stat.st_uid == self.uid || stat.st_uid.min(self.uid) >= FIRST_ORDINARY_UID;
+        is_own.then_some(stat)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::read::kfile::Tree;
+    use rustix::fs::{MemfdFlags, memfd_create};
     use rustix::process::getpid;
-    use std::vec::Vec;
-
-    #[test]
-    fn a_mount_is_found_by_its_number() {
-        let line = b"36 35 0:31 / /run rw,nosuid shared:5 - tmpfs tmpfs rw,size=1k";
-        assert_eq!(parse_mount(line, 36), Some(true));
-        assert_eq!(parse_mount(line, 35), None);
-        assert_eq!(parse_mount(b"36 1 8:1 / / rw - ext4 /dev/tmpfs rw", 36), Some(false));
-        assert_eq!(parse_mount(b"36 1 8:1 / /tmpfs", 36), Some(false));
-        assert_eq!(parse_mount(b"", 36), None);
-    }
 
     #[test]
     fn device_memory_is_told_in_three_ways() {
@@ -359,25 +303,32 @@ mod tests {
     #[test]
     fn its_own_are_seen() {
         let tree = Tree::open_live().unwrap();
-        let mut mounts = Mounts::with_internal(tree.proc.as_fd());
-        let mut read = || {
-            let (held, listed) = read_holdings(tree.proc.as_fd(), getpid(), &mut mounts, u64::MAX).unwrap();
+        let read = || {
+            let (held, listed) = read_holdings(tree.proc.as_fd(), getpid(), u64::MAX).unwrap();
             assert_eq!(listed, Listed::All);
             held
         };
-        let before = read();
-        let pipes: Vec<_> = (0..5).map(|_| rustix::pipe::pipe().unwrap()).collect();
-        let sockets = std::os::unix::net::UnixStream::pair().unwrap();
-        let memory = memfd_create(c"test", MemfdFlags::CLOEXEC).unwrap();
-        assert_eq!(rustix::io::write(&memory, &[1; 300 << 10]), Ok(300 << 10));
-        let now = read();
-        assert!(now.pipes >= before.pipes + 10, "{now:?} after {before:?}");
-        assert!(now.sockets >= before.sockets + 2, "{now:?} after {before:?}");
-        assert!(now.tmpfs_kib >= before.tmpfs_kib + 300, "{now:?} after {before:?}");
+        let open = || {
+            let pipes: [_; 5] = std::array::from_fn(|_| rustix::pipe::pipe().unwrap());
+            let sockets = std::os::unix::net::UnixStream::pair().unwrap();
+            let memory = memfd_create(c"test", MemfdFlags::CLOEXEC).unwrap();
+            assert_eq!(rustix::io::write(&memory, &[1; 300 << 10]), Ok(300 << 10));
+            (pipes, sockets, memory)
+        };
+        // Other tests of this process open files meanwhile, and close them.
+        let is_seen = |_| {
+            let before = read();
+            let _files = open();
+            let now = read();
+            now.pipes >= before.pipes + 10
+                && now.sockets >= before.sockets + 2
+                && now.tmpfs_kib >= before.tmpfs_kib + 300
+        };
+        assert!((0..1000).any(is_seen));
+        let _files = open();
         let mut path = FilePath::NONE;
-        let read = read_largest_tmpfs_file(tree.proc.as_fd(), getpid(), &mut mounts, u64::MAX, &mut path);
+        let read = read_largest_tmpfs_file(tree.proc.as_fd(), getpid(), u64::MAX, &mut path);
         assert_eq!(read, Ok(()));
         assert_eq!(path.as_bytes(), b"/memfd:test (deleted)");
-        drop((pipes, sockets, memory));
     }
 }

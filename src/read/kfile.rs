@@ -33,6 +33,7 @@ impl ReadError {
             Self::Malformed => "malformed",
             Self::Io(Errno::ROFS) => "the file system is read-only",
             Self::Io(Errno::NOTDIR) => "not a directory",
+            Self::Io(Errno::ISDIR) => "a directory",
             Self::Io(Errno::LOOP) => "a symbolic link",
             Self::Io(Errno::NOSPC) => "no space left",
             Self::Io(_) => "the kernel refused",
@@ -60,6 +61,8 @@ pub struct Tree {
     pub proc: OwnedFd,
     /// `/sys`, or `DIR/sys`; many containers and initramfs have none.
     pub sys: Option<OwnedFd>,
+    /// What paths of mounts begin at, where that is not the root directory.
+    pub dir: Option<OwnedFd>,
     /// Whether this is the running kernel's tree. Only then do sysinfo(2),
     /// pressure triggers and signals have anything to do with what is read.
     pub live: bool,
@@ -71,7 +74,7 @@ impl Tree {
     /// # Errors
     /// `/proc` cannot be opened.
     pub fn open_live() -> Result<Self, ReadError> {
-        Ok(Self { proc: open_dir(CWD, c"/proc")?, sys: open_dir(CWD, c"/sys").ok(), live: true })
+        Ok(Self { proc: open_dir(CWD, c"/proc")?, sys: open_dir(CWD, c"/sys").ok(), dir: None, live: true })
     }
 
     /// Opens `proc` and `sys` below `dir`.
@@ -83,7 +86,21 @@ impl Tree {
         Ok(Self {
             proc: open_dir(dir.as_fd(), c"proc")?,
             sys: open_dir(dir.as_fd(), c"sys").ok(),
+            dir: Some(dir),
             live: false,
+        })
+    }
+
+    /// Opens the absolute `path` of this tree with `O_PATH`.
+    ///
+    /// # Errors
+    /// Those of openat(2).
+    pub fn open_path(&self, path: &CStr) -> Result<OwnedFd, ReadError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        Ok(match &self.dir {
+            None => open(CWD, path, flags)?,
+            Some(dir) if path.count_bytes() > 1 => open(dir.as_fd(), &path[1..], flags)?,
+            Some(dir) => open(dir.as_fd(), c".", flags)?,
         })
     }
 }
@@ -157,6 +174,29 @@ pub fn read_lines(
     buf: &mut [u8],
     line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), ReadError> {
+    read_all_lines(dir, path, buf, false, line)
+}
+
+/// The same, but of a line that is longer than `buf` its start is handed on.
+///
+/// # Errors
+/// Those of [`read_lines`].
+pub fn read_line_starts(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    buf: &mut [u8],
+    line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), ReadError> {
+    read_all_lines(dir, path, buf, true, line)
+}
+
+fn read_all_lines(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    buf: &mut [u8],
+    wants_starts: bool,
+    line: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), ReadError> {
     let file = open(dir, path, OFlags::RDONLY)?;
     let mut left = MAX_LEN;
     let mut kept = 0;
@@ -181,6 +221,9 @@ pub fn read_lines(
         buf.copy_within(start..end, 0);
         kept = end - start;
         if kept == buf.len() {
+            if !overlong && wants_starts && line(buf).is_break() {
+                return Ok(());
+            }
             overlong = true;
             kept = 0;
         }
@@ -197,6 +240,11 @@ pub fn fields(text: &[u8]) -> Pieces<'_> {
     Pieces { rest: text, is_between: |byte| byte.is_ascii_whitespace() }
 }
 
+/// The pieces of `text` between bytes of which `is_between` holds.
+pub fn pieces(text: &[u8], is_between: fn(u8) -> bool) -> Pieces<'_> {
+    Pieces { rest: text, is_between }
+}
+
 /// The non-empty pieces of a text between separators.
 #[derive(Clone, Debug)]
 pub struct Pieces<'t> {
@@ -204,9 +252,18 @@ pub struct Pieces<'t> {
     is_between: fn(u8) -> bool,
 }
 
+impl<'t> Pieces<'t> {
+    /// What comes behind the last one.
+    pub fn rest(&self) -> &'t [u8] {
+        self.rest
+    }
+}
+
 impl<'t> Iterator for Pieces<'t> {
     type Item = &'t [u8];
 
+    // Out of line: every list is read with it.
+    #[inline(never)]
     fn next(&mut self) -> Option<&'t [u8]> {
         let start = self.rest.iter().position(|&byte| !(self.is_between)(byte))?;
         let text = &self.rest[start..];
@@ -219,8 +276,26 @@ impl<'t> Iterator for Pieces<'t> {
 /// Splits `Key:   value` at its first colon; the value keeps no leading blanks.
 /// lxcfs and some vendor kernels print no blank after the colon.
 pub fn split_key(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = line.iter().position(|&byte| byte == b':')?;
-    Some((&line[..colon], line[colon + 1..].trim_ascii_start()))
+    let (key, value) = split_at(line, b':')?;
+    Some((key, value.trim_ascii_start()))
+}
+
+/// Splits `text` at the first byte of this kind, which is in neither part.
+pub fn split_at(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|&other| other == byte)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+/// Adds the number of a line `key 123` to the one of that key, if it is among these. Of a
+/// longer key as much counts as a word has room for.
+pub fn add_number(line: &[u8], keys: &[Word], numbers: &mut [Option<u64>]) {
+    let mut fields = fields(line);
+    if let (Some(key), Some(value)) = (fields.next(), fields.next())
+        && let Some(at) = place_of(&key[..key.len().min(Word::MAX_LEN)], keys)
+        && let Some(number) = parse_u64(value)
+    {
+        numbers[at] = Some(numbers[at].unwrap_or(0).saturating_add(number));
+    }
 }
 
 /// Where `key` stands in a table.
@@ -330,6 +405,22 @@ mod tests {
         assert_eq!(split_key(b"MemTotal:12"), Some((&b"MemTotal"[..], &b"12"[..])));
         assert_eq!(split_key(b"Name:\ta:b"), Some((&b"Name"[..], &b"a:b"[..])));
         assert_eq!(split_key(b"no colon"), None);
+    }
+
+    #[test]
+    fn of_a_long_line_its_start_is_told_if_it_is_wanted() {
+        let path = std::env::temp_dir().join(std::format!("bustd-lines-{}", std::process::id()));
+        std::fs::write(&path, std::format!("ab\n{}\ncd\n", "x".repeat(40))).unwrap();
+        let path = std::ffi::CString::new(path.into_os_string().into_encoded_bytes()).unwrap();
+        let mut told = std::vec::Vec::new();
+        let mut tell = |line: &[u8]| {
+            told.push(std::string::String::from_utf8_lossy(line).into_owned());
+            ControlFlow::Continue(())
+        };
+        read_lines(CWD, &path, &mut [0; 16], &mut tell).unwrap();
+        read_line_starts(CWD, &path, &mut [0; 16], &mut tell).unwrap();
+        rustix::fs::unlink(path.as_c_str()).unwrap();
+        assert_eq!(told, ["ab", "cd", "ab", "xxxxxxxxxxxxxxxx", "cd"]);
     }
 
     #[test]

@@ -18,8 +18,8 @@ const PAUSE_US: u64 = 1000;
 const PAUSE_AFTER_US: u64 = 3000;
 const PAUSE_CHECK: u32 = 16;
 
-/// Room for the entries of one getdents(2): about forty.
-const DIR_BUF_LEN: usize = 1024;
+/// Room for the entries of one getdents(2): about twenty processes, and one of any name.
+const DIR_BUF_LEN: usize = 512;
 
 /// How a listing ended.
 #[must_use]

@@ -1,11 +1,11 @@
 //! Memory readings: sysinfo(2), `/proc/meminfo`, `/proc/vmstat`, and how the
 //! kernel promises memory. One internal unit: KiB.
 
-use crate::read::kfile::{self, ReadError};
+use crate::read::kfile::{self, ReadError, Tree};
 use crate::sys::file::open;
 use crate::sys::line::Word;
 use core::ops::ControlFlow;
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 
 /// A reading of sysinfo(2), 0.3 µs a call. It does not count cache, so it can
@@ -53,6 +53,9 @@ pub struct Meminfo {
     pub shmem_kib: u64,
     /// `Active(file)` and `Inactive(file)`: the page cache proper.
     pub file_lru_kib: u64,
+    /// The part of those that is in use, and so not counted as available: of cgroups
+    /// only, since the kernel counts it for the machine.
+    pub busy_file_kib: u64,
     /// `SwapTotal`.
     pub swap_total_kib: u64,
     /// `SwapFree`, never more than `SwapTotal`.
@@ -72,9 +75,14 @@ impl Meminfo {
     // Out of line: inlined it is larger.
     #[inline(never)]
     pub fn reclaimable_kib(&self) -> u64 {
-        let held = self.anon_kib.saturating_add(self.overhead_kib);
+        let held = self.anon_kib.saturating_add(self.overhead_kib).saturating_add(self.busy_file_kib);
         let base = self.mem_available_kib.saturating_add(held);
         if self.mem_total_kib == 0 { base } else { base.min(self.mem_total_kib) }
+    }
+
+    /// What no process and no tmpfs claims: the kernel's own, pipes and sockets among it.
+    pub fn unclaimed_kib(&self) -> u64 {
+        self.total_kib().saturating_sub(self.reclaimable_kib()).saturating_sub(self.shmem_kib)
     }
 
     /// Swap in use.
@@ -84,7 +92,8 @@ impl Meminfo {
 
     /// What processes, tmpfs and the kernel have taken of memory and swap.
     pub fn taken_kib(&self) -> u64 {
-        self.total_kib().saturating_sub(self.mem_available_kib).saturating_add(self.swap_used_kib())
+        let had_kib = self.mem_available_kib.saturating_add(self.busy_file_kib);
+        self.total_kib().saturating_sub(had_kib).saturating_add(self.swap_used_kib())
     }
 }
 
@@ -144,6 +153,7 @@ pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
         overhead_kib: kernel_stack_kib.saturating_add(page_tables_kib),
         shmem_kib,
         file_lru_kib: active_file_kib.saturating_add(inactive_file_kib).min(most_kib),
+        busy_file_kib: 0,
         swap_total_kib,
         swap_free_kib: swap_free_kib.min(swap_total_kib),
     })
@@ -346,9 +356,44 @@ pub fn read_reserve_kib(proc: BorrowedFd<'_>) -> Result<u64, ReadError> {
     Ok(min_free_kib + min_free_kib / 2)
 }
 
+/// Where a page is of 4 KiB a huge one is of 2 MiB, which is within the reserve.
+const SMALL_BLOCK_KIB: u64 = 2048;
+
+/// Reads by how much the kernel may raise its watermarks once it had to break into a
+/// block of pages of another kind (`boost_watermark` in mm/page_alloc.c, Linux 5.0). A
+/// block is a huge page, of `/sys/kernel/mm/transparent_hugepage/hpage_pmd_size`: 32 MiB
+/// where pages are of 16 KiB, and 512 MiB where they are of 64 KiB. Below it the kernel
+/// kills, with all of that free, and `MemAvailable` does not tell of it. 0 where a block
+/// is small, or `/proc/sys/vm/watermark_boost_factor` forbids it.
+///
+/// # Errors
+/// Those of [`kfile::read_number`].
+pub fn read_boost_kib(tree: &Tree) -> Result<u64, ReadError> {
+    let sys = tree.sys.as_ref().ok_or(ReadError::Missing)?;
+    let bytes = kfile::read_number(sys.as_fd(), c"kernel/mm/transparent_hugepage/hpage_pmd_size")?;
+    let factor = kfile::read_number(tree.proc.as_fd(), c"sys/vm/watermark_boost_factor")?;
+    let block_kib = u64::from(bytes.unsigned_abs()) / 1024;
+    Ok(if factor == 0 || block_kib <= SMALL_BLOCK_KIB { 0 } else { block_kib })
+}
+
+/// By how much it may where there are `total_kib` of memory: not at all in a zone that
+/// has fewer than four such blocks.
+pub fn boost_of_kib(block_kib: u64, total_kib: u64) -> u64 {
+    if block_kib > total_kib / 4 { 0 } else { block_kib }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn watermarks_are_raised_by_a_block_where_there_are_four() {
+        let huge = [(32 << 10, 288_048, 32 << 10), (32 << 10, 100_000, 0), (512 << 10, 1 << 20, 0)];
+        let small = [(512 << 10, 4 << 20, 512 << 10), (0, 1 << 20, 0)];
+        for (block_kib, total_kib, expected_kib) in huge.into_iter().chain(small) {
+            assert_eq!(boost_of_kib(block_kib, total_kib), expected_kib, "{block_kib} of {total_kib}");
+        }
+    }
 
     #[test]
     fn reads_a_real_meminfo() {

@@ -25,6 +25,9 @@ pub mod process;
 /// What one process holds.
 pub mod status;
 
+/// What the kernel's own killer knows of one process, without a descriptor.
+pub mod oom;
+
 /// How much a process writes.
 pub mod writing;
 
@@ -33,3 +36,16 @@ pub mod ancestry;
 
 /// What a process holds by its open files.
 pub mod holdings;
+
+/// Memory cgroups: where ours is, and what its files say.
+pub mod cgroup;
+
+/// In which cgroup a process is.
+pub mod membership;
+
+/// What the files of one cgroup say, for rules.
+#[cfg(feature = "rules")]
+pub mod cgroup_values;
+
+/// The directory of a cgroup.
+pub mod hierarchy;

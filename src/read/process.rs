@@ -3,11 +3,13 @@
 //! them waits for the process's mmap lock, possibly for ever (moby#15204).
 
 use crate::read::kfile::{self, ReadError, open_dir};
-use crate::read::listing::{list_processes, parse_pid};
+use crate::read::listing::{Listed, list_processes, parse_pid};
 use crate::sys::line::{DIGITS, Joined, digits};
 use crate::sys::time::now_us;
 use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, statat};
+use rustix::io::Errno;
 pub use rustix::process::Pid;
 
 /// Reads `PID/NAME` below `proc`, up to its last whole line where it does not
@@ -59,24 +61,46 @@ pub fn read_statm(proc: BorrowedFd<'_>, pid: Pid) -> Result<Statm, ReadError> {
     parse_statm(read_file(proc, pid, "/statm", &mut buf)?).ok_or(ReadError::Malformed)
 }
 
-/// Reads `statm` of the first thread of `pid` that still has memory: the
-/// leader's is all zero once it has exited, though its threads keep it all. The
-/// second thread has it as a rule; but thousands may be zombies that their tracer
-/// does not wait for, so it is looked for no longer than until `until_us`.
+/// What only who is not to be found has: so many dead threads that no living one is
+/// found in time, or a path of a cgroup too long for the kernel to tell (4 KiB, up to
+/// Linux 6.7).
+pub const HIDING: ReadError = ReadError::Io(Errno::NAMETOOLONG);
+
+/// Asks the threads of `pid` one after the other, each below the directory of all, as
+/// long as what is asked for is [`ReadError::Missing`]. Where the first has exited the
+/// second has it as a rule; but thousands may be zombies that their tracer does not
+/// wait for, so they are asked no longer than until `until_us`.
 ///
 /// # Errors
-/// See [`ReadError`]; [`ReadError::Missing`] when no thread that was looked at has
-/// any memory.
-pub fn read_statm_of_threads(proc: BorrowedFd<'_>, pid: Pid, until_us: u64) -> Result<Statm, ReadError> {
+/// See [`ReadError`]; [`ReadError::Missing`] when no thread has it, and [`HIDING`].
+pub fn ask_threads(
+    proc: BorrowedFd<'_>,
+    pid: Pid,
+    until_us: u64,
+    ask: &mut dyn FnMut(BorrowedFd<'_>, Pid) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
     let tasks = open_dir(proc, path_of(pid, "/task").as_cstr())?;
-    let mut found = Err(ReadError::Missing);
-    let _ = list_processes(tasks.as_fd(), &mut |tid| {
-        found = read_statm(tasks.as_fd(), tid)
-            .and_then(|statm| if statm.resident_pages > 0 { Ok(statm) } else { Err(ReadError::Missing) });
-        let is_over = found.is_ok() || now_us() >= until_us;
+    let mut answer = Err(ReadError::Missing);
+    let listed = list_processes(tasks.as_fd(), &mut |tid| {
+        answer = ask(tasks.as_fd(), tid);
+        let is_over = answer != Err(ReadError::Missing) || now_us() >= until_us;
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
-    found
+    if listed == Listed::Stopped && answer == Err(ReadError::Missing) { Err(HIDING) } else { answer }
+}
+
+/// Reads `statm` of the first thread of `pid` that still has memory: the
+/// leader's is all zero once it has exited, though its threads keep it all.
+///
+/// # Errors
+/// Those of [`ask_threads`].
+pub fn read_statm_of_threads(proc: BorrowedFd<'_>, pid: Pid, until_us: u64) -> Result<Statm, ReadError> {
+    let mut found = Statm::default();
+    ask_threads(proc, pid, until_us, &mut |tasks, tid| {
+        found = read_statm(tasks, tid)?;
+        if found.resident_pages > 0 { Ok(()) } else { Err(ReadError::Missing) }
+    })?;
+    Ok(found)
 }
 
 /// About how much memory and swap an `oom_score` stands for, in thousandths of all,
@@ -156,6 +180,9 @@ pub struct Stat {
     pub pgrp: i32,
     /// The kernel's PF_ flags (field 9).
     pub flags: u64,
+    /// Page faults of its own, minor and major (fields 10 and 12): it has not made more
+    /// pages than that, but for huge ones.
+    pub faults: u64,
     /// Threads, a leader that has exited included (field 20).
     pub num_threads: u64,
     /// See [`Identity::starttime`].
@@ -238,10 +265,13 @@ pub fn parse_stat(text: &[u8]) -> Option<Stat> {
     let pgrp = kfile::parse_i32(fields.next()?)?;
     // Fields 6 to 8: session, tty_nr, tpgid.
     let flags = kfile::parse_u64(fields.nth(3)?)?;
-    // Fields 10 to 19: fault and time counters, priority, nice.
-    let num_threads = kfile::parse_u64(fields.nth(10)?)?;
+    let minor = kfile::parse_u64(fields.next()?)?;
+    let major = kfile::parse_u64(fields.nth(1)?)?;
+    // Fields 13 to 19: fault and time counters, priority, nice.
+    let num_threads = kfile::parse_u64(fields.nth(7)?)?;
     let starttime = kfile::parse_u64(fields.nth(1)?)?;
-    Some(Stat { comm, state, ppid, pgrp, flags, num_threads, starttime })
+    let faults = minor.saturating_add(major);
+    Some(Stat { comm, state, ppid, pgrp, flags, faults, num_threads, starttime })
 }
 
 /// Our own pid as `proc` shows it. Not getpid(2)'s where /proc was mounted for
@@ -266,6 +296,16 @@ pub fn read_stat(proc: BorrowedFd<'_>, pid: Pid) -> Result<Stat, ReadError> {
     let mut buf = [0; 384];
     let text = kfile::read_start(proc, path_of(pid, "/stat").as_cstr(), &mut buf)?;
     if text.is_empty() { Err(ReadError::Missing) } else { parse_stat(text).ok_or(ReadError::Malformed) }
+}
+
+/// The first pid namespace, whose processes are all that there are, by its inode
+/// (include/uapi/linux/nsfs.h).
+const FIRST_PID_NAMESPACE: u64 = 0xefff_fffc;
+
+/// Are we in the first pid namespace? Where that cannot be told we are not.
+pub fn is_in_first_pid_namespace(proc: BorrowedFd<'_>) -> bool {
+    let stat = statat(proc, c"self/ns/pid", AtFlags::empty());
+    stat.is_ok_and(|stat| stat.st_ino == FIRST_PID_NAMESPACE)
 }
 
 /// Longer paths of executables are not told.
@@ -329,7 +369,6 @@ fn read_number(proc: BorrowedFd<'_>, pid: Pid, name: &str) -> Result<i32, ReadEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::read::listing::Listed;
 
     fn pid(raw: i32) -> Pid {
         Pid::from_raw(raw).unwrap()
@@ -360,7 +399,7 @@ mod tests {
             let stat = parse_stat(&text).unwrap();
             assert_eq!(stat.comm.as_bytes(), name);
             assert_eq!((stat.state, stat.ppid, stat.pgrp), (b'S', 7, 42));
-            assert_eq!((stat.num_threads, stat.starttime), (3, 9876));
+            assert_eq!((stat.faults, stat.num_threads, stat.starttime), (4, 3, 9876));
             assert!(!stat.is_kernel_thread());
         }
         for bad in [&b""[..], b"12", b"12 (a", b"12 )a(", b"12 (a)", b"12 (a) S 1", b"12 (a) S x 1 1 1 1 1"] {

@@ -4,9 +4,8 @@
 
 use crate::read::kfile::{self, ReadError};
 use crate::read::window::Window;
-use crate::sys::file::open;
 use core::ffi::CStr;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -71,12 +70,15 @@ fn parse_pressure_line(line: &[u8]) -> Option<PressureLine> {
 pub struct PressureFile(OwnedFd);
 
 impl PressureFile {
-    /// Opens `pressure/memory` below `proc`.
+    /// The file, if it can be read: with PSI compiled in but off, it opens and cannot
+    /// be.
     ///
     /// # Errors
-    /// Those of openat(2): [`ReadError::Missing`] before 4.20 and with `psi=0`.
-    pub fn open(proc: BorrowedFd<'_>) -> Result<Self, ReadError> {
-        Ok(Self(open(proc, MEMORY_PRESSURE, OFlags::RDONLY)?))
+    /// See [`Self::read`].
+    pub fn of(file: OwnedFd) -> Result<Self, ReadError> {
+        let file = Self(file);
+        file.read()?;
+        Ok(file)
     }
 
     /// Reads the file from its start.
@@ -100,12 +102,13 @@ pub struct Trigger {
     pub window_ms: u32,
 }
 
-/// Arms a trigger on memory `some`: 1 s window where we may (CAP_SYS_RESOURCE),
-/// else 2 s, the shortest unprivileged one (Linux 6.4; EPERM before).
+/// Arms a trigger on memory `some`, on the file that `open` opens: 1 s window where we
+/// may (CAP_SYS_RESOURCE), else 2 s, the shortest unprivileged one (Linux 6.4; EPERM
+/// before).
 ///
 /// # Errors
 /// The second attempt's: the caller polls by timer instead.
-pub fn arm_trigger(proc: BorrowedFd<'_>) -> Result<Trigger, Errno> {
+pub fn arm_trigger(open: &dyn Fn(OFlags) -> Result<OwnedFd, Errno>) -> Result<Trigger, Errno> {
     // 7 % of the window is what Android's lmkd wakes at; below 5 % ordinary
     // kswapd work does. The kernel wants the trailing NUL: without it, EINVAL
     // or a lost digit.
@@ -113,8 +116,7 @@ pub fn arm_trigger(proc: BorrowedFd<'_>) -> Result<Trigger, Errno> {
     let mut last = Errno::INVAL;
     for (window_ms, request) in attempts {
         // One trigger per open file: a second write would be EBUSY.
-        let armed = open(proc, MEMORY_PRESSURE, OFlags::RDWR)
-            .and_then(|fd| rustix::io::write(fd.as_fd(), request).map(|_| fd));
+        let armed = open(OFlags::RDWR).and_then(|fd| rustix::io::write(fd.as_fd(), request).map(|_| fd));
         match armed {
             Ok(fd) => return Ok(Trigger { fd, window_ms }),
             Err(errno) => last = errno,

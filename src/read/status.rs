@@ -7,6 +7,9 @@ use crate::sys::positive_pid;
 use core::ops::ControlFlow;
 use rustix::fd::BorrowedFd;
 
+/// Ordinary users begin here, as for login.defs(5) and systemd.
+pub const FIRST_ORDINARY_UID: u32 = 1000;
+
 /// The lines of `/proc/PID/status` that tell what a process holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
@@ -18,6 +21,8 @@ pub struct Status {
     pub shmem_kib: Option<u64>,
     /// `VmSwap` (2.6.34), shared memory not included.
     pub swap_kib: Option<u64>,
+    /// `VmPTE`: its page tables (2.6.10).
+    pub page_tables_kib: Option<u64>,
     /// `VmRSS`: all that is resident.
     pub resident_kib: Option<u64>,
     /// `VmHWM`: the most of it there has been (2.6.11).
@@ -39,6 +44,12 @@ impl Status {
         self.anon_kib.unwrap_or(anon_kib).saturating_add(self.swap_kib.unwrap_or(0))
     }
 
+    /// What its death would give back, shared memory left out; not known of kernel
+    /// threads, and before Linux 4.5.
+    pub fn freeable_kib(&self) -> Option<u64> {
+        self.anon_kib.map(|anon_kib| self.private_kib(anon_kib))
+    }
+
     /// The most of `private_kib` there has been, as far as it was resident and what
     /// it maps besides has not changed.
     pub fn most_kib(&self, private_kib: u64) -> u64 {
@@ -50,7 +61,7 @@ impl Status {
     }
 }
 
-const STATUS_KEYS: [Word; 10] = [
+const STATUS_KEYS: [Word; 11] = [
     Word::new("Uid"),
     Word::new("RssAnon"),
     Word::new("RssShmem"),
@@ -61,6 +72,7 @@ const STATUS_KEYS: [Word; 10] = [
     Word::new("TracerPid"),
     Word::new("FDSize"),
     Word::new("CapEff"),
+    Word::new("VmPTE"),
 ];
 
 /// Which of the keys has a mask and not a number behind it.
@@ -93,6 +105,7 @@ impl StatusLines {
             tracer,
             fd_size,
             cap_eff,
+            page_tables_kib,
         ] = self.0;
         let uid = u32::try_from(uid?).ok()?;
         let pid_of = |number: Option<u64>| positive_pid(i32::try_from(number?).ok()?);
@@ -101,6 +114,7 @@ impl StatusLines {
             anon_kib,
             shmem_kib,
             swap_kib,
+            page_tables_kib,
             resident_kib,
             most_resident_kib,
             fd_size,

@@ -4,9 +4,11 @@
 //! fixed size, which `Arena::seal` gives back before the guard watches; who
 //! asks for memory after that ends the program, and does not get it.
 
+use super::line::named;
 use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::munmap;
 use rustix::process::{Signal, getpid, kill_process};
 
 /// Pages that nobody touches cost nothing, and a command line of 2 MiB, which
@@ -58,11 +60,7 @@ impl Arena {
             }
             base => return base,
         }
-        // SAFETY: a new mapping, at an address that the kernel chooses.
-        let new = unsafe {
-            mmap_anonymous(core::ptr::null_mut(), LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
-        };
-        let Ok(new) = new else {
+        let Ok(new) = super::map_private(LEN).map(NonNull::as_ptr) else {
             say(b"bustd: no memory to start with\n");
             super::child::exit_now(1)
         };
@@ -99,7 +97,7 @@ unsafe impl GlobalAlloc for Arena {
             let start = (base + used).next_multiple_of(layout.align()) - base;
             let end = start.saturating_add(layout.size());
             if end > LEN {
-                say(b"bustd: the command line is too long\n");
+                say(named!("bustd: the command line is too long\n").as_bytes());
                 super::child::exit_now(2);
             }
             if self.move_end(used, end) {

@@ -30,6 +30,17 @@ pub enum Forked {
 /// # Errors
 /// Those of fork(2).
 pub unsafe fn fork() -> Result<Forked, Errno> {
+    #[cfg(target_arch = "s390x")]
+    {
+        // clone(2) takes the stack before the flags there, which rustix does not know: its
+        // child would run on a stack at a signal's number.
+        let (stack, flags, rest) = (0_usize, libc::SIGCHLD as usize, 0_usize);
+        // SAFETY: the caller's promise; without CLONE_VM a stack of 0 is a copy of ours.
+        let answer = unsafe { libc::syscall(libc::SYS_clone, stack, flags, rest, rest, rest) };
+        let pid = super::result_of(answer)?;
+        Ok(super::positive_pid(pid as i32).map_or(Forked::Child, Forked::Parent))
+    }
+    #[cfg(not(target_arch = "s390x"))]
     // SAFETY: the caller's promise.
     match unsafe { runtime::kernel_fork() }? {
         runtime::Fork::Child(_) => Ok(Forked::Child),
@@ -166,13 +177,60 @@ pub fn spawn(program: &CStr, extra: &[&CStr], inherited: &Inherited) -> Result<P
     }
 }
 
+/// The most arguments that a program is started with.
+#[cfg(feature = "rules")]
+const MAX_ARGUMENTS: usize = 64;
+
+/// The same with arguments, of which the first is the program. Each ends with a NUL.
+///
+/// # Errors
+/// Those of fork(2), and EINVAL for arguments that are no strings, none or too many.
+#[cfg(feature = "rules")]
+pub fn spawn_with(arguments: &[&[u8]], extra: &[&CStr], inherited: &Inherited) -> Result<Pid, Errno> {
+    let mut argv = [core::ptr::null::<u8>(); MAX_ARGUMENTS + 1];
+    if arguments.is_empty() || arguments.len() > MAX_ARGUMENTS {
+        return Err(Errno::INVAL);
+    }
+    for (place, argument) in argv.iter_mut().zip(arguments) {
+        *place = CStr::from_bytes_with_nul(argument).map_err(|_| Errno::INVAL)?.as_ptr().cast();
+    }
+    // SAFETY: one thread; the child executes the program or exits.
+    match unsafe { fork() }? {
+        Forked::Parent(pid) => Ok(pid),
+        Forked::Child => execute_with(&argv, extra, inherited),
+    }
+}
+
+/// Starts a child that writes `text` to a file below `dir` and ends.
+///
+/// # Errors
+/// Those of fork(2).
+#[cfg(feature = "rules")]
+pub fn spawn_writing(dir: BorrowedFd<'_>, file: &CStr, text: &[u8]) -> Result<Pid, Errno> {
+    // SAFETY: one thread; the child makes two system calls and exits.
+    match unsafe { fork() }? {
+        Forked::Parent(pid) => Ok(pid),
+        Forked::Child => {
+            let done = open(dir, file, OFlags::WRONLY).and_then(|file| rustix::io::write(&file, text));
+            exit_now(i32::from(done.is_err()))
+        }
+    }
+}
+
 fn execute(program: &CStr, extra: &[&CStr], inherited: &Inherited) -> ! {
+    execute_with(&[program.as_ptr().cast::<u8>(), core::ptr::null()], extra, inherited)
+}
+
+/// `argv` is of strings, with a null pointer after the last.
+fn execute_with(argv: &[*const u8], extra: &[&CStr], inherited: &Inherited) -> ! {
     let env = child_environment(extra, inherited.environment);
     restore(inherited);
-    let argv = [program.as_ptr().cast::<u8>(), core::ptr::null()];
     // SAFETY: a NUL-terminated string and null-terminated arrays of such, alive
     // until the call replaces this process or fails.
-    let _ = unsafe { runtime::execve(program, argv.as_ptr(), env.as_ptr().cast()) };
+    let _ = unsafe {
+        let program = CStr::from_ptr(argv[0].cast());
+        runtime::execve(program, argv.as_ptr(), env.as_ptr().cast())
+    };
     exit_now(127)
 }
 

@@ -32,6 +32,28 @@ pub struct Waiting {
     pub terminal: Option<Pid>,
     /// What it waits for to be written to.
     pub gate: OwnedFd,
+    /// That there can be one.
+    pub licence: Licence,
+}
+
+/// Where this was built without the init there is none, so no command either, and the
+/// compiler leaves out all that would deal with one.
+#[cfg(feature = "init")]
+#[derive(Clone, Copy, Debug)]
+pub struct Licence;
+#[cfg(not(feature = "init"))]
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "see above")]
+pub enum Licence {}
+
+impl Licence {
+    /// One, if there are any.
+    pub fn get() -> Option<Self> {
+        #[cfg(feature = "init")]
+        return Some(Self);
+        #[cfg(not(feature = "init"))]
+        None
+    }
 }
 
 impl Waiting {
@@ -51,6 +73,7 @@ impl Waiting {
 /// # Safety
 /// That of [`fork`].
 pub unsafe fn start(program: &Program, complain: fn(&CStr, Errno) -> !) -> Result<Waiting, Errno> {
+    let licence = Licence::get().ok_or(Errno::NOSYS)?;
     // Orphans are given to us.
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1);
     set_parent_death(program);
@@ -61,7 +84,7 @@ pub unsafe fn start(program: &Program, complain: fn(&CStr, Errno) -> !) -> Resul
         Forked::Parent(pid) => {
             let own = own_group();
             let _ = setpgid(Some(pid), Some(pid));
-            Ok(Waiting { pid, terminal: take_terminal(own, pid), gate })
+            Ok(Waiting { pid, terminal: take_terminal(own, pid), gate, licence })
         }
         Forked::Child => {
             drop(gate);

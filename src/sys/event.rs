@@ -7,7 +7,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 pub struct Sources<'a> {
     /// See [`open_signals`](super::signals::open_signals).
     pub signals: &'a OwnedFd,
-    /// Polls POLLPRI when pressure rises.
+    /// Polls POLLPRI when pressure rises; or, POLLERR with it, when a cgroup's events
+    /// have changed since they were read.
     pub trigger: Option<BorrowedFd<'a>>,
     /// The victim's pidfd.
     pub victim: Option<BorrowedFd<'a>>,
@@ -17,9 +18,9 @@ pub struct Sources<'a> {
 #[must_use]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Woken {
-    /// Pressure.
+    /// Pressure, or an event.
     pub trigger_fired: bool,
-    /// The trigger's source is gone.
+    /// The trigger's source is gone; of events, only reading them tells.
     pub trigger_gone: bool,
     /// There is a signal to take.
     pub signal: bool,

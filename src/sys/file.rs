@@ -1,4 +1,4 @@
-use core::ffi::CStr;
+use core::ffi::{CStr, c_int};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -21,13 +21,28 @@ pub fn openat(dir: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd
     rustix::fs::openat(dir, path, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)
 }
 
-/// The number of the mount that the file is on which `path` below `dir` points to, by
-/// name_to_handle_at(2) (Linux 2.6.39), which asks no server. `None` for what has no
-/// mount, for file systems without handles, and for kernels without the call.
-pub fn mount_of(dir: BorrowedFd<'_>, path: &CStr) -> Option<u64> {
-    // struct file_handle with no room for a handle: it is not wanted.
-    let mut handle = [0_u32; 2];
-    let mut mount = -1_i32;
+/// A handle as file systems make them (struct file_handle).
+#[repr(C)]
+struct Handle {
+    /// Room, and what was taken of it.
+    bytes: u32,
+    kind: c_int,
+    words: [u32; 3],
+}
+
+/// FILEID_INO32_GEN of linux/exportfs.h, which tmpfs gives its handles.
+const TMPFS_HANDLE: c_int = 1;
+
+/// Is the file on a tmpfs to which `path` below `dir` points? Told by its handle, from
+/// name_to_handle_at(2) (Linux 2.6.39), which asks no server. That of a tmpfs is three
+/// words: a random one, and the two halves of a number that counts files from 1
+/// (mm/shmem.c), in whichever namespace it is mounted, or in none. Others have the
+/// kind or the length in common, ZFS and OCFS2 both, but they end in the time or the
+/// generation of the file, which is not 0. False for file systems without handles, and
+/// for kernels without the call.
+pub fn is_on_tmpfs(dir: BorrowedFd<'_>, path: &CStr) -> bool {
+    let mut handle = Handle { bytes: size_of::<[u32; 3]>() as u32, kind: 0, words: [0; 3] };
+    let mut mount: c_int = -1;
     // SAFETY: a directory, a C string, a handle that says how long it is, and room
     // for the number. rustix does not wrap this call.
     let answer = unsafe {
@@ -35,14 +50,13 @@ pub fn mount_of(dir: BorrowedFd<'_>, path: &CStr) -> Option<u64> {
             libc::SYS_name_to_handle_at,
             rustix::fd::AsRawFd::as_raw_fd(&dir),
             path.as_ptr(),
-            handle.as_mut_ptr(),
+            &raw mut handle,
             &raw mut mount,
             libc::AT_SYMLINK_FOLLOW,
         )
     };
-    // It tells the number although the handle did not fit.
-    let is_told = super::result_of(answer) == Err(Errno::OVERFLOW);
-    u64::try_from(mount).ok().filter(|_| is_told)
+    let is_whole = answer == 0 && handle.bytes == size_of::<[u32; 3]>() as u32;
+    is_whole && handle.kind == TMPFS_HANDLE && handle.words[1] != 0 && handle.words[2] == 0
 }
 
 /// Standard error, as [`fill_standard_streams`] left it.

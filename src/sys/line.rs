@@ -15,6 +15,24 @@ pub struct Line {
     bytes: [u8; CAPACITY],
 }
 
+/// A text as bytes with a name of its own, by which the linker puts it beside the
+/// code that says it. A text in quotes it puts among what the loop keeps in memory.
+#[macro_export]
+macro_rules! lit {
+    ($text:expr) => {{
+        static TEXT: [u8; $text.len()] = $crate::sys::line::bytes_of($text);
+        &TEXT as &'static [u8]
+    }};
+}
+pub use lit;
+
+/// The bytes of a text that is so long, for [`lit`].
+pub const fn bytes_of<const LEN: usize>(text: &str) -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    bytes.copy_from_slice(text.as_bytes());
+    bytes
+}
+
 impl Default for Line {
     // Out of line: everybody wants one.
     #[inline(never)]
@@ -74,14 +92,19 @@ impl Line {
 
     /// Appends a share in basis points as `12.5%`.
     pub fn percent(&mut self, share_bp: u64) -> &mut Self {
-        self.number(share_bp / 100);
-        if !share_bp.is_multiple_of(100) {
-            self.text(".").number(share_bp / 10 % 10);
-            if !share_bp.is_multiple_of(10) {
-                self.number(share_bp % 10);
+        self.hundredths(share_bp).text("%")
+    }
+
+    /// Appends a number of hundredths as `12.5`.
+    pub fn hundredths(&mut self, hundredths: u64) -> &mut Self {
+        self.number(hundredths / 100);
+        if !hundredths.is_multiple_of(100) {
+            self.text(".").number(hundredths / 10 % 10);
+            if !hundredths.is_multiple_of(10) {
+                self.number(hundredths % 10);
             }
         }
-        self.text("%")
+        self
     }
 
     /// Appends untrusted bytes: printable ASCII as it is, `"` and `\` behind a
@@ -188,6 +211,17 @@ impl Joined {
     }
 }
 
+/// The text in `bytes` up to its first NUL; none where the last byte is not NUL.
+// Out of line: several ask.
+#[inline(never)]
+pub fn text_in(bytes: &[u8]) -> &CStr {
+    match bytes.last() {
+        // SAFETY: the last byte at least is NUL.
+        Some(0) => unsafe { CStr::from_ptr(bytes.as_ptr().cast()) },
+        _ => c"",
+    }
+}
+
 /// A short word in place: to point to it elsewhere would take more room than it
 /// does.
 #[derive(Clone, Copy, Debug)]
@@ -197,7 +231,8 @@ pub struct Word {
 }
 
 impl Word {
-    const MAX_LEN: usize = 15;
+    /// The most bytes that it holds.
+    pub const MAX_LEN: usize = 16;
 
     /// Of a text that is short enough, or a constant does not compile.
     pub const fn new(text: &str) -> Self {
@@ -210,6 +245,44 @@ impl Word {
     #[inline(never)]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// A number for a text by which it is known again (FNV-1a).
+pub fn fingerprint(text: &[u8]) -> u64 {
+    text.iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// A text that belongs to the function it stands in: where that is a part of start-up,
+/// it is given up with it. A text that has no name is not.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! named {
+    ($text:expr) => {{
+        static TEXT: $crate::sys::line::Text<{ $text.len() }> = $crate::sys::line::Text::new($text);
+        TEXT.as_str()
+    }};
+}
+pub use named;
+
+/// A text in place, for [`named`].
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Text<const LEN: usize>([u8; LEN]);
+
+impl<const LEN: usize> Text<LEN> {
+    /// Of a text of this length, or a constant does not compile.
+    pub const fn new(text: &str) -> Self {
+        let mut bytes = [0; LEN];
+        bytes.copy_from_slice(text.as_bytes());
+        Self(bytes)
+    }
+
+    /// The text.
+    pub const fn as_str(&self) -> &str {
+        // SAFETY: the bytes of a text, all of them.
+        unsafe { core::str::from_utf8_unchecked(&self.0) }
     }
 }
 

@@ -7,6 +7,20 @@
 /// Memory for start-up, and none after it.
 pub mod arena;
 
+/// Memory taken once, sized beforehand, and given back whole.
+#[cfg(feature = "rules")]
+pub mod block;
+/// Text that stays when that memory is given back.
+pub mod kept;
+
+/// Tables in memory of their own.
+#[cfg(feature = "rules")]
+pub mod pool;
+
+/// Lists in memory that was taken once.
+#[cfg(feature = "rules")]
+pub mod table;
+
 /// Signals blocked for good and read from a descriptor.
 pub mod signals;
 
@@ -31,6 +45,9 @@ pub mod program;
 /// What the guard gives up once it has started.
 pub mod sandbox;
 
+/// Telling that we are watching, and being the only one.
+pub mod ready;
+
 /// What processes have in common.
 pub mod process;
 
@@ -43,13 +60,19 @@ pub mod lock;
 /// Opening files.
 pub mod file;
 
+/// A terminal whose keys are read one by one.
+pub mod terminal;
+
 /// Clocks and pauses.
 pub mod time;
 
 /// The one place that waits.
 pub mod event;
 
+use core::ffi::c_void;
+use core::ptr::NonNull;
 use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use rustix::process::Pid;
 
 /// The pid, unless it is 0 or negative: those mean groups, or everything.
@@ -60,6 +83,18 @@ pub fn positive_pid(raw: i32) -> Option<Pid> {
 /// Would the kernel let us signal this process? Sends nothing.
 pub fn may_signal(pid: Pid) -> bool {
     rustix::process::test_kill_process(pid) != Err(Errno::PERM)
+}
+
+/// A new private mapping of so many bytes, all zero, for reading and writing.
+///
+/// # Errors
+/// Those of mmap(2).
+fn map_private(len: usize) -> Result<NonNull<c_void>, Errno> {
+    // SAFETY: at an address that the kernel chooses.
+    let mapped = unsafe {
+        mmap_anonymous(core::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+    };
+    NonNull::new(mapped?).ok_or(Errno::NOMEM)
 }
 
 /// What the C library left behind after a failed call of ours.

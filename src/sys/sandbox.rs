@@ -27,10 +27,14 @@ pub struct Needs {
     pub syslog: bool,
     /// It has counters of page faults, which it switches on and off.
     pub counters: bool,
+    /// A handler takes its signals.
+    pub handler: bool,
     /// It runs a command, whose terminal it gives back at the end.
     pub command: bool,
     /// It is a machine's init, which switches that off at the end.
     pub machine: bool,
+    /// It has rules, which it may read again.
+    pub rules: bool,
 }
 
 /// Which guards make a call.
@@ -44,10 +48,14 @@ pub enum Whose {
     WithSyslog,
     /// See [`Needs::counters`].
     WithCounters,
+    /// See [`Needs::handler`].
+    WithHandler,
     /// See [`Needs::command`].
     WithCommand,
     /// See [`Needs::machine`].
     OfMachine,
+    /// See [`Needs::rules`].
+    WithRules,
 }
 
 impl Needs {
@@ -57,8 +65,10 @@ impl Needs {
             Whose::WithFiles => self.files,
             Whose::WithSyslog => self.syslog,
             Whose::WithCounters => self.counters,
+            Whose::WithHandler => self.handler,
             Whose::WithCommand => self.command,
             Whose::OfMachine => self.machine,
+            Whose::WithRules => self.rules,
         }
     }
 }
@@ -90,8 +100,10 @@ pub fn enter(needs: &Needs, filter: &mut Filter) -> Standing {
     let mut kept = KEPT;
     // A hook may be a file, or the stats file in a directory, that only its owner
     // and this capability get at.
-    kept.set(CapabilitySet::DAC_OVERRIDE, needs.hooks || needs.foreign_directory);
-    kept.set(CapabilitySet::SYS_ADMIN, needs.end_of_files);
+    // So may be the files of a cgroup that rules write to; its attributes, too, tell
+    // only those with CAP_SYS_ADMIN what is trusted.
+    kept.set(CapabilitySet::DAC_OVERRIDE, needs.hooks || needs.foreign_directory || needs.rules);
+    kept.set(CapabilitySet::SYS_ADMIN, needs.end_of_files || needs.rules);
     kept.set(CapabilitySet::SYS_BOOT, needs.machine);
     if !needs.hooks {
         // Which takes CAP_SETPCAP, and so comes first.
@@ -127,6 +139,10 @@ fn clear_bounding_set() {
 /// set, which what is permitted must cover for that.
 fn give_up_capabilities(kept: CapabilitySet, for_hooks: bool) -> Result<(), Errno> {
     let CapabilitySets { effective, permitted, inheritable } = rustix::thread::capabilities(None)?;
+    // Where there is nothing to give up, the call may be one that a service must not make.
+    if (effective | permitted | inheritable).difference(kept).is_empty() {
+        return Ok(());
+    }
     let inheritable = if for_hooks { inheritable } else { CapabilitySet::empty() };
     let sets = CapabilitySets {
         effective: effective & kept,
@@ -197,12 +213,23 @@ mod calls {
         // What cannot go on ends itself by its pid, and a refusal read as one would
         // mean everybody.
         (Whose::Every, libc::SYS_getpid as u16),
+        (Whose::WithHandler, libc::SYS_rt_sigreturn as u16),
         (Whose::WithCounters, libc::SYS_ioctl as u16),
         (Whose::WithCommand, libc::SYS_ioctl as u16),
         (Whose::OfMachine, libc::SYS_sync as u16),
         (Whose::OfMachine, libc::SYS_reboot as u16),
         (Whose::WithFiles, libc::SYS_fcntl as u16),
         (Whose::WithFiles, libc::SYS_fstat as u16),
+        (Whose::WithRules, libc::SYS_fstat as u16),
+        (Whose::WithRules, libc::SYS_mmap as u16),
+        (Whose::WithRules, libc::SYS_munmap as u16),
+        (Whose::WithRules, libc::SYS_mlock as u16),
+        (Whose::WithRules, libc::SYS_mlock2 as u16),
+        (Whose::WithRules, libc::SYS_munlock as u16),
+        (Whose::WithRules, libc::SYS_madvise as u16),
+        (Whose::WithRules, libc::SYS_inotify_add_watch as u16),
+        (Whose::WithRules, libc::SYS_fgetxattr as u16),
+        (Whose::WithRules, libc::SYS_fsetxattr as u16),
         (Whose::Every, libc::SYS_newfstatat as u16),
         (Whose::Every, libc::SYS_name_to_handle_at as u16),
         (Whose::WithFiles, libc::SYS_unlinkat as u16),
@@ -265,7 +292,9 @@ impl Filter {
         self.push(LOAD, ARCH);
         self.push(IF_EQUAL, AUDIT_ARCH);
         self.push(LOAD, NUMBER);
-        for &(whose, call) in CALLS {
+        // With a name of its own, by which the linker puts it beside this code.
+        static TABLE: [(Whose, u16); CALLS.len()] = *CALLS.first_chunk().expect("as long as it is");
+        for &(whose, call) in &TABLE {
             if needs.has(whose) {
                 // A call of the x32 kind has a bit in its number that none of
                 // these has.

@@ -1,7 +1,9 @@
 use super::result_of;
-use core::ffi::{c_int, c_long};
-use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use core::ffi::{c_int, c_long, c_void};
+use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use rustix::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal};
 // rustix exempts this module from its promise of compatibility and renames it
 // in every release, which is why Cargo.toml names one release of rustix.
@@ -15,6 +17,8 @@ pub enum Notice {
     End,
     /// SIGUSR1: say how things stand.
     Status,
+    /// SIGHUP: open and read anew what may have been replaced.
+    Reread,
     /// SIGCHLD: a child has changed state.
     Child,
     /// Nothing but a look at memory: SIGIO, which is sent when it is being filled
@@ -49,6 +53,7 @@ impl Taken {
             (_, Some(_)) => Notice::Forward(number),
             (libc::SIGTERM | libc::SIGINT, None) => Notice::End,
             (libc::SIGUSR1, None) => Notice::Status,
+            (libc::SIGHUP, None) => Notice::Reread,
             _ => Notice::Look,
         }
     }
@@ -82,7 +87,32 @@ fn reset_sigchld() {
     let _ = unsafe { runtime::kernel_sigaction(Signal::CHILD, Some(KernelSigaction::default())) };
 }
 
-const NOTICES: [Signal; 5] = [Signal::TERM, Signal::INT, Signal::USR1, Signal::CHILD, Signal::IO];
+/// SIGUSR2 means nothing to a guard, and is not to end it.
+const NOTICES: [Signal; 7] =
+    [Signal::TERM, Signal::INT, Signal::USR1, Signal::CHILD, Signal::IO, Signal::HUP, Signal::USR2];
+
+/// Where the signals that the loop acts on are read from.
+#[derive(Debug)]
+pub enum Signals {
+    /// A signalfd(2).
+    Signalfd(OwnedFd),
+    /// A pipe that a handler writes to, in the same shape: the kernel has no signalfd.
+    Handler(OwnedFd),
+}
+
+impl Signals {
+    /// The descriptor that they are read from.
+    pub fn as_fd(&self) -> &OwnedFd {
+        match self {
+            Self::Signalfd(fd) | Self::Handler(fd) => fd,
+        }
+    }
+
+    /// Does a handler take them?
+    pub fn are_handled(&self) -> bool {
+        matches!(self, Self::Handler(_))
+    }
+}
 
 /// Blocks the signals the loop acts on and returns a descriptor they are read
 /// from; all of them for a guard that forwards them. PID 1 of a namespace is sent
@@ -92,8 +122,8 @@ const NOTICES: [Signal; 5] = [Signal::TERM, Signal::INT, Signal::USR1, Signal::C
 /// terminal which stops background jobs that write does not stop us.
 ///
 /// # Errors
-/// Those of signalfd(2).
-pub fn open_signals(forwards: bool) -> Result<OwnedFd, Errno> {
+/// Those of signalfd(2), and where there is none, those of pipe(2).
+pub fn open_signals(forwards: bool) -> Result<Signals, Errno> {
     reset_sigchld();
     let set = if forwards { KernelSigSet::all() } else { set_of(&NOTICES) };
     block(&set);
@@ -103,9 +133,61 @@ pub fn open_signals(forwards: bool) -> Result<OwnedFd, Errno> {
     let answer = unsafe {
         libc::syscall(libc::SYS_signalfd4, new, &raw const set, size_of_val(&set) as c_long, flags)
     };
-    let fd = result_of(answer)?;
-    // SAFETY: a descriptor just made and owned by nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
+    match result_of(answer) {
+        // SAFETY: a descriptor just made and owned by nobody else.
+        Ok(fd) => Ok(Signals::Signalfd(unsafe { OwnedFd::from_raw_fd(fd as c_int) })),
+        Err(Errno::NOSYS) => handle_signals(&set).map(Signals::Handler),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Where the handler writes to.
+static HEARD: AtomicI32 = AtomicI32::new(-1);
+
+/// Has a handler take `signals` down the pipe that is returned, and unblocks them, but
+/// for those that nobody is to take and those that tell of a fault of our own.
+fn handle_signals(signals: &KernelSigSet) -> Result<OwnedFd, Errno> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    HEARD.store(writer.into_raw_fd(), Relaxed);
+    let mut handled = KernelSigSet::empty();
+    let untaken = [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGTTOU];
+    let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGABRT];
+    for number in (1..=64).filter(|number| !untaken.contains(number) && !faults.contains(number)) {
+        // SAFETY: a number below 65; the C library's own are not for a process with
+        // one thread.
+        let signal = unsafe { Signal::from_raw_unchecked(number) };
+        if !signals.contains(signal) {
+            continue;
+        }
+        // SAFETY: all zero is a valid action, and the handler is of the kind that the
+        // flags say. It does what a handler may: it writes.
+        let answer = unsafe {
+            let mut action: libc::sigaction = core::mem::zeroed();
+            action.sa_sigaction = write_signal as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+            libc::sigfillset(&mut action.sa_mask);
+            libc::sigaction(number, &action, core::ptr::null_mut())
+        };
+        // SIGKILL and SIGSTOP have none.
+        if answer == 0 {
+            handled.insert(signal);
+        }
+    }
+    // SAFETY: as in `block`.
+    let _ = unsafe { runtime::kernel_sigprocmask(How::UNBLOCK, Some(&handled)) };
+    Ok(reader)
+}
+
+/// The handler: a record like one of signalfd(2)'s.
+extern "C" fn write_signal(number: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    let mut record = [0_u8; size_of::<libc::signalfd_siginfo>()];
+    // SAFETY: the kernel gives the handler one, with a sender where there is one.
+    let (code, pid) = unsafe { ((*info).si_code, (*info).si_pid()) };
+    for (at, value) in [(0, number), (8, code), (12, pid)] {
+        record[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    // SAFETY: the descriptor is open for good.
+    let _ = rustix::io::write(unsafe { BorrowedFd::borrow_raw(HEARD.load(Relaxed)) }, &record);
 }
 
 /// Keeps SIGHUP, the end of a session that is not ours, from ending us.
@@ -138,6 +220,8 @@ mod tests {
             (libc::SIGTERM, Notice::End),
             (libc::SIGINT, Notice::End),
             (libc::SIGUSR1, Notice::Status),
+            (libc::SIGHUP, Notice::Reread),
+            (libc::SIGUSR2, Notice::Look),
             (libc::SIGCHLD, Notice::Child),
             (libc::SIGIO, Notice::Look),
         ] {

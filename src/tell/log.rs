@@ -1,12 +1,15 @@
-//! Lines to people: standard error, the kernel's log, or syslog. Never blocks
+//! Lines to people: standard error, the kernel's log, syslog, or a file. Never blocks
 //! and never fails: a line that cannot be written is counted, and the count
 //! goes out with the next one.
 
 use crate::sys::file::{open, stderr};
 use crate::sys::line::Line;
+use crate::sys::time::realtime_s;
+use core::ffi::CStr;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FileType, OFlags};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 /// Where lines go.
@@ -18,6 +21,8 @@ pub enum Sink {
     Kmsg,
     /// The socket `/dev/log`.
     Syslog,
+    /// This file, which is appended to.
+    File(&'static CStr),
 }
 
 /// How much a line matters, as in syslog(3).
@@ -56,6 +61,7 @@ impl Log {
             Sink::Stderr => None,
             Sink::Kmsg => open(CWD, c"/dev/kmsg", OFlags::WRONLY).ok(),
             Sink::Syslog => connect_syslog(),
+            Sink::File(path) => open_file(path).ok(),
         };
         let (sink, fd) = match opened {
             Some(fd) => (sink, Some(fd)),
@@ -80,6 +86,10 @@ impl Log {
         out.clear();
         match self.sink {
             Sink::Stderr => out.text("bustd: "),
+            Sink::File(_) => {
+                push_date(out, realtime_s());
+                out.text(" bustd[").number(self.own_pid).text("]: ")
+            }
             Sink::Kmsg | Sink::Syslog => {
                 let priority = FACILITY_DAEMON + level as u64;
                 out.text("<").number(priority).text(">bustd[").number(self.own_pid).text("]: ")
@@ -100,6 +110,13 @@ impl Log {
         } else {
             self.lost += 1;
         }
+    }
+
+    /// Opens the file that lines go to once more, for it may have been renamed;
+    /// `None` where they go to no file. Where that fails it goes on with the old one.
+    pub fn reopen(&mut self) -> Option<Result<(), Errno>> {
+        let Sink::File(path) = self.sink else { return None };
+        Some(open_file(path).map(|file| self.fd = Some(file)))
     }
 
     /// Lets go of the terminal or pipe that standard error was: whoever started
@@ -192,9 +209,71 @@ fn write_stderr(bytes: &[u8]) -> bool {
     ready && fds[0].revents().contains(PollFlags::OUT) && rustix::io::write(stderr, bytes).is_ok()
 }
 
+/// Appends a time as `2026-11-26T14:54:38Z`.
+fn push_date(line: &mut Line, realtime_s: u64) {
+    let (mut year, mut month) = (1970, 1);
+    let mut days = realtime_s / 86_400;
+    loop {
+        let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let len = match month {
+            2 => 28 + u64::from(is_leap),
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        if days < len {
+            break;
+        }
+        days -= len;
+        month += 1;
+        if month > 12 {
+            (year, month) = (year + 1, 1);
+        }
+    }
+    push_two(line.number(year), "-", month);
+    push_two(line, "-", days + 1);
+    push_two(line, "T", realtime_s / 3600 % 24);
+    push_two(line, ":", realtime_s / 60 % 60);
+    push_two(line, ":", realtime_s % 60);
+    line.text("Z");
+}
+
+/// Appends a number of two digits.
+#[inline(never)]
+fn push_two(line: &mut Line, before: &str, number: u64) {
+    line.text(before).text(if number < 10 { "0" } else { "" }).number(number);
+}
+
+/// Opens a log file. Everybody may read it; a pipe or a device does not hold us up.
+///
+/// # Errors
+/// Those of openat(2).
+pub fn open_file(path: &CStr) -> Result<OwnedFd, Errno> {
+    open(CWD, path, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOCTTY)
+}
+
 fn connect_syslog() -> Option<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).ok()?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(c"/dev/log").ok()?).ok()?;
     Some(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, date) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_764_168_878, "2025-11-26T14:54:38Z"),
+            (1_798_761_599, "2026-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            let mut line = Line::default();
+            push_date(&mut line, seconds);
+            assert_eq!(line.as_bytes(), date.as_bytes());
+        }
+    }
 }

@@ -2,11 +2,12 @@
 //! came of it. A log line says what happened, to whom and why, in that order.
 
 use super::log::Log;
-use crate::act::capability::Capabilities;
+use super::stats::Stats;
 use crate::act::executor::{Begun, Death};
 use crate::act::hook::{Ended, Purpose};
 use crate::act::signal::Refusal;
-use crate::choose::selector::NoVictim;
+use crate::choose::no_victim::NoVictim;
+use crate::choose::scope::Scope;
 use crate::decide::attribution::Culprit;
 use crate::decide::levels::Levels;
 use crate::decide::snapshot::Snapshot;
@@ -16,7 +17,6 @@ use crate::read::holdings::{FilePath, Holdings};
 use crate::read::kfile::ReadError;
 use crate::read::process::Pid;
 use crate::sys::line::Line;
-use crate::sys::sandbox::Standing;
 use crate::sys::time::{MS, SECOND};
 use rustix::io::Errno;
 
@@ -35,90 +35,14 @@ pub struct Decision<'s> {
     pub has_history: bool,
 }
 
-// ---------------------------------------------------------------- start
-
-/// What the start-up line tells besides what was granted.
-#[derive(Clone, Copy, Debug)]
-pub struct Start<'s> {
-    /// Memory as it is.
-    pub snapshot: &'s Snapshot,
-    /// The limits.
-    pub levels: &'s Levels,
-    /// Is there pressure information?
-    pub has_pressure: bool,
-    /// Are there bare names that are not believed of ordinary users?
-    pub has_doubted_names: bool,
-    /// Is nobody killed?
-    pub is_dry_run: bool,
-    /// What was given up.
-    pub sandbox: Standing,
-}
-
-/// The line that says what is watched and how, once, at start; before it one line
-/// for each thing that could not be had.
-pub fn announce(log: &mut Log, start: &Start<'_>, capabilities: &Capabilities) {
-    warn_of_missing(log, start.has_pressure, capabilities);
-    if start.has_doubted_names {
-        log.info(|line| {
-            line.text("a bare name spares no ordinary user's process; see any:NAME and UID:NAME");
-        });
-    }
-    let Start { snapshot: Snapshot { mem, .. }, levels, .. } = start;
-    let has_swap = mem.swap_total_kib > 0;
-    log.info(|line| {
-        line.text("version ").text(env!("CARGO_PKG_VERSION")).text(", watching ");
-        line.size(mem.mem_total_kib).text(" of memory and ").size(mem.swap_total_kib).text(" of swap");
-        line.text("; SIGTERM at ").size(levels.mem_term_kib).text(" available");
-        if has_swap {
-            line.text(" and ").size(levels.swap_term_kib).text(" swap free");
-        }
-        line.text(", SIGKILL at ").size(levels.mem_kill_kib);
-        if has_swap {
-            line.text(" and ").size(levels.swap_kill_kib);
-        }
-        line.text("; rules: exhaustion");
-        if start.has_pressure {
-            line.text(", pressure (").percent(levels.psi_bp.into()).text(" of 10 s, at ");
-            line.size(levels.confirm_kib).text("), floor (").size(levels.mem_kill_kib).text(")");
-        } else {
-            line.text(", thrash (at ").size(levels.confirm_kib).text(")");
-        }
-        match &capabilities.trigger {
-            Ok(trigger) => {
-                line.text("; trigger: ").number((trigger.window_ms / 1000).into()).text(" s window")
-            }
-            Err(_) => line.text("; no trigger, polling"),
-        };
-        line.text(if capabilities.lock.is_ok() { "; memory locked" } else { "; memory not locked" });
-        line.text("; sandbox: ").text(match start.sandbox {
-            Standing::Off => "off",
-            Standing::CapabilitiesOnly => "capabilities only",
-            Standing::NoSeccomp => "no seccomp",
-            Standing::Whole => "on",
-        });
-        if start.is_dry_run {
-            line.text("; dry run, nobody is killed");
-        }
+/// Another cgroup is guarded now.
+// Out of line, so that the loop does not run below its stack.
+#[inline(never)]
+pub fn moved(log: &mut Log, scope: &Scope<'_>) {
+    log.warn(|line| {
+        line.text("guarding another cgroup now, ");
+        scope.push_path(line);
     });
-}
-
-/// One line for each thing that could not be had, and what that means.
-fn warn_of_missing(log: &mut Log, has_pressure: bool, capabilities: &Capabilities) {
-    let Capabilities { lock, trigger, only_uid, .. } = capabilities;
-    let &Capabilities { spared, pidfd, release, hidepid, .. } = capabilities;
-    let mut check = |is_missing: bool, what: &str| {
-        if is_missing {
-            log.warn_of(what);
-        }
-    };
-    check(!spared, "cannot lower our own oom_score_adj: the kernel might end the guard");
-    check(lock.is_err(), "cannot lock memory: may be slow to answer when memory runs out");
-    check(!has_pressure, "no pressure information (PSI): judging by vmstat and meminfo");
-    check(has_pressure && trigger.is_err(), "cannot arm a pressure trigger: polling");
-    check(!pidfd, "no pidfd: processes are verified by their start time alone");
-    check(pidfd && !release, "no process_mrelease: victims free their memory themselves");
-    check(only_uid.is_some(), "cannot signal other users' processes: choosing among our own");
-    check(hidepid, "process 1 is hidden (hidepid): what is not visible is not chosen");
 }
 
 // ---------------------------------------------------------------- memory
@@ -132,7 +56,12 @@ pub fn memory(log: &mut Log, what: &str, snapshot: &Snapshot) {
 }
 
 /// The answer to SIGUSR1.
-pub fn status(log: &mut Log, now: Result<(&Snapshot, &Levels), ReadError>, has_trigger: bool, kills: u64) {
+pub fn status(
+    log: &mut Log,
+    now: Result<(&Snapshot, &Levels), ReadError>,
+    has_trigger: bool,
+    stats: &Stats<'_>,
+) {
     log.info(|line| {
         line.text("status: ");
         match now {
@@ -141,18 +70,33 @@ pub fn status(log: &mut Log, now: Result<(&Snapshot, &Levels), ReadError>, has_t
                 line.text("; SIGTERM at ").size(levels.mem_term_kib);
             }
             Err(error) => {
-                line.text("cannot read /proc/meminfo, ").text(error.reason());
+                line.text("cannot read memory, ").text(error.reason());
             }
         }
         line.text("; ").text(if has_trigger { "trigger armed" } else { "polling" });
-        line.text("; kills so far: ").number(kills);
+        stats.push_kills(line.text("; kills so far: "));
     });
+}
+
+/// The answer to SIGHUP as far as the log goes. `has_read` tells whether something else
+/// was read again.
+pub fn reopened(log: &mut Log, has_read: bool) {
+    match log.reopen() {
+        Some(Ok(())) => {}
+        Some(Err(errno)) => log.warn(|line| {
+            line.text("cannot open the log again, ").text(ReadError::from(errno).reason());
+        }),
+        None if has_read => {}
+        None => log.info(|line| {
+            line.text("SIGHUP: there is nothing to read again");
+        }),
+    }
 }
 
 /// Memory cannot be read.
 pub fn unreadable(log: &mut Log, error: ReadError) {
     log.warn(|line| {
-        line.text("cannot read /proc/meminfo, ").text(error.reason());
+        line.text("cannot read memory, ").text(error.reason());
         line.text(": nothing can be decided");
     });
 }
@@ -175,14 +119,14 @@ pub fn choice(
     signal: &str,
     is_dry_run: bool,
 ) {
-    let Culprit { victim, members, written_kib, held, .. } = culprit;
+    let Culprit { victim, members, is_of_many, written_kib, held, .. } = culprit;
     log.warn(|line| {
         line.text(if is_dry_run { "would kill " } else { "killing " });
-        push_victims(line, victim, *members);
+        push_victims(line, victim, *members, *is_of_many);
         line.text(" with ").text(signal).text(" (");
         push_reason(line, decision);
         line.text("): uid ").number(victim.job.uid.into());
-        line.text(", frees ").size(victim.freeable_kib);
+        line.text(if victim.is_shared { ", frees up to " } else { ", frees " }).size(victim.freeable_kib);
         if victim.growth.kib > 0 {
             line.text(", grew by ").size(victim.growth.kib);
         }
@@ -196,16 +140,13 @@ pub fn choice(
         line.text(", score ");
         push_score(line, victim.score_kib);
         line.text(", oom_score_adj ").signed(victim.oom_score_adj.into());
-        match next {
-            Some(next) => {
-                line.text("; next: ");
-                push_process(line, next);
-                line.text(" score ");
-                push_score(line, next.score_kib);
-            }
-            None => {
-                line.text("; no other candidate");
-            }
+        if let Some(next) = next {
+            line.text("; next: ");
+            push_process(line, next);
+            line.text(" score ");
+            push_score(line, next.score_kib);
+        } else {
+            line.text("; no other candidate");
         }
     });
 }
@@ -244,17 +185,30 @@ pub fn no_victim(log: &mut Log, decision: &Decision<'_>, why: NoVictim) {
 }
 
 /// What did not go as asked when a kill began.
-pub fn begun(log: &mut Log, begun: Begun) {
+pub fn begun(log: &mut Log, begun: &Begun) {
     if begun.has_hook_failed {
         hook_not_started(log, Purpose::BeforeKill);
     }
     if let Some(pgrp) = begun.spared_group {
         log.warn(|line| {
             line.text("process group ").signed(pgrp.into());
-            line.text(" is not killed as a whole: it is ours or init's");
+            line.text(NOT_WHOLE);
+        });
+    }
+    if let Some(whole) = &begun.cgroup {
+        log.warn(|line| {
+            line.text("cgroup ").quoted(whole.path());
+            if whole.is_ours {
+                line.text(NOT_WHOLE);
+            } else {
+                line.text(" is killed as a whole");
+                line.text(if whole.is_declared { ": its memory.oom.group says so" } else { "" });
+            }
         });
     }
 }
+
+const NOT_WHOLE: &str = " is not killed as a whole: it is ours or init's";
 
 // ---------------------------------------------------------------- outcome
 
@@ -268,9 +222,9 @@ pub fn death(
     is_command: bool,
     now_us: u64,
 ) {
-    let Death { members, rule, timeline, before } = death;
+    let Death { members, is_of_many, rule, timeline, before, spared, .. } = death;
     log.warn(|line| {
-        push_victims(line, victim, *members);
+        push_victims(line, victim, *members, *is_of_many);
         match timeline.signalled_us {
             Some(signalled_us) => {
                 line.text(" died ").number(now_us.saturating_sub(signalled_us) / MS).text(" ms after ");
@@ -290,6 +244,9 @@ pub fn death(
             if after.mem.swap_total_kib > 0 {
                 line.text(", swap free ").size(before.swap_free_kib).text(" -> ").size(after.swap_free_kib);
             }
+        }
+        if *spared > 0 {
+            line.text("; ").number((*spared).into()).text(" more of its cgroup are to live");
         }
         if is_command {
             line.text("; memory ran out (")
@@ -350,7 +307,9 @@ pub fn hook_not_started(log: &mut Log, purpose: Purpose) {
 #[inline(never)]
 pub fn ended(log: &mut Log, ended: &Ended) {
     let Ended { purpose, status } = ended;
-    if *purpose == Purpose::Release || status.exit_status() == Some(0) {
+    // What a rule's program exits with is its answer.
+    let is_answer = |code| code == 0 || purpose.is_of_rules() && code != 127;
+    if *purpose == Purpose::Release || status.exit_status().is_some_and(is_answer) {
         return;
     }
     log.warn(|line| {
@@ -366,7 +325,7 @@ pub fn ended(log: &mut Log, ended: &Ended) {
 /// A child has overstayed.
 pub fn overdue(log: &mut Log, purpose: Purpose) {
     log.warn(|line| {
-        line.text(option_of(purpose)).text(": the program did not end in 5 s and was killed");
+        line.text(option_of(purpose)).text(": the program did not end in time and was killed");
     });
 }
 
@@ -382,6 +341,8 @@ fn option_of(purpose: Purpose) -> &'static str {
         Purpose::BeforeKill => "--before-kill",
         Purpose::OnKill => "--on-kill",
         Purpose::Release => "release",
+        #[cfg(feature = "rules")]
+        _ => "rules",
     }
 }
 
@@ -392,10 +353,11 @@ fn push_process(line: &mut Line, candidate: &Candidate) {
     line.text("pid ").signed(pid.into()).text(" ").quoted(candidate.job.comm.as_bytes());
 }
 
-fn push_victims(line: &mut Line, victim: &Candidate, members: u32) {
+fn push_victims(line: &mut Line, victim: &Candidate, members: u32, is_of_many: bool) {
     push_process(line, victim);
     if members > 1 {
-        line.text(" and ").number(u64::from(members - 1)).text(" more of its job");
+        line.text(" and ").number(u64::from(members - 1)).text(" more ");
+        line.text(if is_of_many { "that grow" } else { "of its job" });
     }
 }
 
@@ -426,14 +388,13 @@ fn push_reason(line: &mut Line, decision: &Decision<'_>) {
         Rule::Exhaustion if is_urgent => levels.mem_kill_kib,
         Rule::Exhaustion => levels.mem_term_kib,
         Rule::Floor => levels.mem_kill_kib,
-        Rule::Pressure | Rule::Thrash => levels.confirm_kib,
+        _ => levels.confirm_kib,
     });
     match rule {
         Rule::Exhaustion if snapshot.mem.swap_total_kib > 0 => {
             line.text("; ").size(snapshot.swap_free_kib).text(" swap free, limit ");
             line.size(if is_urgent { levels.swap_kill_kib } else { levels.swap_term_kib });
         }
-        Rule::Exhaustion => {}
         Rule::Pressure => {
             let some_bp = snapshot.stall.map_or(0, |stall| stall.some_bp);
             line.text("; stalled ").percent(some_bp.into()).text(" of 10 s, limit ");
@@ -449,5 +410,6 @@ fn push_reason(line: &mut Line, decision: &Decision<'_>) {
             line.text("; ").number(refault_pct).text("% of the cache read again in 10 s, limit ");
             line.number(THRASH_REFAULT_PCT).text("%");
         }
+        _ => {}
     }
 }

@@ -1,46 +1,36 @@
 //! Reads the command line. Every error is one line that names the option and
 //! the value, and ends the program.
 
-use crate::console::{EXIT_USAGE, complaint, fail_with, print};
-use crate::options::{OPTIONS, Opt};
+use crate::amount::{NO_UNIT, Zero, parse_pair, parse_psi};
+use crate::conf;
+use crate::console::{EXIT_FAILURE, EXIT_USAGE, complaint, fail, fail_with, print};
+use crate::foreign::push_ours;
+use crate::options::Opt;
+use crate::place::{Place, shown};
+use crate::rows::{ROWS, Row};
+use crate::rules;
+use crate::values::*;
 use bustd::config::Config;
-use bustd::config::command::{ExitMap, Forward, parse_signal};
-use bustd::config::limits::{Amount, Pair};
-use bustd::config::pattern::{GlobError, Globs};
-use bustd::read::kfile::{parse_hundredths, parse_u64, place_of};
-use bustd::read::listing::parse_pid;
-use bustd::read::process::Pid;
-use bustd::sys::line::Word;
+use bustd::config::command::{ExitMap, Forward};
+use bustd::config::limits::Pair;
+use bustd::config::pattern::{GlobError, Globs, names_of_regular_expression};
+use bustd::read::kfile::parse_u64;
+use bustd::read::process::{Comm, Pid};
+use bustd::sys::kept::keep;
+use bustd::sys::line::named;
+use bustd::sys::time::SECOND;
 use bustd::tell::log::Sink;
-use bustd::tell::stats::MAX_PATH;
 use core::ffi::{CStr, c_int};
-use core::slice::IterMut;
 use lexopt::{Arg, Parser, RawArgs};
-use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, statat};
-use rustix::process::getpid;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-// `--help`, which the build script renders from the table of options and folds.
+// `--help`, which the build script renders from the table of options.
 include!(concat!(env!("OUT_DIR"), "/help.rs"));
 
 /// Prints `--help`; the exit status.
-// Out of line, so that the guard does not run below its stack.
-#[inline(never)]
 pub fn print_help() -> c_int {
-    let mut text = [0; HELP_LEN];
-    let mut rest = text.iter_mut();
-    HELP.iter().for_each(|&code| unfold(code, &mut rest));
-    print(&text)
-}
-
-/// Writes what a byte of the folded text stands for: itself, or two others.
-fn unfold(code: u8, rest: &mut IterMut<'_, u8>) {
-    if let Some(at) = usize::from(code).checked_sub(0x80) {
-        HELP_PAIRS[at].iter().for_each(|&code| unfold(code, rest));
-    } else if let Some(byte) = rest.next() {
-        *byte = code;
-    }
+    print(&HELP)
 }
 
 /// What the command line asks for.
@@ -74,8 +64,17 @@ pub struct Options {
     pub pidfile: Option<&'static CStr>,
     /// Read below this directory.
     pub root: Option<&'static CStr>,
-    /// `--status` for programs.
+    /// `--rules`, and what goes with it.
+    #[cfg(feature = "rules")]
+    pub rules: rules::Asked,
+    /// Read options from this file.
+    pub config_file: Option<&'static CStr>,
+    /// `--status` or `--oom` for programs.
     pub json: bool,
+    /// Show `--status` again every so many seconds.
+    pub watch_s: Option<u32>,
+    /// Where to say that we watch, for s6.
+    pub ready_fd: Option<u32>,
     /// Which argument is the first of what to run.
     pub command: Option<usize>,
     /// The signal we are sent when our parent dies, and the command when we do; or 0.
@@ -111,119 +110,149 @@ impl Argv {
     }
 }
 
-/// What the parser needs of the table; the rest of that is not in the program.
-struct Row {
-    id: Opt,
-    /// NUL for none.
-    letter: u8,
-    name: Word,
-}
-
-static ROWS: [Row; OPTIONS.len()] = {
-    let mut rows = [const { Row { id: Opt::Help, letter: 0, name: Word::new("") } }; OPTIONS.len()];
-    let mut at = 0;
-    while at < OPTIONS.len() {
-        let spec = &OPTIONS[at];
-        let letter = match spec.letter {
-            Some(letter) => letter as u8,
-            None => 0,
-        };
-        rows[at] = Row { id: spec.id, letter, name: Word::new(spec.name) };
-        at += 1;
-    }
-    rows
-};
-
-/// Longer values than this are cut in messages: each byte may be shown as four,
-/// and the reason comes behind them.
-const SHOWN_LEN: usize = 64;
-
-fn shown(text: &[u8]) -> &[u8] {
-    &text[..text.len().min(SHOWN_LEN)]
-}
-
-fn refuse(option: &[u8], value: Option<&OsStr>, what: &str) -> ! {
-    let mut line = complaint();
-    line.text("--").bytes(option);
-    if let Some(value) = value {
-        line.text(" ").quoted(shown(value.as_bytes()));
-    }
-    fail_with(EXIT_USAGE, line.text(": ").text(what))
-}
-
-/// Ends the program for an argument that is no option of ours.
-fn refuse_unknown(arg: &Arg<'_>) -> ! {
-    const UNKNOWN: &str = ": unknown option";
-    let mut line = complaint();
-    let what = match arg {
-        Arg::Short(letter) => {
-            line.text("-").escaped(letter.encode_utf8(&mut [0; 4]).as_bytes()).text(UNKNOWN)
-        }
-        Arg::Long(name) => line.text("--").escaped(shown(name.as_bytes())).text(UNKNOWN),
-        // Those are COMMAND.
-        Arg::Value(_) => &mut line,
-    };
-    fail_with(EXIT_USAGE, what.text(SEE_HELP))
-}
+const WITHOUT_INIT: &str = "this bustd was built without the init that runs a COMMAND";
 
 /// Ends the program for a COMMAND where there is none.
 fn refuse_command(name: &CStr) -> ! {
     let mut line = complaint();
-    line.quoted(shown(name.to_bytes())).text(": unexpected argument");
-    fail_with(EXIT_USAGE, line.text(SEE_HELP))
-}
-
-const SEE_HELP: &str = ", see --help";
-
-/// Ends the program for what the parser itself refuses of option `name`.
-fn refuse_error(name: &[u8], error: &lexopt::Error) -> ! {
-    match error {
-        lexopt::Error::UnexpectedValue { value, .. } => refuse(name, Some(value), "takes no value"),
-        _ => refuse(name, None, "needs a value"),
-    }
-}
-
-/// The next option; `None` after the last, and where COMMAND begins, which
-/// `has_command` tells. `before` is the name of the one before it, which may have
-/// been given a value that it does not take.
-fn next_option(parser: &mut Parser, before: &[u8], has_command: &mut bool) -> Option<&'static Row> {
-    let arg = parser.next().unwrap_or_else(|error| refuse_error(before, &error))?;
-    *has_command = matches!(arg, Arg::Value(_));
-    if *has_command {
-        return None;
-    }
-    let row = ROWS.iter().find(|row| match arg {
-        Arg::Short(letter) => char::from(row.letter) == letter,
-        Arg::Long(name) => row.name.as_bytes() == name.as_bytes(),
-        Arg::Value(_) => false,
-    });
-    Some(row.unwrap_or_else(|| refuse_unknown(&arg)))
+    line.quoted(shown(name.to_bytes())).text(named!(": unexpected argument, see --help"));
+    fail_with(EXIT_USAGE, &mut line)
 }
 
 /// One number or two.
 type Small = [u8; 2];
 
-/// The options of a command line that are being read.
-struct Reader<'a> {
-    argv: &'a Argv,
+/// The options of a command line, or of a line of a file, that are being read.
+pub struct Reader<'a> {
+    /// None for a file.
+    argv: Option<&'a Argv>,
     parser: Parser,
+    place: Place,
     /// The option now being read.
     name: &'static [u8],
+    /// Those that were there, a bit each.
+    given: u64,
+    /// One that is only about COMMAND.
+    needs_command: Option<&'static [u8]>,
+    /// Where COMMAND is.
+    command_at: Option<usize>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(argv: Option<&'a Argv>, parser: Parser, place: Place) -> Self {
+        Self { argv, parser, place, name: b"", given: 0, needs_command: None, command_at: None }
+    }
+
+    /// The next option; `None` after the last, and where COMMAND begins. The one
+    /// before may have been given a value that it does not take.
+    fn next(&mut self) -> Option<&'static Row> {
+        let arg = self.parser.next().unwrap_or_else(|error| self.place.refuse_error(self.name, &error))?;
+        let (is_letter, name) = match &arg {
+            Arg::Short(letter) => (true, letter.encode_utf8(&mut [0; 4]).as_bytes().to_vec()),
+            Arg::Long(name) => (false, name.as_bytes().to_vec()),
+            Arg::Value(_) => {
+                // The parser has given out all but those behind it, and it.
+                let count = self.argv.map_or(0, |argv| argv.0.len());
+                self.command_at = Some(count - 1 - self.rest().count());
+                return None;
+            }
+        };
+        let row = ROWS.iter().find(|row| match is_letter {
+            true => name == [row.letter],
+            false => row.name.as_bytes() == name,
+        });
+        Some(row.unwrap_or_else(|| self.refuse_unknown(is_letter, &name)))
+    }
+
+    /// Ends the program for an argument that is no option of ours.
+    fn refuse_unknown(&mut self, is_letter: bool, name: &[u8]) -> ! {
+        let mut line = self.place.complaint();
+        line.text(if is_letter { "-" } else { "--" }).escaped(shown(name)).text(": unknown option");
+        let value = self.parser.value().ok();
+        push_ours(&mut line, name, value.as_ref().map(|value| value.as_bytes()));
+        fail_with(EXIT_USAGE, &mut line)
+    }
+
+    /// What the option is called.
+    pub fn name(&self) -> &'static [u8] {
+        self.name
+    }
+
+    fn refuse(&self, value: Option<&CStr>, what: &str) -> ! {
+        self.place.refuse(self.name, value.map(|value| OsStr::from_bytes(value.to_bytes())), what)
+    }
+
     /// The option's value.
     fn text(&mut self) -> &'static CStr {
         match self.parser.value() {
-            Ok(value) => self.argv.keep(&value),
-            Err(error) => refuse_error(self.name, &error),
+            Ok(value) => match self.argv {
+                Some(argv) => argv.keep(&value),
+                None => keep(value.as_bytes())
+                    .unwrap_or_else(|_| fail(EXIT_FAILURE, named!("no memory to start with"))),
+            },
+            Err(error) => self.place.refuse_error(self.name, &error),
         }
     }
 
-    /// What the option's value is parsed into, unless it is refused.
-    fn value<T>(&mut self, parse: impl FnOnce(&'static CStr) -> Result<T, &'static str>) -> T {
+    /// A pair of limits. A bare number that is no percentage is asked back.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
+    fn limits(&mut self, zero: Zero) -> Pair {
         let text = self.text();
-        parse(text).unwrap_or_else(|what| refuse(self.name, Some(OsStr::from_bytes(text.to_bytes())), what))
+        let why = match parse_pair(text, zero) {
+            Ok(pair) => return pair,
+            Err(why) => why,
+        };
+        let mut line = self.place.complaint_of(self.name, Some(OsStr::from_bytes(text.to_bytes())));
+        line.text(": ").text(why);
+        if why == NO_UNIT {
+            for (at, part) in text.to_bytes().split(|&byte| byte == b',').take(2).enumerate() {
+                line.text(if at == 0 { "; " } else { "," }).escaped(shown(part));
+                line.text(if parse_u64(part).is_some() { "M" } else { "" });
+            }
+            line.text("?");
+        }
+        fail_with(EXIT_USAGE, &mut line)
+    }
+
+    /// A list of globs.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
+    fn globs(&mut self) -> Globs<'static> {
+        let text = self.text();
+        let wrong = match Globs::parse(text.to_bytes()) {
+            Ok(globs) => return globs,
+            Err(wrong) => wrong,
+        };
+        let mut line = self.place.complaint_of(self.name, Some(OsStr::from_bytes(text.to_bytes())));
+        match wrong {
+            GlobError::EmptyList => line.text(named!(": the list is empty")),
+            GlobError::EmptyItem => line.text(named!(": an item of the list is empty")),
+            GlobError::Relative => line.text(named!(": a path begins with / or *")),
+            GlobError::OpenBracket => line.text(named!(": a [ is not closed")),
+            GlobError::RegularExpression(byte) => {
+                line.text(named!(": ")).escaped(&[byte]).text(named!(" is of a regular expression; "));
+                match names_of_regular_expression(text.to_bytes()) {
+                    Some(names) => line.text(named!("write '")).escaped(shown(names)).text("'"),
+                    None => {
+                        line.text(named!("write whole names with | between, * for any text, ["))
+                            .escaped(&[byte]);
+                        line.text(named!("] for the character"))
+                    }
+                }
+            }
+            GlobError::TooLong(glob) => {
+                line.text(named!(": the kernel cuts names after 15 bytes; write '"));
+                line.escaped(&glob[..Comm::MAX_LEN - 1]).text("*'")
+            }
+        };
+        fail_with(EXIT_USAGE, &mut line)
+    }
+
+    /// What the option's value is parsed into, unless it is refused.
+    pub fn value<T>(&mut self, parse: impl FnOnce(&'static CStr) -> Result<T, &'static str>) -> T {
+        let text = self.text();
+        parse(text).unwrap_or_else(|what| self.refuse(Some(text), what))
     }
 
     /// The same for values of which there are several kinds.
@@ -237,247 +266,199 @@ impl Reader<'_> {
     /// the same.
     fn refuse_value(&mut self) {
         if let Err(error) = self.parser.next() {
-            refuse_error(self.name, &error);
+            self.place.refuse_error(self.name, &error);
         }
     }
 
     /// What is left of the line.
     fn rest(&mut self) -> RawArgs<'_> {
-        self.parser.raw_args().unwrap_or_else(|error| refuse_error(self.name, &error))
+        self.parser.raw_args().unwrap_or_else(|error| self.place.refuse_error(self.name, &error))
     }
 
-    /// What is left of the line, read as pids.
-    fn pids(&mut self) -> Vec<Pid> {
-        let name = self.name;
-        let left = self.rest();
-        let pid = |text: OsString| {
-            parse_pid_or_self(text.as_bytes()).unwrap_or_else(|| refuse(name, Some(&text), NO_PID))
-        };
-        let pids: Vec<Pid> = left.map(pid).collect();
+    /// What is left of the line, read as pids; `--json` may stand between them.
+    fn pids(&mut self, json: &mut bool) -> Vec<Pid> {
+        let (place, name) = (self.place, self.name);
+        let mut pids = Vec::new();
+        for text in self.rest() {
+            match parse_pid_or_self(text.as_bytes()) {
+                Some(pid) => pids.push(pid),
+                None if text == "--json" => *json = true,
+                None => place.refuse(name, Some(&text), NO_PID),
+            }
+        }
         if pids.is_empty() {
-            refuse(name, None, NO_PID);
+            place.refuse(name, None, NO_PID);
         }
         pids
     }
+
+    /// Reads what there is into `options`, up to the first of COMMAND.
+    fn read(&mut self, options: &mut Options, rules: &mut rules::Given) -> Command {
+        let mut command = Command::Guard;
+        while let Some(row) = self.next() {
+            self.name = row.name.as_bytes();
+            if self.place.file.is_some() && !is_for_files(row.id) {
+                self.refuse(None, named!("only on the command line"));
+            }
+            if is_about_command(row.id) {
+                if !cfg!(feature = "init") {
+                    self.refuse(None, WITHOUT_INIT);
+                }
+                self.needs_command = Some(self.name);
+            }
+            let bit = 1 << row.id as u64;
+            if self.given & bit != 0 {
+                self.refuse(None, named!("given twice"));
+            }
+            self.given |= bit;
+            let config = &mut options.config;
+            match row.id {
+                Opt::Scope => config.scope = self.value(parse_scope),
+                Opt::Mem => config.limits.mem = Some(self.limits(Zero::Refused)),
+                Opt::Swap => config.limits.swap = self.limits(Zero::Allowed),
+                Opt::Psi => config.limits.psi_bp = self.value(parse_psi),
+                Opt::Grace => config.grace_us = self.value(parse_grace_ms) * 1000,
+                Opt::Prefer => config.policy.prefer = Some(self.globs()),
+                Opt::Avoid => config.policy.avoid = Some(self.globs()),
+                Opt::Unkillables => config.policy.unkillables = Some(self.globs()),
+                Opt::KillPgroup => config.kill_pgroup = true,
+                Opt::KillCgroup => config.kill_cgroup = true,
+                Opt::BeforeKill => config.before_kill = Some(self.value(parse_program)),
+                Opt::OnKill => config.on_kill = Some(self.value(parse_program)),
+                Opt::DryRun => config.dry_run = true,
+                Opt::Once => config.once = true,
+                Opt::Root => options.root = Some(self.value(parse_any_path)),
+                Opt::Config => options.config_file = Some(self.value(parse_any_path)),
+                Opt::NoDaemon => options.no_daemon = true,
+                Opt::NoSandbox => options.no_sandbox = true,
+                Opt::Pidfile => options.pidfile = Some(self.value(parse_absolute_path)),
+                Opt::Log => options.sink = Some(self.value(parse_sink)),
+                Opt::Report => config.report_us = Some(self.value(parse_seconds) * SECOND),
+                Opt::Stats => config.stats = Some(self.value(parse_replaced)),
+                Opt::ReadyFd => options.ready_fd = Some(self.value(parse_descriptor)),
+                Opt::Verbose => config.verbose = true,
+                Opt::Json => options.json = true,
+                Opt::Watch => options.watch_s = Some(self.watch_s()),
+                Opt::Forward => config.forward = Forward::of(self.small(parse_forward)),
+                Opt::MapExit => config.exits = ExitMap(self.small(parse_exit_map)),
+                Opt::Pdeathsig => [options.parent_death, _] = self.small(parse_death_signal),
+                Opt::TerminationLog => options.termination_log = Some(self.value(parse_absolute_path)),
+                // The rest of the line is not read.
+                Opt::Help | Opt::Version => {
+                    self.refuse_value();
+                    return if row.id == Opt::Help { Command::Help } else { Command::Version };
+                }
+                Opt::Status | Opt::Check | Opt::Oom if !matches!(command, Command::Guard) => {
+                    self.refuse(None, named!("one question at a time"))
+                }
+                Opt::Status => command = Command::Status,
+                Opt::Check => command = Command::Check,
+                Opt::Oom => command = Command::Oom(self.pids(&mut options.json)),
+                // Those of rules.
+                _ => rules.take(row.id, self),
+            }
+        }
+        command
+    }
+
+    /// What the options mean together.
+    fn finish(&self, command: &Command, options: &mut Options) {
+        let Options { config, no_daemon, sink, root, json, watch_s, .. } = options;
+        let is_guard = matches!(command, Command::Guard);
+        if let (Some(at), Some(argv)) = (self.command_at, self.argv) {
+            if !cfg!(feature = "init") {
+                fail(EXIT_USAGE, WITHOUT_INIT);
+            }
+            if !is_guard || config.once || root.is_some() || *json {
+                refuse_command(argv.0[at]);
+            }
+            options.command = Some(at);
+            *no_daemon = true;
+            *sink = sink.or(Some(Sink::Stderr));
+        } else if let Some(name) = self.needs_command {
+            self.place.refuse(name, None, named!("only with COMMAND"));
+        }
+        if *sink == Some(Sink::Stderr) && !*no_daemon && !config.once && root.is_none() && !crate::is_init() {
+            self.place.refuse(
+                b"log",
+                Some(OsStr::new("stderr")),
+                named!("a daemon has none, add --no-daemon"),
+            );
+        }
+        let is_status = matches!(command, Command::Status);
+        if *json && !is_status && !matches!(command, Command::Oom(_)) {
+            self.place.refuse(b"json", None, named!("only with --status or --oom"));
+        }
+        if watch_s.is_some() && !is_status {
+            self.place.refuse(b"watch", None, named!("only with --status"));
+        }
+    }
+
+    /// The seconds of `--watch`, which may be left out.
+    fn watch_s(&mut self) -> u32 {
+        const USUAL_S: u32 = 2;
+        let is_number = |text: &OsStr| text.as_bytes().first().is_some_and(u8::is_ascii_digit);
+        let given = self.parser.optional_value().or_else(|| self.rest().next_if(is_number));
+        let Some(text) = given else { return USUAL_S };
+        match parse_u64(text.as_bytes()) {
+            Some(seconds @ 1..=MAX_SECONDS) => seconds as u32,
+            _ => self.place.refuse(self.name, Some(&text), NO_SECONDS),
+        }
+    }
 }
 
-/// Reads the command line, the program's name first, into `options`.
+/// Reads the command line, the program's name first, into `options`, and from a file
+/// what it does not say.
 // Out of line, so that the guard does not run below its stack.
 #[inline(never)]
 pub fn parse(argv: &Argv, options: &mut Options) -> Command {
-    let mut command = Command::Guard;
-    let mut given = 0_u64;
-    let mut has_command = false;
-    let mut needs_command = None;
-    let mut reader = Reader { argv, parser: argv.parser(), name: b"" };
-    while let Some(row) = next_option(&mut reader.parser, reader.name, &mut has_command) {
-        reader.name = row.name.as_bytes();
-        if is_about_command(row.id) {
-            needs_command = Some(reader.name);
-        }
-        let bit = 1 << row.id as u64;
-        if given & bit != 0 {
-            refuse(reader.name, None, "given twice");
-        }
-        given |= bit;
-        let config = &mut options.config;
-        match row.id {
-            Opt::Mem => config.limits.mem = Some(reader.value(|text| parse_pair(text, Zero::Refused))),
-            Opt::Swap => config.limits.swap = reader.value(|text| parse_pair(text, Zero::Allowed)),
-            Opt::Psi => config.limits.psi_bp = reader.value(parse_psi),
-            Opt::Grace => config.grace_us = reader.value(parse_grace_ms) * 1000,
-            Opt::Prefer => config.policy.prefer = Some(reader.value(parse_globs)),
-            Opt::Avoid => config.policy.avoid = Some(reader.value(parse_globs)),
-            Opt::Unkillables => config.policy.unkillables = Some(reader.value(parse_globs)),
-            Opt::KillPgroup => config.kill_pgroup = true,
-            Opt::BeforeKill => config.before_kill = Some(reader.value(parse_program)),
-            Opt::OnKill => config.on_kill = Some(reader.value(parse_program)),
-            Opt::DryRun => config.dry_run = true,
-            Opt::Once => config.once = true,
-            Opt::Root => options.root = Some(reader.value(parse_any_path)),
-            Opt::NoDaemon => options.no_daemon = true,
-            Opt::NoSandbox => options.no_sandbox = true,
-            Opt::Pidfile => options.pidfile = Some(reader.value(parse_absolute_path)),
-            Opt::Log => options.sink = Some(reader.value(parse_sink)),
-            Opt::Stats => config.stats = Some(reader.value(parse_replaced)),
-            Opt::Verbose => config.verbose = true,
-            Opt::Json => options.json = true,
-            Opt::Forward => config.forward = Forward::of(reader.small(parse_forward)),
-            Opt::MapExit => config.exits = ExitMap(reader.small(parse_exit_map)),
-            Opt::Pdeathsig => [options.parent_death, _] = reader.small(parse_death_signal),
-            Opt::TerminationLog => options.termination_log = Some(reader.value(parse_absolute_path)),
-            // The rest of the line is not read.
-            Opt::Help | Opt::Version => {
-                reader.refuse_value();
-                return if row.id == Opt::Help { Command::Help } else { Command::Version };
-            }
-            Opt::Status | Opt::Check | Opt::Oom if !matches!(command, Command::Guard) => {
-                refuse(reader.name, None, "one question at a time")
-            }
-            Opt::Status => command = Command::Status,
-            Opt::Check => command = Command::Check,
-            Opt::Oom => command = Command::Oom(reader.pids()),
+    let whole_line = || Reader::new(Some(argv), argv.parser(), Place::default());
+    let mut reader = whole_line();
+    let mut rules = rules::Given::default();
+    let mut command = reader.read(options, &mut rules);
+    // A captured machine is not to be judged by a file of this one.
+    let has_file = options.config_file.is_some() || options.root.is_none();
+    if has_file && matches!(command, Command::Guard | Command::Status | Command::Check) {
+        let mut given = 0;
+        let is_there = conf::for_each_line(options.config_file, &mut |place, arg| {
+            let mut reader = Reader { given, ..Reader::new(None, Parser::from_args([arg]), place) };
+            let _ = reader.read(options, &mut rules);
+            given = reader.given;
+        });
+        if is_there {
+            // Once more, over what the file says.
+            reader = whole_line();
+            command = reader.read(options, &mut rules);
+            reader.given |= given;
         }
     }
-    if has_command {
-        // The parser has given out all but those behind it, and it.
-        let at = argv.0.len() - 1 - reader.rest().count();
-        let Options { config, root, json, .. } = options;
-        if !matches!(command, Command::Guard) || config.once || root.is_some() || *json {
-            refuse_command(argv.0[at]);
-        }
-        options.command = Some(at);
-        options.no_daemon = true;
-        options.sink = options.sink.or(Some(Sink::Stderr));
-    } else if let Some(name) = needs_command {
-        refuse(name, None, "only with COMMAND");
-    }
-    let Options { config, no_daemon, sink, root, json, .. } = options;
-    if *sink == Some(Sink::Stderr) && !*no_daemon && !config.once && root.is_none() && !crate::is_init() {
-        refuse(b"log", Some(OsStr::new("stderr")), "a daemon has none, add --no-daemon");
-    }
-    if *json && !matches!(command, Command::Status) {
-        refuse(b"json", None, "only with --status");
+    if !matches!(command, Command::Help | Command::Version) {
+        let has_limits = [Opt::Mem, Opt::Swap, Opt::Psi].iter().any(|id| reader.given >> *id as u32 & 1 == 1);
+        reader.finish(&command, options);
+        rules.finish(options, matches!(command, Command::Guard), has_limits);
     }
     command
 }
 
-const NO_PID: &str = "needs PIDs";
+/// May this stand in a file? What asks instead of guarding may not.
+fn is_for_files(id: Opt) -> bool {
+    !is_about_command(id)
+        && !matches!(
+            id,
+            Opt::Status
+                | Opt::Json
+                | Opt::Watch
+                | Opt::Check
+                | Opt::Oom
+                | Opt::Once
+                | Opt::Root
+                | Opt::Config
+                | Opt::ReadyFd
+                | Opt::Help
+                | Opt::Version
+        )
+}
 
 fn is_about_command(id: Opt) -> bool {
     (Opt::Forward as u32..=Opt::TerminationLog as u32).contains(&(id as u32))
-}
-
-fn parse_exit_map(text: &'static CStr) -> Result<Small, &'static str> {
-    ExitMap::parse(text.to_bytes()).map(|exits| exits.0).ok_or("not FROM:TO, both up to 255")
-}
-
-fn parse_death_signal(text: &'static CStr) -> Result<Small, &'static str> {
-    parse_signal(text.to_bytes()).map(|number| [number, 0]).ok_or("not a signal")
-}
-
-fn parse_forward(text: &'static CStr) -> Result<Small, &'static str> {
-    const WHOM: [Word; 2] = [Word::new("child"), Word::new("group")];
-    place_of(text.to_bytes(), &WHOM).map(|at| [at as u8, 0]).ok_or("not child or group")
-}
-
-/// A pid as the command line names it, `self` for our own.
-fn parse_pid_or_self(text: &[u8]) -> Option<Pid> {
-    if text == b"self" { Some(getpid()) } else { parse_pid(text) }
-}
-
-/// May both limits be zero?
-#[derive(Clone, Copy, PartialEq)]
-enum Zero {
-    Allowed,
-    Refused,
-}
-
-fn parse_pair(value: &'static CStr, zero: Zero) -> Result<Pair, &'static str> {
-    const SHAPE: &str = "not TERM[,KILL], each a percentage up to 100 or a size with K, M or G";
-    let mut parts = value.to_bytes().split(|&byte| byte == b',');
-    let mut next = || parts.next().map(|part| parse_amount(part).ok_or(SHAPE)).transpose();
-    let term = next()?.ok_or(SHAPE)?;
-    let kill = next()?.unwrap_or(term.half());
-    if next()?.is_some() {
-        return Err(SHAPE);
-    }
-    if zero == Zero::Refused && matches!(term, Amount::Share(0) | Amount::Kib(0)) {
-        return Err("TERM must be above 0");
-    }
-    match (term, kill) {
-        (Amount::Share(term), Amount::Share(kill)) if kill > term => Err("KILL is above TERM"),
-        (Amount::Kib(term), Amount::Kib(kill)) if kill > term => Err("KILL is above TERM"),
-        (Amount::Share(_), Amount::Kib(_)) | (Amount::Kib(_), Amount::Share(_)) => {
-            Err("TERM and KILL must both be percentages or both be sizes")
-        }
-        _ => Ok(Pair { term, kill }),
-    }
-}
-
-fn parse_amount(text: &[u8]) -> Option<Amount> {
-    let (&last, number) = text.split_last()?;
-    let unit_kib = match last {
-        b'K' | b'k' => 1,
-        b'M' | b'm' => 1024,
-        b'G' | b'g' => 1024 * 1024,
-        b'%' => return parse_share(number),
-        _ => return parse_share(text),
-    };
-    let kib = parse_u64(number)?.checked_mul(unit_kib)?;
-    // Past this every sum of sizes could overflow, and no machine is there.
-    (kib < 1 << 50).then_some(Amount::Kib(kib))
-}
-
-fn parse_share(text: &[u8]) -> Option<Amount> {
-    let share_bp = parse_hundredths(text)?;
-    (share_bp <= 10_000).then_some(Amount::Share(share_bp as u32))
-}
-
-fn parse_psi(text: &'static CStr) -> Result<u32, &'static str> {
-    let text = text.to_bytes();
-    match parse_share(text.strip_suffix(b"%").unwrap_or(text)) {
-        Some(Amount::Share(share_bp)) if share_bp > 0 => Ok(share_bp),
-        _ => Err("not a percentage above 0 and up to 100"),
-    }
-}
-
-/// A minute: a machine that can wait longer needs no guard.
-const MAX_GRACE_MS: u64 = 60_000;
-
-fn parse_grace_ms(text: &'static CStr) -> Result<u64, &'static str> {
-    parse_u64(text.to_bytes())
-        .filter(|&ms| ms <= MAX_GRACE_MS)
-        .ok_or("not a number of milliseconds up to 60000")
-}
-
-fn parse_sink(text: &'static CStr) -> Result<Sink, &'static str> {
-    const SINKS: [(&[u8], Sink); 3] =
-        [(b"stderr", Sink::Stderr), (b"kmsg", Sink::Kmsg), (b"syslog", Sink::Syslog)];
-    let sink = SINKS.iter().find(|(name, _)| *name == text.to_bytes());
-    sink.map(|&(_, sink)| sink).ok_or("not stderr, kmsg or syslog")
-}
-
-fn parse_globs(text: &'static CStr) -> Result<Globs<'static>, &'static str> {
-    Globs::parse(text.to_bytes()).map_err(|wrong| match wrong {
-        GlobError::EmptyList => "the list is empty",
-        GlobError::EmptyItem => "an item of the list is empty",
-        GlobError::OpenBracket => "a [ is not closed",
-    })
-}
-
-/// A path that is used before we change to `/`, and so may be relative.
-fn parse_any_path(text: &'static CStr) -> Result<&'static CStr, &'static str> {
-    if text.is_empty() { Err("the path is empty") } else { Ok(text) }
-}
-
-fn parse_absolute_path(text: &'static CStr) -> Result<&'static CStr, &'static str> {
-    match parse_any_path(text)?.to_bytes() {
-        [b'/', ..] => Ok(text),
-        _ => Err("not an absolute path"),
-    }
-}
-
-/// A file that will be replaced by another, if there is one: no device, nor a
-/// link, which is there for a reason.
-fn parse_replaced(text: &'static CStr) -> Result<&'static CStr, &'static str> {
-    if text.count_bytes() > MAX_PATH {
-        return Err("the path is too long");
-    }
-    let path = parse_absolute_path(text)?;
-    match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => Err("not a file"),
-        _ => Ok(path),
-    }
-}
-
-fn parse_program(text: &'static CStr) -> Result<&'static CStr, &'static str> {
-    let path = parse_absolute_path(text)?;
-    let is_file = statat(CWD, path, AtFlags::empty())
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-    if is_file && accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()).is_ok() {
-        Ok(path)
-    } else {
-        Err("not an executable file")
-    }
 }

@@ -63,6 +63,12 @@ pub fn leave(status: i32) -> ! {
     power::end(status, Power::Off)
 }
 
+const BOLD: &str = "\x1b[1m";
+const NOT_BOLD: &str = "\x1b[m";
+
+/// Where what is said of an entry begins.
+const ENTRY_AT: usize = 9;
+
 /// Where the first column after a row's name begins.
 const NAME_WIDTH: usize = 6;
 
@@ -178,6 +184,8 @@ enum Style {
 /// Standard output, table by table.
 pub struct Console {
     style: Style,
+    /// Shown over what was shown before.
+    is_live: bool,
     /// What JSON has before the next row.
     before_row: &'static str,
     is_list_open: bool,
@@ -193,7 +201,27 @@ impl Console {
             false if wants_bold(environment) => Style::Bold,
             false => Style::Plain,
         };
-        Self { style, before_row: "{", is_list_open: false, has_table: false, status: 0 }
+        Self { style, is_live: false, before_row: "{", is_list_open: false, has_table: false, status: 0 }
+    }
+
+    /// The same, over what was shown before.
+    pub fn live(environment: Environment) -> Self {
+        Self { is_live: true, ..Self::new(false, environment) }
+    }
+
+    /// Shows an entry of people's status: a name, or none for more of the one before, and
+    /// what `build` says of it.
+    pub fn entry(&mut self, name: &str, build: impl FnOnce(&mut Line)) {
+        let mut line = Line::default();
+        let is_bold = self.style == Style::Bold && !name.is_empty();
+        line.text(if is_bold { BOLD } else { "" }).text(name).text(if is_bold { NOT_BOLD } else { "" });
+        for _ in name.len()..ENTRY_AT {
+            line.text(" ");
+        }
+        build(&mut line);
+        line.end_line();
+        self.has_table = true;
+        self.print(&line);
     }
 
     /// Begins a table.
@@ -201,7 +229,10 @@ impl Console {
         if self.style == Style::Json {
             if table.is_list {
                 let mut line = Line::default();
-                line.text(self.before_row).quoted(table.title.as_bytes()).text(":[");
+                // Behind another list, that ends.
+                line.text(if self.is_list_open { "],\n" } else { self.before_row })
+                    .quoted(table.title.as_bytes())
+                    .text(":[");
                 self.print(&line);
                 self.before_row = "";
                 self.is_list_open = true;
@@ -211,7 +242,7 @@ impl Console {
         let mut line = Line::default();
         line.text(if self.has_table { "\n" } else { "" });
         if self.style == Style::Bold {
-            line.text("\x1b[1m");
+            line.text(BOLD);
         }
         self.print(&line);
         self.has_table = true;
@@ -220,7 +251,7 @@ impl Console {
             row.put(column, column.heading.as_bytes());
         }
         if self.style == Style::Bold {
-            row.line.text("\x1b[m");
+            row.line.text(NOT_BOLD);
         }
         row.line.end_line();
         self.print(&row.line);
@@ -258,7 +289,8 @@ impl Console {
     /// Shows a text, to people only.
     pub fn note(&mut self, text: &[u8]) {
         if self.style != Style::Json {
-            self.status |= print(text);
+            let mut line = Line::default();
+            self.print(line.bytes(text));
         }
     }
 
@@ -278,7 +310,14 @@ impl Console {
     }
 
     fn print(&mut self, line: &Line) {
-        self.status |= print(line.as_bytes());
+        for part in line.as_bytes().split_inclusive(|&byte| byte == b'\n') {
+            // What is left there of an older line.
+            if self.is_live && part.ends_with(b"\n") {
+                self.status |= print(&part[..part.len() - 1]) | print(b"\x1b[K\n");
+            } else {
+                self.status |= print(part);
+            }
+        }
     }
 }
 
@@ -344,8 +383,13 @@ fn cut(cell: &[u8]) -> &[u8] {
     &cell[..last.filter(|at| at + ESCAPE > COMM_WIDTH).unwrap_or(COMM_WIDTH)]
 }
 
-/// Are headings to be bold: on a terminal, for somebody who did not set NO_COLOR
+/// Is standard output a terminal that understands more than text?
+pub fn has_screen(environment: Environment) -> bool {
+    rustix::termios::isatty(stdout()) && environment.value("TERM") != Some(b"dumb")
+}
+
+/// Are headings to be bold: there, for somebody who did not set NO_COLOR
 /// (no-color.org)?
 fn wants_bold(environment: Environment) -> bool {
-    rustix::termios::isatty(stdout()) && environment.value("NO_COLOR").is_none_or(<[u8]>::is_empty)
+    has_screen(environment) && environment.value("NO_COLOR").is_none_or(<[u8]>::is_empty)
 }

@@ -6,27 +6,45 @@
 #![no_main]
 #![deny(unsafe_code)]
 
+mod again;
+mod amount;
 mod check;
 mod cli;
+#[cfg(feature = "rules")]
+mod concern;
+mod conf;
 mod console;
 mod daemon;
+mod foreign;
+mod glance;
 mod oom;
 #[allow(dead_code, reason = "the build script reads the rest")]
 mod options;
+mod pidfile;
+mod place;
+mod rows;
+#[cfg_attr(not(feature = "rules"), path = "without_rules.rs")]
+mod rules;
+mod sole;
+#[cfg(feature = "rules")]
+mod standing;
 mod start;
 mod status;
+mod values;
 
 use bustd::act::command::Outcome;
 use bustd::monitor::Monitor;
 use bustd::sys::arena::{self, Arena};
 use bustd::sys::child::{Arguments, Environment};
 use bustd::sys::file::fill_standard_streams;
+use bustd::sys::power;
 use bustd::sys::sandbox::Filter;
 use cli::{Argv, Command, Options};
 use console::{leave, print};
 use core::ffi::{CStr, c_char, c_int};
+use pidfile::Pidfile;
 use rustix::process::getpid;
-use start::open_tree;
+use start::{find_scope, keep, open_tree};
 
 #[global_allocator]
 static ARENA: Arena = Arena::new();
@@ -53,25 +71,38 @@ pub unsafe extern "C" fn main(
     let args = Argv::new((0..count).map(|at| unsafe { CStr::from_ptr(*argv.add(at)) }));
     // SAFETY: by the same promise.
     let environment = unsafe { Environment::new(environ) };
-    let mut options = Options::default();
-    let command = cli::parse(&args, &mut options);
+    let options = keep(Options::default());
+    let command = cli::parse(&args, options);
     drop(args);
-    let status = match command {
-        Command::Guard => {
-            // SAFETY: there is one thread, and nobody holds a block: the parser
-            // and the arguments are dropped, and options point to the stack.
-            unsafe { ARENA.seal() };
-            // SAFETY: one of them, and there is a null pointer behind the last.
-            let program = options.command.map(|at| unsafe { Arguments::new(argv.add(at)) });
-            start::guard(&options, program, closed, environment)
-        }
-        Command::Help => cli::print_help(),
+    if let Command::Guard = command {
+        // SAFETY: there is one thread, and nobody holds a block: the parser
+        // and the arguments are dropped, and options point to the stack.
+        unsafe { ARENA.seal() };
+        // SAFETY: one of them, and there is a null pointer behind the last.
+        let program = options.command.map(|at| unsafe { Arguments::new(argv.add(at)) });
+        start::guard(options, program, closed, environment)
+    }
+    leave(answer(command, options, environment))
+}
+
+/// Answers a question.
+// Out of line, so that the guard does not run below what that takes.
+#[inline(never)]
+fn answer(command: Command, options: &Options, environment: Environment) -> c_int {
+    let tree = || open_tree(options);
+    match command {
+        Command::Guard | Command::Help => cli::print_help(),
         Command::Version => print(VERSION.as_bytes()),
-        Command::Status => status::show(&options, &open_tree(&options), environment),
-        Command::Check => check::show(&options, &open_tree(&options)),
-        Command::Oom(pids) => oom::show(&pids, &open_tree(&options), environment),
-    };
-    leave(status)
+        Command::Status => {
+            let tree = tree();
+            status::show(options, &tree, &find_scope(options, &tree), environment)
+        }
+        Command::Check => {
+            let tree = tree();
+            check::show(options, &tree, &find_scope(options, &tree))
+        }
+        Command::Oom(pids) => oom::show(&pids, options, &tree(), environment),
+    }
 }
 
 /// Takes the place of the C library's; [`arena::abort`] says why. The standard
@@ -88,24 +119,63 @@ pub fn is_init() -> bool {
     getpid().is_init()
 }
 
-/// Runs the loop, once the code that led here is given up. Not inlined into
-/// that code, for it must be outside of it.
+/// What a guard does beyond watching the machine's memory. Code that only one of these
+/// needs has a section of its own, and is given up by a guard without it.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(startup_section), allow(dead_code, reason = "there are no sections"))]
+pub struct Uses {
+    /// It runs a command.
+    pub command: bool,
+    /// It tells of kills in a file or on its pidfile.
+    pub stats: bool,
+    /// It has patterns to hold against processes.
+    pub patterns: bool,
+    /// It runs programs at a kill.
+    pub hooks: bool,
+    /// It guards a cgroup.
+    pub cgroup: bool,
+    /// It has rules, which may use all the rest too.
+    pub rules: bool,
+}
+
+/// Gives up the code that led here but for what is `kept`, runs the loop, and ends the
+/// program: there is nothing left to return to. Not inlined into that code, for it must
+/// be outside of it.
 #[inline(never)]
-pub fn watch(monitor: &mut Monitor<'_>, filter: &mut Filter) -> Outcome {
-    #[cfg(startup_section)]
-    program::release_startup();
-    monitor.run(filter)
+pub fn watch(
+    monitor: &mut Monitor<'_>,
+    filter: &mut Filter,
+    pidfile: Option<&Pidfile>,
+    kept: &program::Kept,
+) -> ! {
+    program::release_startup(kept);
+    let Outcome { status, power } = monitor.run(filter);
+    if let Some(pidfile) = pidfile {
+        pidfile.remove();
+    }
+    power::end(status.into(), power)
 }
 
 /// Makes the program's own pages resident and keeps them so, less those of
-/// start-up where they have a section.
-pub fn hold_program() {
+/// start-up where they have a section, and of what is not used.
+pub fn hold_program(kept: &program::Kept) {
     program::lock();
+    program::lock_kept(kept);
+}
+
+/// What a guard can give up after reading rules, for it comes back from the file.
+#[cfg(feature = "rules")]
+pub fn parser_pages() -> bustd::sys::program::Pages {
+    #[cfg(startup_section)]
+    return program::parser_pages();
+    #[cfg(not(startup_section))]
+    bustd::sys::program::Pages::NONE
 }
 
 /// Where the linker put the program.
 #[allow(unsafe_code)]
 mod program {
+    use super::Uses;
     use bustd::sys::program;
 
     unsafe extern "C" {
@@ -121,16 +191,107 @@ mod program {
         unsafe { program::lock_program((&raw const __executable_start).addr()..(&raw const edata).addr()) };
     }
 
-    /// Gives up the code and constants of start-up. They have a section of their
-    /// own where the build script's linker script was used.
+    /// What is kept of the sections that not every guard uses, in their order.
     #[cfg(startup_section)]
-    pub fn release_startup() {
+    pub type Kept = [core::ops::Range<usize>; sections::COUNT];
+    #[cfg(not(startup_section))]
+    pub struct Kept;
+
+    /// The sections of start-up and of what not every guard uses. Only the small build,
+    /// where the linker refuses references to them, has them apart.
+    #[cfg(startup_section)]
+    mod sections {
+        use core::ops::Range;
+
         unsafe extern "C" {
             static __startup_begin: u8;
-            static __startup_end: u8;
+            static __command_begin: u8;
+            static __stats_begin: u8;
+            static __patterns_begin: u8;
+            static __hooks_begin: u8;
+            static __cgroup_begin: u8;
+            static __parser_begin: u8;
+            static __rules_begin: u8;
+            static __sections_end: u8;
         }
-        let section = (&raw const __startup_begin).addr()..(&raw const __startup_end).addr();
-        // SAFETY: the section is a segment of its own, which is not writable.
-        unsafe { program::release_startup(section) };
+
+        pub const COUNT: usize = 6;
+
+        /// All of them.
+        pub fn all() -> Range<usize> {
+            (&raw const __startup_begin).addr()..(&raw const __sections_end).addr()
+        }
+
+        /// What reads rules.
+        #[cfg(feature = "rules")]
+        pub fn parser() -> Range<usize> {
+            (&raw const __parser_begin).addr()..(&raw const __rules_begin).addr()
+        }
+
+        /// Those but start-up.
+        pub fn seldom_used() -> [Range<usize>; COUNT] {
+            let command = (&raw const __command_begin).addr();
+            let stats = (&raw const __stats_begin).addr();
+            let patterns = (&raw const __patterns_begin).addr();
+            let hooks = (&raw const __hooks_begin).addr();
+            let cgroup = (&raw const __cgroup_begin).addr();
+            let parser = (&raw const __parser_begin).addr();
+            [
+                command..stats,
+                stats..patterns,
+                patterns..hooks,
+                hooks..cgroup,
+                cgroup..parser,
+                parser..all().end,
+            ]
+        }
+    }
+
+    /// What a guard keeps.
+    #[cfg(startup_section)]
+    pub fn kept_for(uses: &Uses) -> Kept {
+        let Uses { command, stats, patterns, hooks, cgroup, rules } = *uses;
+        let used = [command, stats, patterns || rules, hooks || rules, cgroup || rules, rules];
+        let mut kept = sections::seldom_used();
+        for (part, is_used) in kept.iter_mut().zip(used) {
+            if !is_used {
+                *part = 0..0;
+            }
+        }
+        kept
+    }
+
+    /// The same where there are no sections.
+    #[cfg(not(startup_section))]
+    pub fn kept_for(_: &Uses) -> Kept {
+        Kept
+    }
+
+    /// The pages of what reads rules.
+    #[cfg(all(startup_section, feature = "rules"))]
+    pub fn parser_pages() -> program::Pages {
+        // SAFETY: a part of a segment that is not writable, and the end of the program.
+        unsafe { program::Pages::new(sections::parser(), sections::all().end) }
+    }
+
+    /// Locks what is kept.
+    pub fn lock_kept(kept: &Kept) {
+        let _ = kept;
+        #[cfg(startup_section)]
+        for part in kept {
+            // SAFETY: the ends of what is mapped there of the program.
+            unsafe { program::lock_program(part.clone()) };
+        }
+    }
+
+    /// Gives up the code and constants of start-up, and of all that is not kept.
+    pub fn release_startup(kept: &Kept) {
+        let _ = kept;
+        #[cfg(startup_section)]
+        // SAFETY: the sections are a segment of their own. The linker refuses references
+        // to them, but from those that are used along with them.
+        unsafe {
+            program::release_startup(sections::all(), kept);
+        }
     }
 }

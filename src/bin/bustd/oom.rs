@@ -1,10 +1,11 @@
 //! `--oom`: what the kernel's own killer knows of single processes.
 
+use crate::cli::Options;
 use crate::console::{Column, Console, EXIT_FAILURE, Kind, Table, Value, column};
 use bustd::read::kfile::{ReadError, Tree};
 use bustd::read::memory::read_overcommit;
 use bustd::read::process::{self, Pid};
-use bustd::read::status::{Status, read_status};
+use bustd::read::status::read_status;
 use bustd::sys::child::Environment;
 use core::ffi::c_int;
 use rustix::fd::AsFd;
@@ -23,15 +24,15 @@ static STATES: Table = Table { title: "processes", is_list: true, columns: &STAT
 /// Tells it on standard output, a row for each of `pids`.
 // Out of line, so that the guard does not run below its stack.
 #[inline(never)]
-pub fn show(pids: &[Pid], tree: &Tree, environment: Environment) -> c_int {
-    let mut console = Console::new(false, environment);
+pub fn show(pids: &[Pid], options: &Options, tree: &Tree, environment: Environment) -> c_int {
+    let mut console = Console::new(options.json, environment);
     console.begin(&STATES);
     let proc = tree.proc.as_fd();
     let overcommit = read_overcommit(proc).map_or("-", |mode| mode.name());
     for &pid in pids {
         let score = process::read_oom_score(proc, pid).ok();
         let adj = process::read_oom_score_adj(proc, pid).ok();
-        let freeable_kib = read_status(proc, pid).ok().and_then(|status| freeable_kib(&status));
+        let freeable_kib = read_status(proc, pid).ok().and_then(|status| status.freeable_kib());
         // Read last, so that one which has vanished meanwhile is told to have.
         let stat = process::read_stat(proc, pid);
         if stat.is_err() {
@@ -53,10 +54,4 @@ pub fn show(pids: &[Pid], tree: &Tree, environment: Environment) -> c_int {
         console.row(&STATES, "", &values);
     }
     console.finish()
-}
-
-/// What its death would give back, shared memory left out; not known of kernel
-/// threads, and before Linux 4.5.
-fn freeable_kib(status: &Status) -> Option<u64> {
-    status.anon_kib.map(|anon_kib| status.private_kib(anon_kib))
 }

@@ -1,0 +1,195 @@
+//! What a guarded cgroup is asked; where the machine is guarded, nobody comes here.
+
+use super::Scope;
+use crate::config::scope::Asked;
+use crate::read::cgroup::{Cgroup, CgroupStat, path_below};
+use crate::read::kfile::ReadError;
+use crate::read::membership::reader;
+use crate::read::memory::Meminfo;
+use crate::read::process::{HIDING, Pid};
+use rustix::fd::{AsFd, BorrowedFd};
+
+/// What the scope asks. Not by name: so the linker can refuse a loop that refers to this
+/// code, which is given up where the machine is guarded.
+#[derive(Debug)]
+pub(super) struct Questions {
+    pub(super) read_memory: fn(&Scope<'_>, &mut Meminfo) -> Result<u64, ReadError>,
+    pub(super) read_available_kib: fn(&Scope<'_>) -> Option<u64>,
+    pub(super) read_free_kib: fn(&Scope<'_>, u64) -> Option<u64>,
+    pub(super) read_limit_hits: fn(&Scope<'_>) -> Option<u64>,
+    pub(super) read_busy_us: fn(&Scope<'_>) -> Option<u64>,
+    pub(super) has: fn(&Scope<'_>, Pid, bool) -> Result<bool, ReadError>,
+    pub(super) follow: fn(&Scope<'_>),
+}
+
+pub(super) static QUESTIONS: Questions =
+    Questions { read_memory, read_available_kib, read_free_kib, read_limit_hits, read_busy_us, has, follow };
+
+fn read_memory(scope: &Scope<'_>, mem: &mut Meminfo) -> Result<u64, ReadError> {
+    let told = read_memory_now(scope, mem);
+    if told != Err(ReadError::Missing) {
+        return told;
+    }
+    // It was removed, and another may be there by now.
+    reopen(scope, None)?;
+    read_memory_now(scope, mem)
+}
+
+// Out of line, so that it is here once.
+#[inline(never)]
+fn read_memory_now(scope: &Scope<'_>, mem: &mut Meminfo) -> Result<u64, ReadError> {
+    match scope.place.borrow().guarded() {
+        None => Ok(0),
+        Some((cgroup, up, _)) => read_memory_of(cgroup, up, mem),
+    }
+}
+
+fn read_available_kib(scope: &Scope<'_>) -> Option<u64> {
+    let mut mem = Meminfo { mem_total_kib: u64::MAX, ..Meminfo::default() };
+    read_memory_now(scope, &mut mem).ok()?;
+    (mem.mem_total_kib < u64::MAX).then_some(mem.mem_available_kib)
+}
+
+fn read_free_kib(scope: &Scope<'_>, total_kib: u64) -> Option<u64> {
+    let place = scope.place.borrow();
+    let (cgroup, from, _) = place.guarded()?;
+    let (mut lowest_kib, mut free_kib) = (u64::MAX, None);
+    for up in from..=cgroup.levels_above {
+        if let Some(limit_kib) = cgroup.read_limit_kib(up).ok().flatten() {
+            let here_kib = limit_kib.saturating_sub(cgroup.read_current_kib(up).ok()?);
+            lowest_kib = lowest_kib.min(limit_kib);
+            free_kib = Some(free_kib.map_or(here_kib, |kib: u64| kib.min(here_kib)));
+        }
+    }
+    // After a change of the limit everything is looked at.
+    free_kib.filter(|_| lowest_kib == total_kib)
+}
+
+fn read_limit_hits(scope: &Scope<'_>) -> Option<u64> {
+    let place = scope.place.borrow();
+    let (cgroup, up, _) = place.guarded()?;
+    cgroup.read_limit_hits(up).ok()
+}
+
+fn read_busy_us(scope: &Scope<'_>) -> Option<u64> {
+    let place = scope.place.borrow();
+    let (cgroup, up, _) = place.guarded()?;
+    cgroup.read_busy_us(up).ok()
+}
+
+fn has(scope: &Scope<'_>, pid: Pid, has_exited: bool) -> Result<bool, ReadError> {
+    let place = scope.place.borrow();
+    let Some((cgroup, _, guarded)) = place.guarded() else { return Ok(true) };
+    let mut is_below = false;
+    let told = reader(has_exited)(scope.tree.proc.as_fd(), pid, Some(cgroup.version), &mut |path| {
+        is_below = path_below(guarded, path).is_some();
+    });
+    match told {
+        // In no cgroup of that hierarchy.
+        Err(ReadError::Malformed) => Ok(false),
+        // Whoever is to be found nowhere is to be found here.
+        Err(HIDING) => Ok(true),
+        told => told.map(|()| is_below),
+    }
+}
+
+fn follow(scope: &Scope<'_>) {
+    if matches!(scope.asked, Asked::Path(_)) {
+        return;
+    }
+    // As long as it cannot be seen, what was guarded is.
+    if reopen(scope, Some(scope.tree.proc.as_fd())) == Ok(true) && scope.asked == Asked::Auto {
+        let mut place = scope.place.borrow_mut();
+        if let Some(found) = &place.base {
+            place.up = tightest(&found.cgroup, 0, u64::MAX).map_or(0, |(up, _)| up);
+        }
+    }
+}
+
+fn reopen(scope: &Scope<'_>, own: Option<BorrowedFd<'_>>) -> Result<bool, ReadError> {
+    let mut place = scope.place.borrow_mut();
+    let found = place.base.as_mut().ok_or(ReadError::Missing)?;
+    let has_changed = found.reopen(own)?;
+    let levels_above = found.cgroup.levels_above;
+    place.up = place.up.min(levels_above);
+    scope.changes.set(scope.changes.get() + u32::from(has_changed));
+    Ok(has_changed)
+}
+
+/// The cgroup with the lowest limit of those that are `from` levels above `cgroup` or
+/// more, if that is below `most_kib`; of equals the nearest.
+pub(super) fn tightest(cgroup: &Cgroup, from: u32, most_kib: u64) -> Option<(u32, u64)> {
+    let mut found = None;
+    let mut lowest_kib = most_kib;
+    for up in from..=cgroup.levels_above {
+        if let Ok(Some(limit_kib)) = cgroup.read_limit_kib(up)
+            && limit_kib < lowest_kib
+        {
+            lowest_kib = limit_kib;
+            found = Some((up, limit_kib));
+        }
+    }
+    found
+}
+
+/// The memory of the cgroup `from` levels above `cgroup`. What is available is what is
+/// at the level that has least: a limit further up is no less a limit.
+fn read_memory_of(cgroup: &Cgroup, from: u32, mem: &mut Meminfo) -> Result<u64, ReadError> {
+    let most_kib = mem.total_kib();
+    let mut total_kib = most_kib;
+    let (mut swap_total_kib, mut swap_free_kib) = (mem.swap_total_kib, mem.swap_free_kib);
+    let (mut free_kib, mut available_kib) = (u64::MAX, u64::MAX);
+    let mut guarded: Option<CgroupStat> = None;
+    for up in from..=cgroup.levels_above {
+        // At the root there is none, and where the memory controller is off.
+        let limit_kib = unless_missing(cgroup.read_limit_kib(up))?.flatten();
+        let limit_kib = limit_kib.filter(|&limit_kib| limit_kib < most_kib);
+        // Of levels without a limit only the first tells something.
+        let stat = match guarded {
+            Some(stat) if limit_kib.is_none() => stat,
+            _ => match unless_missing(cgroup.read_stat(up))? {
+                Some(stat) => stat,
+                None => {
+                    // Those above can be seen from a cgroup that was removed.
+                    cgroup.check()?;
+                    continue;
+                }
+            },
+        };
+        guarded = guarded.or(Some(stat));
+        if let Ok((Some(most_kib), used_kib)) = cgroup.read_swap_kib(up, limit_kib, &stat) {
+            swap_total_kib = swap_total_kib.min(most_kib);
+            swap_free_kib = swap_free_kib.min(most_kib.saturating_sub(used_kib));
+        }
+        if let Some(limit_kib) = limit_kib {
+            let here_kib = limit_kib.saturating_sub(cgroup.read_current_kib(up)?);
+            free_kib = free_kib.min(here_kib);
+            available_kib = available_kib.min(here_kib.saturating_add(stat.reclaimable_kib()).min(limit_kib));
+            total_kib = total_kib.min(limit_kib);
+        }
+    }
+    let Some(stat) = guarded.filter(|_| available_kib < u64::MAX) else {
+        // Of the machine's memory it can have all that is there.
+        return Ok(0);
+    };
+    *mem = Meminfo {
+        mem_total_kib: total_kib,
+        mem_free_kib: free_kib,
+        mem_available_kib: available_kib,
+        anon_kib: stat.anon_kib,
+        overhead_kib: stat.overhead_kib,
+        shmem_kib: stat.shmem_kib,
+        file_lru_kib: stat.file_kib(),
+        busy_file_kib: stat.busy_file_kib(),
+        swap_total_kib,
+        swap_free_kib,
+    };
+    Ok(stat.refault_pages)
+}
+
+fn unless_missing<T>(reading: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+    match reading {
+        Err(ReadError::Missing) => Ok(None),
+        known => known.map(Some),
+    }
+}

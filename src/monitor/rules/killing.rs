@@ -1,0 +1,307 @@
+//! From an action to the end of a cgroup.
+
+use super::super::Monitor;
+use super::{Engine, Role};
+use crate::act::executor::{Event, FreeMemory};
+use crate::choose::rules::forest::{Id, ROOT, Span};
+use crate::choose::rules::walk::Question;
+use crate::choose::whole::Whole;
+use crate::config::rules::model::{Plugin, Resource};
+use crate::config::rules::shelf::Shelf;
+use crate::config::rules::words::{Key, Name};
+use crate::decide::rules::chain::Outcome;
+use crate::decide::rules::rank::Machine;
+use crate::decide::rules::standing::PluginState;
+use crate::decide::victim::{Candidate, VACANT};
+use crate::read::kfile::{parse_u64, read_lines};
+use crate::read::listing::parse_pid;
+use crate::read::process::{Identity, Pid, read_stat};
+use crate::read::status::read_status;
+use crate::sys::file::open;
+use crate::sys::line::{DIGITS, Line, digits};
+use crate::sys::time::{self, SECOND, realtime_s};
+use crate::tell::rules as report;
+use core::ffi::CStr;
+use core::ops::ControlFlow;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{OFlags, XattrFlags, fgetxattr, fsetxattr};
+
+/// So many of a cgroup are tried as the one by whom the others are told.
+const MAX_TRIED: usize = 16;
+
+/// So many cgroups below one are looked through for somebody.
+const MAX_LOOKED_THROUGH: u32 = 256;
+
+/// A hook may hold a rule's kill up for as long as its set says, but no longer than this:
+/// memory is short.
+const MAX_HOLD_US: u64 = 60 * SECOND;
+
+/// The attributes that tell how often a cgroup was killed, and how many were.
+const OOMS: [&CStr; 2] = [c"trusted.oomd_ooms", c"user.oomd_ooms"];
+const KILLED: [&CStr; 2] = [c"trusted.oomd_kill", c"user.oomd_kill"];
+/// And by what number that is known.
+const UUID: [&CStr; 2] = [c"trusted.oomd_kill_uuid", c"user.oomd_kill_uuid"];
+
+impl Engine<'_> {
+    /// An action of this set has done something.
+    pub(super) fn count_action(&mut self, set: usize) {
+        self.has_acted = true;
+        if let Some(state) = self.standing.sets.get_mut(set) {
+            state.acted += 1;
+            state.acted_s = realtime_s();
+        }
+    }
+}
+
+impl<'a> Monitor<'a> {
+    #[inline(never)]
+    pub(super) fn run_kill(
+        &mut self,
+        engine: &mut Engine<'a>,
+        shelf: &Shelf<'_>,
+        kill: &Plugin<'_>,
+        span: Span,
+        role: Role<'_>,
+        state: &mut PluginState,
+    ) -> Outcome {
+        // It takes two ticks in a row to tell a rate.
+        if kill.name == Name::KillByPgScan {
+            let last = core::mem::replace(&mut state.tick, engine.forest.tick);
+            if last + 1 < engine.forest.tick {
+                return Outcome::Later;
+            }
+        }
+        let is_dry = kill.flag(Key::Dry) || self.config.dry_run;
+        if !is_dry && self.executor.is_killing() {
+            engine.waits = true;
+            return Outcome::Later;
+        }
+        let mem = engine.machine.mem(engine.forest.tree());
+        let machine = Machine { memory: mem.mem_total_kib * 1024, swap: mem.swap_total_kib * 1024 };
+        let Some(rank) = kill.rank() else { return Outcome::Continue };
+        let ask = Question { kill, rank, settings: &shelf.settings, machine };
+        engine.walk.begin(&mut engine.forest, &ask, span, &mut || self.breathe());
+        while let Some(id) = engine.walk.advance(&mut engine.forest, &ask, &mut || self.breathe()) {
+            if id == ROOT {
+                // Everybody is in there.
+                report::root(self.log, role.active);
+                continue;
+            }
+            if is_dry || self.strike_cgroup(engine, kill, id, role) {
+                self.tell_kill(engine, id, kill.name.word(), is_dry, role);
+                let delay_s = kill.post_action_delay_s();
+                return if kill.flag(Key::AlwaysContinue) {
+                    Outcome::Continue
+                } else {
+                    Outcome::Stop { delay_s }
+                };
+            }
+        }
+        Outcome::Continue
+    }
+
+    /// Begins to kill everybody in a cgroup; false where nobody in it can be killed.
+    #[inline(never)]
+    fn strike_cgroup(
+        &mut self,
+        engine: &mut Engine<'a>,
+        kill: &Plugin<'_>,
+        mut id: Id,
+        role: Role<'_>,
+    ) -> bool {
+        let now_us = time::now_us();
+        let before = match self.look(now_us) {
+            Ok(judged) => FreeMemory::from(&judged.snapshot),
+            Err(_) => FreeMemory::default(),
+        };
+        let proc = engine.forest.tree().proc.as_fd();
+        // Who makes paths longer than can be told has the one above die.
+        let whole = loop {
+            if let Some(whole) = self.whole_of(engine, id) {
+                break whole;
+            }
+            match engine.forest.owners_parent(id) {
+                Some(parent) => id = parent,
+                None => {
+                    report::not_told(self.log, role.active);
+                    return false;
+                }
+            }
+        };
+        if whole.is_ours {
+            report::ours(self.log, role.active, whole.path());
+            return false;
+        }
+        let hold_us = (u64::from(role.active.set.prekill_hook_timeout_s) * SECOND).min(MAX_HOLD_US);
+        for nth in 0..MAX_TRIED {
+            let Some(pid) = self.find_member(engine, id, nth) else { return false };
+            let current = engine.forest.current(id).unwrap_or(0);
+            // Only then is it certain which process it is that is in there.
+            let victim = candidate(proc, pid, current).filter(|_| whole.has(proc, pid, false) == Ok(true));
+            let Some(victim) = victim else { continue };
+            let reaps = kill.flag(Key::ReapMemory);
+            if self.executor.begin_cgroup(victim, whole, reaps, hold_us, before, now_us).is_err() {
+                continue;
+            }
+            let event = self.executor.step(None, now_us);
+            if matches!(event, Some(Event::Refused(_))) {
+                continue;
+            }
+            let dir = engine.forest.dir(id).map(|dir| open(dir, c".", OFlags::DIRECTORY));
+            if let Some(Ok(dir)) = dir {
+                mark(dir.as_fd());
+                engine.victim = Some(dir);
+            }
+            let _ = self.heed_event(event, now_us);
+            return true;
+        }
+        false
+    }
+
+    /// A cgroup by its path, if that can be told.
+    #[inline(never)]
+    fn whole_of(&mut self, engine: &Engine<'a>, id: Id) -> Option<Whole> {
+        let mut path = engine.prefix.clone();
+        path.text("/");
+        let is_told = engine.forest.push_path(id, &mut path);
+        let dir = engine.forest.dir(id).filter(|_| is_told)?;
+        let proc = engine.forest.tree().proc.as_fd();
+        self.scope.whole_at(proc, rustix::process::getpid(), path.as_bytes(), dir)
+    }
+
+    /// A process in a cgroup or below it, the `nth` that is found.
+    #[inline(never)]
+    fn find_member(&mut self, engine: &mut Engine<'a>, id: Id, nth: usize) -> Option<Pid> {
+        let (mut left, mut looked_through) = (nth, MAX_LOOKED_THROUGH);
+        self.find_below(engine, id, &mut left, &mut looked_through)
+    }
+
+    fn find_below(
+        &mut self,
+        engine: &mut Engine<'a>,
+        id: Id,
+        left: &mut usize,
+        looked_through: &mut u32,
+    ) -> Option<Pid> {
+        *looked_through = looked_through.checked_sub(1)?;
+        let found = read_member(engine.forest.dir(id)?, left);
+        if found.is_some() {
+            return found;
+        }
+        let children = engine.forest.children(id, &mut || self.breathe());
+        (0..children.len()).find_map(|at| {
+            let child = engine.forest.at(children, at);
+            self.find_below(engine, child, left, looked_through)
+        })
+    }
+
+    /// The line that programs read.
+    #[inline(never)]
+    fn tell_kill(&mut self, engine: &mut Engine<'a>, id: Id, killer: &[u8], is_dry: bool, role: Role<'_>) {
+        let Role { active, group, .. } = role;
+        let pressure = engine.forest.pressure(id, Resource::Memory).unwrap_or_default();
+        let current = engine.forest.current(id).unwrap_or(0);
+        let mut path = Line::default();
+        if !engine.forest.push_path(id, &mut path) {
+            path.text("...");
+        }
+        let group = group.and_then(|group| active.groups.get(usize::from(group)));
+        let mut line = Line::default();
+        report::push_kill(
+            &mut line,
+            &report::Killed {
+                pressure: &pressure,
+                path: path.as_bytes(),
+                current,
+                set: active.set.name,
+                group: group.map_or(b"", |group| group.name),
+                killer,
+                is_dry,
+            },
+        );
+        engine.count_action(role.set);
+        self.tell_programs(engine, &line, role);
+    }
+
+    /// A line for programs: to our log, and always to the kernel's.
+    pub(super) fn tell_programs(&mut self, engine: &Engine<'a>, line: &Line, role: Role<'_>) {
+        if !role.active.set.silence.plugins || engine.kmsg.is_none() {
+            report::line(self.log, line);
+        }
+        if let Some(kmsg) = &engine.kmsg {
+            let mut out = Line::default();
+            out.text("<4>oomd kill: ").bytes(line.as_bytes()).end_line();
+            let _ = rustix::io::write(kmsg, out.as_bytes());
+        }
+    }
+
+    /// A cgroup that rules killed is gone.
+    #[inline(never)]
+    pub(in super::super) fn note_death_for_rules(&mut self, killed: u32) {
+        let Some(ruled) = &mut self.ruled else {
+            // In the middle of a tick.
+            self.killed_meanwhile = Some(killed);
+            return;
+        };
+        let Some(victim) = ruled.engine.victim.take() else { return };
+        for name in &KILLED {
+            add(victim.as_fd(), name, killed.into());
+        }
+    }
+}
+
+/// Reads who is in a cgroup, as far as the one before whom `left` others stand.
+fn read_member(dir: BorrowedFd<'_>, left: &mut usize) -> Option<Pid> {
+    let mut found = None;
+    let _ = read_lines(dir, c"cgroup.procs", &mut [0; 256], &mut |line| {
+        // 0 is one of another pid namespace.
+        let Some(pid) = parse_pid(line) else { return ControlFlow::Continue(()) };
+        if *left > 0 {
+            *left -= 1;
+            return ControlFlow::Continue(());
+        }
+        found = Some(pid);
+        ControlFlow::Break(())
+    });
+    found
+}
+
+// Out of line, as is what tells of a kill, so that what they read is not on the stack of who
+// begins it.
+#[inline(never)]
+fn candidate(proc: BorrowedFd<'_>, pid: Pid, current: u64) -> Option<Candidate> {
+    let stat = read_stat(proc, pid).ok().filter(|stat| !stat.is_gone())?;
+    let uid = read_status(proc, pid).ok()?.uid;
+    let id = Identity { pid, starttime: stat.starttime };
+    Some(Candidate { id, job: stat.job_key(uid), freeable_kib: current / 1024, ..VACANT })
+}
+
+/// Tells in its attributes that a cgroup is killed: one more time, and by what number.
+#[inline(never)]
+fn mark(dir: BorrowedFd<'_>) {
+    let mut uuid = Line::default();
+    for half in [time::now_us(), realtime_s()] {
+        push_hex(&mut uuid, half.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    }
+    for &name in &UUID {
+        let _ = fsetxattr(dir, name, uuid.as_bytes(), XattrFlags::empty());
+    }
+    for name in &OOMS {
+        add(dir, name, 1);
+    }
+}
+
+/// Adds to a number in an attribute. Whoever owns the cgroup may have written anything
+/// there: that counts as 0.
+fn add(dir: BorrowedFd<'_>, name: &CStr, more: u64) {
+    let mut buf = [0; 24];
+    let len = fgetxattr(dir, name, &mut buf[..]).unwrap_or(0);
+    let number = buf.get(..len).and_then(parse_u64).unwrap_or(0);
+    let _ = fsetxattr(dir, name, digits(number.saturating_add(more), &mut [0; DIGITS]), XattrFlags::empty());
+}
+
+fn push_hex(line: &mut Line, number: u64) {
+    for at in (0..16).rev() {
+        line.bytes(&[b"0123456789abcdef"[(number >> (at * 4)) as usize & 15]]);
+    }
+}
