@@ -5,7 +5,7 @@
 #[allow(dead_code, unused_imports, reason = "what the other tests with processes need besides")]
 mod harness;
 
-use harness::{ASK, Eater, Guard, Journal, OnTerm, PROGRAM, in_namespace, script, skip};
+use harness::{ASK, Eater, Guard, Journal, OnTerm, PROGRAM, eventually, in_namespace, script, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::process::{Command, Stdio};
@@ -69,51 +69,85 @@ fn traces_are_understood() {
     assert_eq!(allocations(trace), (vec![lines[1]], vec![lines[3], lines[5], lines[7]]));
 }
 
+/// The calls of a guard from its start to its end, with a kill and hooks; `None`, with a
+/// word, where they cannot be told.
+fn traced_life() -> Option<String> {
+    if Command::new("strace").arg("-V").output().is_err() {
+        skip("no strace(1)");
+        return None;
+    }
+    let mut journal = Journal::new();
+    let hooks = ["before", "after"].map(|name| script(name, &format!("#!/bin/sh\necho {name} >&2\n")));
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-o", TRACE]).arg(PROGRAM).args(ASK).args(["--verbose", "--grace", "100"]);
+    strace.args([
+        "--stats",
+        "/run/kills.prom",
+        "--pidfile",
+        PIDFILE,
+        "--before-kill",
+        &hooks[0],
+        "--on-kill",
+        &hooks[1],
+    ]);
+    strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+    let strace = Guard::spawn(strace);
+    journal.expect("watching");
+
+    let mut victim = Eater::named("victim").on_term(OnTerm::Ignore).start_guarded(&journal);
+    // On a busy machine the hook may be slower than the guard waits.
+    for line in ["killing", "before", "victim: SIGTERM", "of SIGKILL", "after"] {
+        eventually(line, || journal.count(line) > 0);
+    }
+    assert_eq!(victim.death(), Some(libc::SIGKILL));
+    let pid = fs::read_to_string(PIDFILE).expect("a pidfile").trim().parse().expect("a pid");
+    let guard = Pid::from_raw(pid).expect("not 0");
+    kill_process(guard, Signal::USR1).expect("it lives");
+    journal.expect("status: ");
+    kill_process(guard, Signal::TERM).expect("it lives");
+    strace.finish();
+
+    let trace = fs::read_to_string(TRACE).expect("a trace");
+    for deed in
+        ["pidfd_send_signal", "process_mrelease", "/run/kills.prom.new", "F_SETLK", &hooks[0], &hooks[1]]
+    {
+        assert!(trace.contains(deed), "no {deed} in\n{trace}");
+    }
+    Some(trace)
+}
+
 #[test]
 fn nothing_is_allocated_after_start_up() {
     in_namespace(|| {
-        if Command::new("strace").arg("-V").output().is_err() {
-            return skip("no strace(1)");
-        }
-        let mut journal = Journal::new();
-        let hooks = ["before", "after"].map(|name| script(name, &format!("#!/bin/sh\necho {name} >&2\n")));
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-o", TRACE]).arg(PROGRAM).args(ASK).args(["--verbose", "--grace", "100"]);
-        strace.args([
-            "--stats",
-            "/run/kills.prom",
-            "--pidfile",
-            PIDFILE,
-            "--before-kill",
-            &hooks[0],
-            "--on-kill",
-            &hooks[1],
-        ]);
-        strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
-        let strace = Guard::spawn(strace);
-        journal.expect("watching");
-
-        let mut victim = Eater::named("victim").on_term(OnTerm::Ignore).start_guarded(&journal);
-        for line in ["killing", "before", "victim: SIGTERM", "of SIGKILL", "after"] {
-            journal.expect(line);
-        }
-        assert_eq!(victim.death(), Some(libc::SIGKILL));
-        let pid = fs::read_to_string(PIDFILE).expect("a pidfile").trim().parse().expect("a pid");
-        let guard = Pid::from_raw(pid).expect("not 0");
-        kill_process(guard, Signal::USR1).expect("it lives");
-        journal.expect("status: ");
-        kill_process(guard, Signal::TERM).expect("it lives");
-        strace.finish();
-
-        let trace = fs::read_to_string(TRACE).expect("a trace");
-        for deed in
-            ["pidfd_send_signal", "process_mrelease", "/run/kills.prom.new", "F_SETLK", &hooks[0], &hooks[1]]
-        {
-            assert!(trace.contains(deed), "no {deed} in\n{trace}");
-        }
+        let Some(trace) = traced_life() else { return };
         let (before, after) = allocations(&trace);
         // What start-up does shows that such calls would be seen.
         assert!(!before.is_empty(), "{trace}");
         assert!(after.is_empty(), "{after:#?}");
+    });
+}
+
+/// What takes a lock of the process that it is about, and what opens another process's
+/// file. The guard's own is nobody else's.
+#[test]
+fn nothing_is_read_that_another_process_can_hold() {
+    in_namespace(|| {
+        let Some(trace) = traced_life() else { return };
+        let opened: Vec<_> = trace
+            .lines()
+            .filter(|line| line.contains("openat("))
+            .filter_map(|line| line.split('"').nth(1))
+            .collect();
+        assert!(opened.iter().any(|path| path.ends_with("/statm")), "{opened:?}");
+        let is_held = |path: &&str| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let is_locked =
+                ["cmdline", "environ", "maps", "smaps", "smaps_rollup", "numa_maps", "mem", "stack"]
+                    .contains(&name);
+            let is_file = path.contains("/fd/") || path.contains("/map_files/") || path.ends_with("/exe");
+            is_locked || is_file && !path.contains("self")
+        };
+        let held: Vec<_> = opened.into_iter().filter(is_held).collect();
+        assert!(held.is_empty(), "{held:?}");
     });
 }

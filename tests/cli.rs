@@ -69,22 +69,55 @@ const HOOK_OPTIONS: [&str; 2] = ["--before-kill", "--on-kill"];
 #[test]
 fn limits_have_a_shape() {
     let shapeless = [
-        "", "x", "ten", "-5", "+5", "0x10", " 5", "5 ", "5 %", "10%%", "%", "G", "1.", ".5", "1e1", "1T",
-        "10kB", "1.5G", "-1G", ",", "10,", ",5", "10,x", "10,5,2",
+        "",
+        "x",
+        "ten",
+        "-5",
+        "+5",
+        "0x10",
+        " 5",
+        "5 ",
+        "5 %",
+        "10%%",
+        "%",
+        "G",
+        "1.",
+        ".5",
+        "1e1",
+        "1P",
+        "10kBB",
+        "1.G",
+        ".5G",
+        "1.5.5G",
+        "1 G",
+        "1GiBs",
+        "1Gi",
+        "0.1234567891G",
+        "-1G",
+        ",",
+        "10,",
+        ",5",
+        "10,x",
+        "10,5,2",
     ];
     // More than everything, 1 EiB, and past 64 bits.
     let out_of_range = [
-        "101",
         "101%",
         "100.01%",
-        "10,101",
+        "100.01",
         "1125899906842624K",
         "1073741824G",
+        "1048576T",
         "18446744073709551616G",
         "99999999999999999999999%",
     ];
-    let why = "not TERM[,KILL], each a percentage up to 100 or a size with K, M or G";
+    let why = "not TERM[,KILL], each a percentage up to 100 or a size with K, M, G or T";
     for option in LIMIT_OPTIONS {
+        for (number, size) in
+            [("101", "101M"), ("10,101", "10M,101M"), ("512,256", "512M,256M"), ("512,1%", "512M,1%")]
+        {
+            assert_refuses_values(option, &[number], &format!("not a percentage; {size}?"));
+        }
         assert_refuses_values(option, &shapeless, why);
         assert_refuses_values(option, &out_of_range, why);
     }
@@ -133,8 +166,10 @@ fn what_is_about_a_command_has_a_shape() {
 
 #[test]
 fn sinks_have_names() {
-    let bad = ["", "STDERR", "stdout", "kmsg ", "/dev/kmsg", "stderr,kmsg"];
-    assert_refuses_values("--log", &bad, "not stderr, kmsg or syslog");
+    let bad = ["", "STDERR", "stdout", "kmsg ", "/dev/kmsg", "stderr,kmsg", "file", "File:/x"];
+    assert_refuses_values("--log", &bad, "not stderr, kmsg, syslog or file:PATH");
+    assert_refuses_values("--log", &["file:x", "file:./x"], "not an absolute path");
+    assert_refuses_values("--log", &["file:"], "the path is empty");
     // A daemon has no standard error. Were it taken, it would kill nobody.
     assert_ends(
         Command::new(BUSTD).args(["--dry-run", "--log", "stderr"]),
@@ -144,11 +179,163 @@ fn sinks_have_names() {
 }
 
 #[test]
+fn regular_expressions_are_told_what_to_write() {
+    for option in GLOB_OPTIONS {
+        let why = "( is of a regular expression; write 'init|sshd'";
+        assert_refuses_values(option, &["(^|/)(init|sshd)$"], why);
+        let why = "^ is of a regular expression; write 'sshd'";
+        assert_refuses_values(option, &["^sshd$"], why);
+        let why = "+ is of a regular expression; write whole names with | between, * for any text, [+] for \
+                   the character";
+        assert_refuses_values(option, &["a|g++"], why);
+        let why = "the kernel cuts names after 15 bytes; write 'gnome-shell-ca*'";
+        assert_refuses_values(option, &["gnome-shell-calendar", "a|root:gnome-shell-calendar"], why);
+    }
+    assert_decides(&["--avoid", "[(]sd-pam[)]|g[+][+]|exe:/usr/bin/g++"], "pressure: ");
+}
+
+/// As in the unit files and manuals of earlyoom 1.7 and 1.8.
+#[test]
+fn options_of_earlyoom_are_answered_with_ours() {
+    for (args, answer) in [
+        (&["-M", "1048576,524288"][..], "-M: unknown option (here: --mem 1024M,512M)"),
+        (&["-M=1000"], "-M: unknown option (here: --mem 1000K)"),
+        (&["-M", "x"], "-M: unknown option (here: --mem)"),
+        (&["-M"], "-M: unknown option (here: --mem)"),
+        (&["-S204800"], "-S: unknown option (here: --swap 200M)"),
+        (&["-r", "3600"], "-r: unknown option (here: --report 3600)"),
+        (&["-N", "/a/b"], "-N: unknown option (here: --on-kill /a/b)"),
+        (&["-P", "/a/b"], "-P: unknown option (here: --before-kill /a/b)"),
+        (&["-d"], "-d: unknown option (here: --verbose)"),
+        (&["-v"], "-v: unknown option (here: --version)"),
+        (&["--dryrun"], "--dryrun: unknown option (here: --dry-run)"),
+        (&["--ignore", "^a"], "--ignore: unknown option (here: --unkillables 'NAME|NAME')"),
+        (&["--ignore-root-user"], "--ignore-root-user: unknown option (here: --unkillables 'root:*')"),
+        (&["--syslog"], "--syslog: unknown option (here: --log syslog)"),
+        (&["--sort-by-rss"], "--sort-by-rss: unknown option, leave it out"),
+        (&["-p"], "--psi: needs a value; what -p is to earlyoom is always done here"),
+    ] {
+        assert_refused(args, answer);
+    }
+    assert_refuses_values(
+        "--psi",
+        &["-r", "--avoid"],
+        "needs a value; what -p is to earlyoom is always done here",
+    );
+}
+
+#[test]
+fn files_have_an_option_a_line() {
+    let tree = low_tree();
+    tree.write(
+        "conf",
+        "# All of it.\n\nmem 10,0\n  swap = 100 # Whatever is free.\n--psi=100\nverbose\n\
+                        prefer 'a b|#c'\n#psi 1\nlog=stderr",
+    );
+    let conf = tree.path().join("conf");
+    let said = |args: &[&str]| {
+        let mut bustd = bustd_once(&tree);
+        let output = bustd.arg("--config").arg(&conf).args(args).output().unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let by_file = said(&[]);
+    assert!(by_file.starts_with("bustd: exhaustion: 97 MiB available, limit 390 MiB;"), "{by_file}");
+    // The command line wins, on whichever side of --config it stands.
+    assert!(said(&["--mem", "2%"]).starts_with("bustd: memory is low: "));
+    tree.write("conf", "mem 2%\nswap 100\n");
+    assert!(said(&["-m10,0", "-p100"]).starts_with("bustd: exhaustion: 97 MiB available, limit 390 MiB;"));
+    let args = ["--mem", "10,0", "-p100", "-s100", "--once", "--root"];
+    let output = Command::new(BUSTD).args(args).arg(tree.path()).arg("--config").arg(&conf).output().unwrap();
+    assert!(output.stderr.starts_with(b"bustd: exhaustion: 97 MiB"), "{output:?}");
+}
+
+#[test]
+fn files_are_refused_by_line() {
+    let tree = low_tree();
+    let conf = tree.path().join("conf");
+    let shown = conf.to_str().unwrap();
+    let refused = |text: &str, why: &str| {
+        tree.write("conf", text);
+        let message = format!("bustd: {shown}:{why}\n");
+        assert_ends(bustd_once(&tree).arg("--config").arg(&conf), 2, &message);
+    };
+    refused("mem 5,10", "1: --mem \"5,10\": KILL is above TERM");
+    refused("\n# x\npsi 0\n", "3: --psi \"0\": not a percentage above 0 and up to 100");
+    refused("mem 10\nmem 10\n", "2: --mem: given twice");
+    refused("bogus 1", "1: --bogus: unknown option, see --help");
+    refused("r 60", "1: --r: unknown option (here: --report 60)");
+    refused("mem", "1: --mem: needs a value");
+    refused("prefer=", "1: --prefer \"\": the list is empty");
+    refused("verbose yes", "1: --verbose \"yes\": takes no value");
+    refused("= 3", "1: --: unknown option, see --help");
+    refused("avoid ^x$", "1: --avoid \"^x$\": ^ is of a regular expression; write 'x'");
+    for name in
+        ["status", "check", "once", "root /", "config /dev/null", "help", "version", "forward group", "oom 1"]
+    {
+        let option = name.split(' ').next().unwrap();
+        refused(name, &format!("1: --{option}: only on the command line"));
+    }
+    let cannot = |path: &str, status: i32, why: &str| {
+        let message = format!("bustd: --config \"{path}\": {why}\n");
+        assert_ends(bustd_once(&tree).args(["--config", path]), status, &message);
+    };
+    cannot("/nonexistent", 1, "no such file or directory");
+    cannot("/", 1, "a directory");
+    tree.write("conf", "verbose\0");
+    cannot(shown, 2, "not a text, or longer than 64 KiB");
+    tree.write("conf", "#\n".repeat(33_000));
+    cannot(shown, 2, "not a text, or longer than 64 KiB");
+}
+
+/// More than there is room for in the program's own pages.
+#[test]
+fn values_of_files_are_kept_however_many() {
+    let tree = low_tree();
+    let conf = tree.path().join("conf");
+    let names: Vec<String> = (0..300).map(|number| format!("name{number}")).collect();
+    tree.write("conf", format!("prefer {}\navoid {}\nunkillables z\n", names.join("|"), names.join("|")));
+    let output = bustd_once(&tree).arg("--check").arg("--config").arg(&conf).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in ["--prefer \"name0\"", "--prefer \"name299\"", "--avoid \"name299\"", "--unkillables \"z\""] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(text.ends_with("sound, 602 warnings\n"), "{text}");
+}
+
+#[test]
+fn a_check_counts_its_warnings() {
+    let tree = low_tree();
+    tree.write("proc/1/stat", "");
+    let check = |args: &[&str]| {
+        let output =
+            Command::new(BUSTD).arg("--check").arg("--root").arg(tree.path()).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(check(&["--psi", "100"]), "sound, 0 warnings\n");
+    let now = "limits: warning: a guard would act now: ";
+    assert_eq!(check(&["--psi", "10"]), format!("{now}pressure\nsound, 1 warning\n"));
+    assert_eq!(
+        check(&["-m", "8G", "-s", "2G"]),
+        format!(
+            "--mem: warning: above all memory\n--swap: warning: above all swap\n{now}exhaustion\nsound, 3 warnings\n"
+        )
+    );
+    assert_eq!(
+        check(&["-p100", "--pidfile", "/nonexistent/pid", "--stats", "/nonexistent/a/b"]),
+        "--pidfile: warning: \"/nonexistent\" cannot be written to: no such file or directory\n\
+         --stats: warning: \"/nonexistent/a\" cannot be written to: no such file or directory\n\
+         sound, 2 warnings\n"
+    );
+}
+
+#[test]
 fn globs_are_checked() {
     for option in GLOB_OPTIONS {
         assert_refuses_values(option, &[""], "the list is empty");
         assert_refuses_values(option, &["|", "a|", "|a", "a||b", "[|]|"], "an item of the list is empty");
         assert_refuses_values(option, &["[", "a[b", "[]", "[!]", "[^", "a|[b|c"], "a [ is not closed");
+        assert_refuses_values(option, &["exe:sshd", "a|any:cgroup:b*"], "a path begins with / or *");
     }
 }
 
@@ -198,9 +385,10 @@ fn values_are_needed_once_and_only_where_they_belong() {
     let with_value =
         ["mem", "swap", "psi", "grace", "prefer", "avoid", "unkillables", "before-kill", "on-kill"];
     for name in with_value.iter().chain(&["pidfile", "log", "stats"]) {
-        assert_refused(&[format!("--{name}")], &format!("--{name}: needs a value"));
+        let why = if *name == "psi" { "; what -p is to earlyoom is always done here" } else { "" };
+        assert_refused(&[format!("--{name}")], &format!("--{name}: needs a value{why}"));
     }
-    assert_refused(&["-Vnp"], "--psi: needs a value");
+    assert_refused(&["-Vnp"], "--psi: needs a value; what -p is to earlyoom is always done here");
     assert_refused(&["--psi", "30", "-p30"], "--psi: given twice");
     assert_refused(&["--psi=30", "--psi"], "--psi: given twice");
     assert_refused(&["-VV"], "--verbose: given twice");
@@ -214,20 +402,22 @@ fn values_are_needed_once_and_only_where_they_belong() {
 
 #[test]
 fn questions_are_asked_one_at_a_time() {
-    assert_refused(&["--json"], "--json: only with --status");
-    assert_refused(&["--check", "--json"], "--json: only with --status");
+    assert_refused(&["--json"], "--json: only with --status or --oom");
+    assert_refused(&["--check", "--json"], "--json: only with --status or --oom");
+    assert_refused(&["--watch"], "--watch: only with --status");
+    assert_refused(&["--oom", "1", "--watch"], "--oom \"--watch\": needs PIDs");
     assert_refused(&["--status", "--check"], "--check: one question at a time");
     assert_refused(&["--check", "--oom", "1"], "--oom: one question at a time");
     assert_refused(&["1", "--oom"], "\"1\": unexpected argument, see --help");
     assert_refused(&["--oom"], "--oom: needs PIDs");
-    for no_pid in ["", "0", "-1", "Self", "1x", "4294967297", "--json", "1 "] {
+    for no_pid in ["", "0", "-1", "Self", "1x", "4294967297", "--jsonx", "1 "] {
         assert_refused(&["--oom", "self", no_pid], &format!("--oom \"{no_pid}\": needs PIDs"));
     }
 }
 
 #[test]
 fn unknown_arguments_are_named() {
-    for option in ["--bogus", "-x", "--Psi", "--ps", "--verbose ", "-P", "-0", "---psi"] {
+    for option in ["--bogus", "-x", "--Psi", "--ps", "--verbose ", "-E", "-0", "---psi"] {
         assert_refused(&[option], &format!("{option}: unknown option, see --help"));
     }
     assert_refused(&["-Vx"], "-x: unknown option, see --help");
@@ -393,7 +583,7 @@ fn printed(args: &[&str]) -> String {
 #[test]
 fn help_fits_a_screen_and_names_every_option() {
     let text = printed(&["--help"]);
-    assert!(text.lines().count() <= 40, "{text}");
+    assert!(text.lines().count() <= 54, "{text}");
     for line in text.lines() {
         assert!(line.len() <= 80, "{line}");
     }
@@ -467,10 +657,20 @@ fn the_parser_takes_every_row() {
             let value = spec.value.map(|_| spec.sample);
             let given: Vec<&str> = [&*spelling].into_iter().chain(value).collect();
             let output = run(spec, &given);
-            if spec.group == Group::Command {
-                // Taken, but there is none to run.
-                let said = String::from_utf8_lossy(&output.stderr);
-                assert_eq!(said, format!("bustd: --{}: only with COMMAND\n", spec.name));
+            if spec.id == Opt::Watch {
+                // With --status it would not end.
+                assert_eq!(output.stderr, b"bustd: --watch: only with --status\n");
+                continue;
+            }
+            // Taken, but not what they belong to.
+            let lacks = match (spec.group, spec.id) {
+                (Group::Command, _) => format!("bustd: --{}: only with COMMAND\n", spec.name),
+                (_, Opt::Rules) => "bustd: --once: not with --rules, which take their time\n".to_owned(),
+                (Group::Rules, _) => format!("bustd: --{}: only with --rules\n", spec.name),
+                _ => String::new(),
+            };
+            if !lacks.is_empty() {
+                assert_eq!(String::from_utf8_lossy(&output.stderr), lacks);
                 continue;
             }
             assert_ne!(output.status.code(), Some(2), "{given:?}: {output:?}");
@@ -553,7 +753,7 @@ fn bash_completes_names_and_values() {
         return;
     }
     assert_eq!(offered(&["bustd", "--un"]), "--unkillables\n");
-    assert_eq!(offered(&["bustd", "--log", ""]), "stderr\nkmsg\nsyslog\n");
+    assert_eq!(offered(&["bustd", "--log", ""]), "stderr\nkmsg\nsyslog\nfile:/\n");
     assert_eq!(offered(&["bustd", "--log", "=", "k"]), "kmsg\n");
     assert_eq!(offered(&["bustd", "--oom", "1", "se"]), "self\n");
     assert_eq!(offered(&["bustd", "-p", "-"]), "\n");
@@ -650,4 +850,34 @@ fn the_readme_shows_the_help() {
     let (_, rest) = readme.split_once("<!-- help -->\n```\n").expect("the help's place");
     let (shown, _) = rest.split_once("```\n<!-- /help -->").expect("its end");
     assert_eq!(shown, String::from_utf8(output.stdout).unwrap());
+}
+
+/// Each command line in the README is one that is taken. What it names need not be here.
+#[test]
+fn the_readme_recipes_are_taken() {
+    let readme = include_str!("../README.md");
+    let mut tried = 0;
+    for line in readme.lines().filter_map(|line| line.strip_prefix("    ")) {
+        let mut command = Command::new(BUSTD);
+        if let Some((_, words)) = line.split_once("[\"/bustd\"") {
+            let words: Vec<String> = serde_json::from_str(&format!("[\"--check\"{words}")).unwrap();
+            // A question takes no COMMAND.
+            command.args(words.iter().take_while(|word| *word != "--"));
+        } else if let Some(words) = line.strip_prefix("bustd -") {
+            // A shell takes the quotes away.
+            let script = format!("exec \"$0\" --check -{words}");
+            command = Command::new("sh");
+            command.args(["-c", &script, BUSTD]);
+        } else {
+            continue;
+        }
+        let output = command.output().unwrap();
+        let refused = output.status.code() == Some(2);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let is_absent =
+            said.ends_with(": not an executable file\n") || said.ends_with(": no such file or directory\n");
+        assert!(!refused || is_absent, "{line}: {output:?}");
+        tried += 1;
+    }
+    assert!(tried >= 9, "{tried} recipes");
 }

@@ -3,6 +3,7 @@
 
 mod tree;
 
+use bustd::choose::scope::Scope;
 use bustd::choose::survey::{Surveyed, survey};
 use bustd::choose::surveyor::{Remembered, SurveyContext};
 use bustd::choose::vigil::Vigil;
@@ -137,7 +138,7 @@ proptest! {
         (0..3).for_each(|_| kfile::lines(&text).for_each(|line| vmstat.add_line(line)));
         let _ = (process::parse_statm(&text), process::parse_stat(&text), parse_status(&text));
         let _ = (listing::parse_pid(&text), writing::parse_undisked_bytes(&text));
-        let _ = (holdings::parse_mount(&text, 36), holdings::parse_device_kib(&text));
+        let _ = holdings::parse_device_kib(&text);
         if let Ok(globs) = Globs::parse(&text) {
             prop_assert!(globs.items().all(|item| !item.glob.is_empty()));
             let _ = globs.items().any(|item| item.matches(&name));
@@ -261,6 +262,7 @@ proptest! {
             overhead_kib: known("KernelStack").saturating_add(known("PageTables")),
             shmem_kib: known("Shmem"),
             file_lru_kib: at_most_total(known("Active(file)").saturating_add(known("Inactive(file)"))),
+            busy_file_kib: 0,
             swap_total_kib: known("SwapTotal"),
             swap_free_kib: known("SwapFree").min(known("SwapTotal")),
         });
@@ -297,7 +299,7 @@ proptest! {
         text.extend(&comm);
         let rest = format!(") {} {ppid} {pgrp} 0 0 -1 {a} 1 2 3 4 5 6 7 8 20 0 {b} 0 {c} 1 2 3\n", char::from(state));
         text.extend(rest.bytes());
-        let stat = Stat { comm: Comm::new(&comm), state, ppid, pgrp, flags: a, num_threads: b, starttime: c };
+        let stat = Stat { comm: Comm::new(&comm), state, ppid, pgrp, flags: a, faults: 4, num_threads: b, starttime: c };
         prop_assert_eq!(process::parse_stat(&text), Some(stat));
         prop_assert_eq!(stat.comm.as_bytes(), comm);
 
@@ -646,7 +648,7 @@ fn candidates(processes: &[Process], policy: &Policy<'_>) -> Vec<Candidate> {
     };
     let candidate = |process: &Process| {
         let comm = Comm::new(&process.comm);
-        let preference = policy.preference(&Claim { comm: &comm, uid: 1000, exe: None });
+        let preference = policy.preference(&Claim { comm: &comm, uid: 1000, exe: None, cgroup: None });
         let shmem_kib = if sole_mapper(process) { process.shmem_kib } else { 0 };
         let freeable_kib = process.anon_kib + process.swap_kib + shmem_kib;
         let never =
@@ -657,7 +659,14 @@ fn candidates(processes: &[Process], policy: &Policy<'_>) -> Vec<Candidate> {
             oom_score_adj: process.oom_score_adj,
             preference,
             freeable_kib,
-            history: History::steady(Reading::at_peak(freeable_kib), NOW_US),
+            is_shared: shmem_kib > freeable_kib / 8,
+            history: History::steady(
+                Reading {
+                    private_kib: process.anon_kib + process.swap_kib,
+                    ..Reading::at_peak(freeable_kib)
+                },
+                NOW_US,
+            ),
             score_kib: score_kib(freeable_kib, process.oom_score_adj, preference, TOTAL_KIB),
             ..VACANT
         })
@@ -687,7 +696,7 @@ proptest! {
         lists in prop::array::uniform3(globs()),
     ) {
         let policy = policy(lists);
-        let score = score_kib(freeable_kib, adj, policy.preference(&Claim { comm: &Comm::new(name), uid: 1000, exe: None }), total_kib);
+        let score = score_kib(freeable_kib, adj, policy.preference(&Claim { comm: &Comm::new(name), uid: 1000, exe: None, cgroup: None }), total_kib);
         prop_assert!(score <= score_bound_kib(&policy, freeable_kib));
         prop_assert!(score_bound_kib(&policy, freeable_kib) <= score_bound_kib(&policy, freeable_kib.saturating_add(1)));
     }
@@ -706,19 +715,22 @@ proptest! {
         let tree = Tree::new();
         processes.iter().for_each(|process| tree.add(process));
         let dirs = open(&tree);
+        let machine = Scope::of_machine(&dirs);
         for lists in policies {
             let policy = policy(lists);
             let scope = SurveyContext {
                 policy: &policy,
                 total_kib: TOTAL_KIB,
                 swap_used_kib: processes.iter().map(|process| process.swap_kib).sum(),
+                overhead_kib: 0,
                 page_kib: 4,
                 own: None,
                 set_aside: &[],
                 command: None,
                 before: None,
                 shmem_growth_kib: 0,
-                vigil: &Vigil::new(dirs.proc.as_fd()),
+                scope: &machine,
+                vigil: &Vigil::new(dirs.proc.as_fd(), &machine),
                 now_us: NOW_US,
             };
             let mut ranking = Ranking::<2>::default();
@@ -740,18 +752,22 @@ proptest! {
         [shmem_growth_kib, passed_us] in prop::array::uniform2(number()),
     ) {
         let swap_used_kib = after.iter().map(|process| process.swap_kib).sum();
-        let here = rustix::fs::open(c"/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+        let empty = Tree::new();
+        let nowhere = open(&empty);
+        let machine = Scope::of_machine(&nowhere);
         let scope = SurveyContext {
             policy: &policy(lists),
             total_kib: TOTAL_KIB,
             swap_used_kib,
+            overhead_kib: 0,
             page_kib: 4,
             own: None,
             set_aside: &[],
             command: None,
             before: None,
             shmem_growth_kib,
-            vigil: &Vigil::new(here.as_fd()),
+            scope: &machine,
+            vigil: &Vigil::new(nowhere.proc.as_fd(), &machine),
             now_us: 0,
         };
         let survey_of = |processes: &[Process], scope: &SurveyContext<'_>| {

@@ -26,17 +26,20 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// `floor::file` of a library file, `floor` alone for its mod.rs and for a floor
-/// that is one file; `None` for the program's.
+/// `floor::file` of a library file, `floor::part::file` where a part is a folder, and
+/// without the file for a mod.rs; `floor` alone for a floor that is one file; `None`
+/// for the program's.
 fn module_of(path: &Path) -> Option<String> {
     let parts: Vec<_> = path.strip_prefix(src()).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
     match parts[..] {
         ["lib.rs"] | ["bin", ..] => None,
-        [_, tests] if tests.ends_with("_tests.rs") => None,
+        [.., tests] if tests.ends_with("_tests.rs") => None,
         [floor] => Some(floor.trim_end_matches(".rs").to_owned()),
         [floor, "mod.rs"] => Some(floor.to_owned()),
+        [floor, part, "mod.rs"] => Some(format!("{floor}::{part}")),
         [floor, file] => Some(format!("{floor}::{}", file.trim_end_matches(".rs"))),
-        _ => panic!("a file below a floor: {path:?}"),
+        [floor, part, file] => Some(format!("{floor}::{part}::{}", file.trim_end_matches(".rs"))),
+        _ => panic!("a file below a part: {path:?}"),
     }
 }
 
@@ -45,7 +48,7 @@ fn imports_of(text: &str, own: &str) -> BTreeSet<String> {
     let code = text.split("#[cfg(test)]").next().unwrap();
     let code: String =
         code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-    let floor = own.split("::").next().unwrap();
+    let floor = own.rsplit_once("::").map_or(own, |(above, _)| above);
     let mut found = BTreeSet::new();
     for (prefix, base) in [("crate::", ""), ("super::", floor)] {
         for (at, _) in code.match_indices(prefix) {
@@ -59,10 +62,10 @@ fn imports_of(text: &str, own: &str) -> BTreeSet<String> {
                     (&name[..end], end == name.len())
                 })
                 .collect();
-            let mut path: Vec<&str> = if base.is_empty() { Vec::new() } else { vec![base] };
+            let mut path: Vec<&str> = base.split("::").filter(|name| !name.is_empty()).collect();
             for (name, goes_on) in names {
                 let is_module = name.chars().next().is_some_and(char::is_lowercase);
-                if is_module && path.len() < 2 {
+                if is_module && path.len() < 3 {
                     path.push(name);
                 }
                 if !goes_on {
@@ -93,10 +96,12 @@ fn graph() -> BTreeMap<String, BTreeSet<String>> {
     let imports = |path: &PathBuf| {
         let own = module_of(path)?;
         let found = imports_of(&fs::read_to_string(path).unwrap(), &own);
-        // A function imported from a floor's mod.rs is that file's.
-        let file = |name: String| {
-            let floor = name.split("::").next().unwrap().to_owned();
-            if modules.contains(&name) { name } else { floor }
+        // A function imported from a mod.rs is that file's.
+        let file = |mut name: String| {
+            while !modules.contains(&name) {
+                name = name.rsplit_once("::").unwrap_or_else(|| panic!("{own} imports {name}")).0.to_owned();
+            }
+            name
         };
         Some((own.clone(), found.into_iter().map(file).filter(|name| *name != own).collect()))
     };
@@ -144,4 +149,77 @@ fn no_file_is_too_long() {
         .filter(|(lines, _)| *lines > MAX_LINES)
         .collect();
     assert!(long.is_empty(), "{long:?}");
+}
+
+/// All of a directory's sources.
+fn sources_of(dir: &str) -> String {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
+    rust_files(&dir).iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+/// What reads files and options is fuzzed, each by its name: `module::parse_something`, or
+/// `Type::parse`.
+#[test]
+fn every_parser_is_fuzzed() {
+    let targets = sources_of("tests/fuzz/src");
+    let mut missing = Vec::new();
+    let mut parsers = 0;
+    let files = ["config", "read"].map(|floor| rust_files(&src().join(floor)));
+    for path in files.iter().flatten() {
+        let text = fs::read_to_string(path).unwrap();
+        let module = path.file_stem().unwrap().to_str().unwrap();
+        let mut of_type = module;
+        for line in text.lines() {
+            // `impl<'t> Globs<'t> {`
+            if let Some(after) = line.strip_prefix("impl") {
+                let name = after.trim_start_matches(|letter: char| !letter.is_uppercase());
+                of_type = name.split(|letter: char| !letter.is_alphanumeric()).next().unwrap();
+            } else if line == "}" {
+                of_type = module;
+            }
+            let Some(name) = line.trim_start().strip_prefix("pub fn ") else { continue };
+            let name = &name[..name.find(['(', '<']).unwrap()];
+            if name == "parse" || name.starts_with("parse_") {
+                parsers += 1;
+                let call = format!("{of_type}::{name}(");
+                if !targets.contains(&call) {
+                    missing.push(call);
+                }
+            }
+        }
+    }
+    assert!(parsers > 30, "parsers are not found: {parsers}");
+    assert!(missing.is_empty(), "not in tests/fuzz: {missing:?}");
+}
+
+/// The names of all tests of a directory.
+fn tests_of(dir: &str) -> BTreeSet<String> {
+    let text = sources_of(dir);
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    let name = |at: usize| {
+        let line = lines[at + 1..].iter().find(|line| line.starts_with("fn "))?;
+        Some(line["fn ".len()..line.find('(')?].to_owned())
+    };
+    (0..lines.len()).filter(|&at| lines[at] == "#[test]").filter_map(name).collect()
+}
+
+/// Each claim of SECURITY.md names what shows it, and that is there.
+#[test]
+fn every_claim_is_shown() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let claims =
+        text.split("## ").find(|part| part.starts_with("What an unprivileged user cannot do")).unwrap();
+    let claims: Vec<_> = claims.split("\n- **").skip(1).collect();
+    assert!(claims.len() > 20, "claims are not found");
+    let tests = &tests_of("src") | &tests_of("tests");
+    let is_there = |name: &str| tests.contains(name) || name.contains('/') && root.join(name).exists();
+    let mut wrong = Vec::new();
+    for claim in claims {
+        let shown = claim.split_once("Shown by").map_or("", |(_, shown)| shown);
+        let names: Vec<_> = shown.split('`').skip(1).step_by(2).collect();
+        wrong.extend(names.is_empty().then(|| claim.to_owned()));
+        wrong.extend(names.into_iter().filter(|name| !is_there(name)).map(str::to_owned));
+    }
+    assert!(wrong.is_empty(), "not shown: {wrong:#?}");
 }

@@ -8,14 +8,22 @@ mod program;
 mod scan;
 mod shortage;
 
+use bustd::choose::scope::Scope;
+use bustd::config::scope::Asked;
+use bustd::read::hierarchy::{find_own, push_real_path};
+use bustd::read::kfile::ReadError;
 use bustd::read::kfile::Tree;
 use bustd::read::memory;
 use bustd::read::psi::PressureFile;
+use bustd::sys::line::Line;
 use clock::median;
 use herd::Idle;
 use program::Program;
 use rustix::fd::AsFd;
+use rustix::fs::{Mode, OFlags, mkdir, rmdir};
 use scan::Pair;
+use shortage::Taken;
+use std::ffi::CString;
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -72,7 +80,8 @@ fn measure_samples(table: &Table, tree: &Tree) {
         black_box(memory::read_sysinfo());
     });
     table.row("one healthy sample: sysinfo", &[unit(gate_ns / 1e3, "us")], None);
-    let pressure = PressureFile::open(proc);
+    let pressure = Scope::of_machine(tree).open_pressure(OFlags::RDONLY).map(PressureFile::of);
+    let pressure = pressure.unwrap_or(Err(ReadError::Missing));
     let whole_ns = clock::each_ns(|| {
         let _ = black_box((memory::read_meminfo(proc), pressure.as_ref().map(PressureFile::read)));
     });
@@ -86,7 +95,15 @@ fn measure_scans(table: &Table, tree: &Tree, bustd: &Program, peers: &[Program])
     let herd: Vec<_> = (0..HERD).map_while(|_| Idle::fork()).collect();
     let processes = scan::scan_floor(tree.proc.as_fd());
     println!("\nScanning {processes} processes, of which one is worth killing: CPU time per process");
-    measure_survey(table, tree, processes);
+    measure_survey(table, tree, &Scope::of_machine(tree), "", processes);
+    // As in a container, whose processes are all that can be seen.
+    if let Ok(own) = Scope::find(tree, Asked::Cgroup) {
+        measure_survey(table, tree, &own, ", own cgroup", processes);
+    }
+    if let Some(empty) = Empty::new(tree) {
+        let scope = Scope::find(tree, Asked::Path(&empty.dir)).expect("a cgroup");
+        measure_survey(table, tree, &scope, ", all outside", processes);
+    }
     measure_decisions(table, "oldest", processes, bustd, peers);
     drop(oldest);
     let youngest = Idle::fork_culprit();
@@ -96,15 +113,39 @@ fn measure_scans(table: &Table, tree: &Tree, bustd: &Program, peers: &[Program])
     drop(herd);
 }
 
+/// A cgroup below our own that nobody is in.
+struct Empty {
+    dir: CString,
+}
+
+impl Empty {
+    fn new(tree: &Tree) -> Option<Self> {
+        let own = find_own(tree).ok()?;
+        let mut path = Line::default();
+        push_real_path(&mut path, own.cgroup.dir.as_fd());
+        let dir = CString::new([path.as_bytes(), b"/bench"].concat()).expect("no zero");
+        mkdir(dir.as_c_str(), Mode::RWXU).ok().map(|()| Self { dir })
+    }
+}
+
+impl Drop for Empty {
+    fn drop(&mut self) {
+        let _ = rmdir(self.dir.as_c_str());
+    }
+}
+
 /// With the most processes there are, for a survey of them all is what it costs.
 fn measure_watch(table: &Table, processes: usize, bustd: &Program) {
     println!("\nWatching memory get less, among {processes} processes: processor time");
-    let pct = bustd.watching_pct(WATCH);
-    table.row("of one processor", &[unit(pct, "%")], Some(("<= 2 %", pct <= 2.0)));
+    for (taken, whose) in [(Taken::ByProcess, "by a process"), (Taken::ByNobody, "by nobody")] {
+        let pct = bustd.watching_pct(taken, WATCH);
+        let name = format!("taken {whose}: of one processor");
+        table.row(&name, &[unit(pct, "%")], Some(("<= 2 %", pct <= 2.0)));
+    }
 }
 
-fn measure_survey(table: &Table, tree: &Tree, processes: usize) {
-    let pairs = (0..ROUNDS * PAIRS_A_ROUND).map(|at| scan::measure_pair(tree, at % 2 == 0));
+fn measure_survey(table: &Table, tree: &Tree, scope: &Scope<'_>, whose: &str, processes: usize) {
+    let pairs = (0..ROUNDS * PAIRS_A_ROUND).map(|at| scan::measure_pair(tree, scope, at % 2 == 0));
     // The first one fills the kernel's caches.
     let pairs: Vec<_> = pairs.skip(1).collect();
     let median_of = |value: fn(&Pair) -> f64| median(pairs.iter().map(value).collect());
@@ -112,7 +153,7 @@ fn measure_survey(table: &Table, tree: &Tree, processes: usize) {
     let floor_ns = median_of(|pair| pair.floor_ns);
     table.row("floor: getdents; open, read, close statm", &each(floor_ns), None);
     let survey_ns = median_of(|pair| pair.survey_ns);
-    table.row("bustd's survey in this process", &each(survey_ns), None);
+    table.row(&format!("bustd's survey in this process{whose}"), &each(survey_ns), None);
     let ratio = median_of(|pair| pair.survey_ns / pair.floor_ns);
     table.row("  to the floor", &[times(ratio)], Some(("<= 1.4 x", ratio <= 1.4)));
 }

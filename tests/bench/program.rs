@@ -2,7 +2,7 @@
 //! started so that they kill nobody.
 
 use crate::clock::{children_cpu_ns, median};
-use crate::shortage::{self, Shortage};
+use crate::shortage::{self, Shortage, Taken};
 use std::fs::read_to_string;
 use std::io::{PipeReader, Read};
 use std::os::fd::AsRawFd;
@@ -122,10 +122,10 @@ impl Program {
 
     /// The share of one processor that guarding takes, in per cent, while memory
     /// gets less all the time but never as little as the limit.
-    pub fn watching_pct(&self, span: Duration) -> f64 {
+    pub fn watching_pct(&self, taken: Taken, span: Duration) -> f64 {
         // The start, and the first survey, which has nothing to compare with.
         const SETTLE: Duration = Duration::from_secs(3);
-        let shortage = Shortage::begin();
+        let shortage = Shortage::begin(taken);
         let limit = ["--mem", shortage::LIMIT];
         let guard = self.start(&[self.guard, &limit].concat(), Stdio::null());
         let start = Instant::now();

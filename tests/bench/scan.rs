@@ -1,6 +1,7 @@
 //! What it costs to look at every process once: bustd's survey beside a floor.
 
 use crate::clock::thread_cpu_ns;
+use bustd::choose::scope::Scope;
 use bustd::choose::survey::{Surveyed, survey};
 use bustd::choose::surveyor::SurveyContext;
 use bustd::choose::vigil::Vigil;
@@ -22,40 +23,45 @@ pub struct Pair {
 }
 
 /// Goes first in turn, so that neither always finds what the other left.
-pub fn measure_pair(tree: &Tree, floor_first: bool) -> Pair {
+pub fn measure_pair(tree: &Tree, scope: &Scope<'_>, floor_first: bool) -> Pair {
     let proc = tree.proc.as_fd();
-    let timed = |scan: fn(BorrowedFd<'_>) -> usize| {
+    let timed = |scan: &dyn Fn() -> usize| {
         let start = thread_cpu_ns();
-        black_box(scan(proc));
+        black_box(scan());
         (thread_cpu_ns() - start) as f64
     };
+    let floor = || timed(&|| scan_floor(proc));
+    let survey = || timed(&|| scan_survey(proc, scope));
     if floor_first {
-        let floor_ns = timed(scan_floor);
-        Pair { floor_ns, survey_ns: timed(scan_survey) }
+        let floor_ns = floor();
+        Pair { floor_ns, survey_ns: survey() }
     } else {
-        let survey_ns = timed(scan_survey);
-        Pair { floor_ns: timed(scan_floor), survey_ns }
+        let survey_ns = survey();
+        Pair { floor_ns: floor(), survey_ns }
     }
 }
 
 /// Looks at every process as the guard does to choose one.
-pub fn scan_survey(proc: BorrowedFd<'_>) -> usize {
+pub fn scan_survey(proc: BorrowedFd<'_>, scope: &Scope<'_>) -> usize {
     let mem = memory::read_meminfo(proc).expect("meminfo");
-    let scope = SurveyContext {
+    let context = SurveyContext {
         policy: &Policy::default(),
         total_kib: mem.mem_total_kib,
         swap_used_kib: mem.swap_total_kib - mem.swap_free_kib,
+        overhead_kib: mem.overhead_kib,
         page_kib: program::page_kib(),
         own: Some(rustix::process::getpid()),
         set_aside: &[None; 8],
         command: None,
         before: None,
         shmem_growth_kib: 0,
-        vigil: &Vigil::new(proc),
+        scope,
+        vigil: &Vigil::new(proc, scope),
         now_us: 0,
     };
     let mut ranking = Ranking::<TABLE>::default();
-    let Ok(Surveyed::All { processes: listed }) = survey(proc, &scope, &mut ranking, &mut Default::default())
+    let Ok(Surveyed::All { processes: listed }) =
+        survey(proc, &context, &mut ranking, &mut Default::default())
     else {
         panic!("the survey failed")
     };

@@ -18,17 +18,27 @@ const TO_KIB: u64 = 4200 << 10;
 
 const MEMINFO: &CStr = c"/proc/meminfo";
 
+/// Whose memory it is that is not available any more.
+#[derive(Clone, Copy)]
+pub enum Taken {
+    /// A leak's: it is in anonymous pages.
+    ByProcess,
+    /// The kernel's, as what fills pipes and sockets: no process claims it.
+    ByNobody,
+}
+
 /// A /proc/meminfo of our own in place of the kernel's, as long as this lives.
 pub struct Shortage {
+    taken: Taken,
     file: File,
     path: PathBuf,
 }
 
 impl Shortage {
-    pub fn begin() -> Self {
+    pub fn begin(taken: Taken) -> Self {
         let path = std::env::temp_dir().join(format!("bench-meminfo.{}", std::process::id()));
         let file = File::create(&path).expect("a temporary file");
-        let shortage = Self { file, path };
+        let shortage = Self { taken, file, path };
         shortage.set(FROM_KIB);
         let path = std::ffi::CString::new(shortage.path.as_os_str().as_encoded_bytes()).expect("no NUL");
         let none = std::ptr::null();
@@ -44,8 +54,13 @@ impl Shortage {
     /// reads half of it.
     fn set(&self, available_kib: u64) {
         let total_kib = 1_u64 << 40;
-        let text =
-            format!("MemTotal: {total_kib} kB\nMemFree: 1024 kB\nMemAvailable: {available_kib:16} kB\n");
+        let anon_kib = match self.taken {
+            Taken::ByProcess => total_kib - available_kib,
+            Taken::ByNobody => 0,
+        };
+        let text = format!(
+            "MemTotal: {total_kib} kB\nMemFree: 1024 kB\nMemAvailable: {available_kib:16} kB\nAnonPages: {anon_kib:16} kB\n"
+        );
         self.file.write_all_at(text.as_bytes(), 0).expect("write");
     }
 

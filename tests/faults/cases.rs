@@ -44,6 +44,17 @@ const ERRORS: &[(&str, &[&str])] = &[
     ("readlinkat", &["EACCES", "ENOENT", "ENOMEM", "EIO"]),
     ("memfd_create", &["EMFILE", "ENFILE", "ENOMEM", "ENOSYS"]),
     ("fchmod", &["EPERM", "EROFS"]),
+    // Of rules that are read again.
+    ("mmap", &["ENOMEM", "EAGAIN"]),
+    ("munmap", &["ENOMEM"]),
+    ("mlock", &["ENOMEM", "EPERM", "EAGAIN"]),
+    ("mlock2", &["ENOMEM", "EPERM", "EAGAIN"]),
+    ("munlock", &["ENOMEM"]),
+    ("madvise", &["ENOMEM", "EINVAL"]),
+    ("fstat", &["ENOMEM", "EIO"]),
+    ("fgetxattr", &["ENODATA", "EACCES", "EOPNOTSUPP", "ERANGE", "ENOMEM"]),
+    ("fsetxattr", &["ENOSPC", "EPERM", "EOPNOTSUPP", "EROFS", "ENOMEM"]),
+    ("inotify_add_watch", &["ENOENT", "ENOSPC", "ENOMEM", "EACCES"]),
     // A child's, until it is the hook.
     ("dup2", &["EMFILE", "EINTR"]),
     ("dup3", &["EMFILE", "EINTR"]),
@@ -69,6 +80,23 @@ pub enum Phase {
     Steady,
     /// It falls below, and somebody dies, with hooks and a stats file.
     Kill,
+    /// It falls below in a cgroup, and another below it dies as a whole.
+    Whole,
+    /// The same with somebody in it who is to live.
+    Spared,
+}
+
+impl Phase {
+    pub const ALL: [(Self, &str); 4] =
+        [(Self::Steady, "steady"), (Self::Kill, "kill"), (Self::Whole, "whole"), (Self::Spared, "spared")];
+
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(phase, _)| *phase == self).expect("all are there").1
+    }
+
+    pub fn is_in_cgroup(self) -> bool {
+        matches!(self, Self::Whole | Self::Spared)
+    }
 }
 
 /// A phase's calls and how many of each there are.
@@ -85,7 +113,7 @@ pub struct Case {
 
 impl Case {
     pub fn name(&self) -> String {
-        let phase = if self.phase == Phase::Steady { "steady" } else { "kill" };
+        let phase = self.phase.name();
         format!("{phase} {}:{}:when={}", self.call, self.error, self.when)
     }
 
@@ -95,7 +123,7 @@ impl Case {
 
     /// May another die for it, or nobody without a word?
     pub fn is_believed(&self) -> bool {
-        BELIEVED.contains(&self.error) && self.phase == Phase::Kill
+        BELIEVED.contains(&self.error) && self.phase != Phase::Steady
     }
 }
 
@@ -127,7 +155,7 @@ pub fn cases(phase: Phase, calls: &Calls) -> Vec<Case> {
             cases.extend(whens.map(|when| Case { phase, call, error, when: when.clone() }));
         }
         // With one of them, each of the calls.
-        if let Some(error) = errors.first().filter(|_| phase == Phase::Kill) {
+        if let Some(error) = errors.first().filter(|_| phase != Phase::Steady) {
             let others = (1..=count.min(MOST_SINGLES)).filter(|at| !singles.contains(at));
             cases.extend(others.map(|at| Case { phase, call, error, when: at.to_string() }));
         }

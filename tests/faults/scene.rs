@@ -1,7 +1,9 @@
 //! A guard, whom it is to kill and whom not.
 
 use crate::cases::Phase;
-use crate::harness::{self, Eater, FakeMeminfo, Guard, Journal, OnTerm, exit_of, pid_of};
+use crate::harness::{
+    self, Confined, Eater, FakeMeminfo, Guard, Hierarchy, Journal, OnTerm, exit_of, pid_of,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -21,7 +23,30 @@ pub struct Scene {
     pub guard: Option<Guard>,
     pub victim: Eater,
     pub innocent: Eater,
+    /// Where all that takes place, if that is a cgroup.
+    pub inside: Option<Inside>,
     strace: Option<Child>,
+}
+
+/// A cgroup with another that the victim is in, and who is not to die with that.
+pub struct Inside {
+    outside: Eater,
+    never: Option<Eater>,
+    // Last, since it is removed once nobody is in it.
+    confined: Confined,
+}
+
+impl Inside {
+    /// Who died of those who were never to.
+    pub fn dead(&self) -> Option<&'static str> {
+        if self.outside.stat().is_gone() {
+            Some("whoever is outside")
+        } else if self.never.as_ref().is_some_and(|never| never.stat().is_gone()) {
+            Some("whoever is to live")
+        } else {
+            None
+        }
+    }
 }
 
 impl Drop for Scene {
@@ -33,6 +58,10 @@ impl Drop for Scene {
         }
         for eater in [&mut self.victim, &mut self.innocent] {
             eater.kill();
+        }
+        if let Some(inside) = &mut self.inside {
+            inside.outside.kill();
+            inside.never.iter_mut().for_each(Eater::kill);
         }
     }
 }
@@ -53,11 +82,26 @@ impl Scene {
         let victim = Eater::named("victim").mib(20).growing_by(30).on_term(OnTerm::Ignore).start(&journal);
         let innocent = Eater::named("innocent").mib(36).start(&journal);
         let hooks = if phase == Phase::Kill { HOOKS } else { &[] };
-        let guard = Guard::watching(&mut journal, &[OPTIONS, hooks]);
+        let inside = phase.is_in_cgroup().then(|| {
+            let confined = Confined::new(Hierarchy::V2).expect("as before");
+            let job = confined.below("job");
+            job.take(victim.pid());
+            confined.below("other").take(innocent.pid());
+            let never = (phase == Phase::Spared).then(|| Eater::named("never").mib(1).start(&journal));
+            never.iter().for_each(|never| job.take(never.pid()));
+            let outside = Eater::named("outside").mib(60).start(&journal);
+            Inside { outside, never, confined }
+        });
+        let dir = inside.as_ref().map(|inside| inside.confined.dir.to_str().expect("a path").to_owned());
+        let scope = dir
+            .as_ref()
+            .map(|dir| ["--scope", dir, "--kill-cgroup", "--unkillables", "any:never|any:cgroup:/nowhere"]);
+        let scope = scope.as_ref().map_or(&[][..], |scope| scope);
+        let guard = Guard::watching(&mut journal, &[OPTIONS, hooks, scope]);
         // The first survey, and that it is over.
         guard.look(&mut journal);
         guard.look(&mut journal);
-        Self { journal, meminfo, guard: Some(guard), victim, innocent, strace: None }
+        Self { journal, meminfo, guard: Some(guard), victim, innocent, inside, strace: None }
     }
 
     pub fn guard(&self) -> &Guard {

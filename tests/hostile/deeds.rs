@@ -4,7 +4,7 @@ use crate::harness::{
     ASK, Breeder, Eater, FORCE, FakeMeminfo, Guard, Journal, NOBODY, ONCE, in_namespace,
     in_namespace_with_users, living, within,
 };
-use crate::{actor, chosen, count, line_within, map, rest, set_comm};
+use crate::{actor, chosen, count, line_within, map, mount_many, rest, set_comm};
 use rustix::process::Pid;
 use std::ffi::c_void;
 use std::fs::File;
@@ -12,12 +12,12 @@ use std::io::{Seek, SeekFrom, Write};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The time a guard may need to look, on a busy machine.
-const PROMPT: Duration = Duration::from_millis(500);
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The processor time that a guard may need between two looks, without optimisation.
+const PROMPT: Duration = Duration::from_millis(150);
 /// Between two questions, for a journal that can be read.
 const LOOKS: Duration = Duration::from_millis(20);
-const LIMIT: &[&str] = &["--no-daemon", "--verbose", "--mem", "512M,1M"];
+pub const LIMIT: &[&str] = &["--no-daemon", "--verbose", "--mem", "512M,1M"];
 
 /// The hole: shared anonymous memory of two is nobody's, since neither maps
 /// twice as much as the other, so the first innocent in the ranking dies, and
@@ -110,7 +110,7 @@ fn a_survey_that_fails_forgets_nobody() {
         guard.look(&mut journal);
         guard.look(&mut journal);
 
-        let before = limit_open_files(&guard, 3);
+        let before = limit_open_files(&guard, 4);
         // So much less that it has to look who has grown, and cannot.
         meminfo.set_available(600);
         // A survey is due 100 ms after the last at the earliest; when it takes
@@ -163,7 +163,7 @@ fn below_the_kill_limit_nothing_is_waited_for() {
         let took = within(PATIENCE, || journal.lines().iter().any(is_middle)).expect("the next is killed");
         assert_eq!((large.death(), middle.death()), (Some(libc::SIGTERM), Some(libc::SIGKILL)));
         guard.end();
-        assert!(took < Duration::from_millis(300), "it took {took:?}");
+        assert!(took < Duration::from_millis(700), "it took {took:?}");
     });
 }
 
@@ -206,31 +206,14 @@ fn many_mounts_of_a_writer_do_not_hold_the_guard() {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(3) && worst < PROMPT {
             sleep(LOOKS);
-            let asked = Instant::now();
+            let before = guard.processor_time();
             guard.look(&mut journal);
-            worst = worst.max(asked.elapsed());
+            worst = worst.max(guard.processor_time() - before);
         }
         journal.expect_none("killing pid");
         guard.end();
         assert!(worst < PROMPT, "{worst:?} between two looks");
     });
-}
-
-/// Mounts so many tmpfs in a mount namespace of our own.
-fn mount_many(mounts: usize) {
-    // SAFETY: C strings, and no data.
-    unsafe {
-        assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0, "unshare");
-        let (none, target) = (c"none".as_ptr(), c"/mnt".as_ptr());
-        let private = libc::MS_REC | libc::MS_PRIVATE;
-        assert_eq!(libc::mount(none, c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()), 0);
-        assert_eq!(libc::mount(none, target, c"tmpfs".as_ptr(), 0, std::ptr::null()), 0, "mount");
-        for number in 1..mounts {
-            let path = std::ffi::CString::new(format!("/mnt/{number}")).expect("no NUL");
-            assert_eq!(libc::mkdir(path.as_ptr(), 0o755), 0, "mkdir");
-            assert_eq!(libc::mount(none, path.as_ptr(), c"tmpfs".as_ptr(), 0, std::ptr::null()), 0, "mount");
-        }
-    }
 }
 
 /// The hole: a name is what any user calls a process. To be so called must
@@ -500,7 +483,7 @@ fn who_fills_pipes_dies_and_not_who_is_large() {
 }
 
 /// What nothing is written to with write(2) and its like.
-fn fill_without_writing(file: &File) {
+pub fn fill_without_writing(file: &File) {
     use std::os::fd::AsRawFd;
     // SAFETY: an open file.
     assert_eq!(unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, 80 << 20) }, 0, "fallocate");
@@ -532,10 +515,10 @@ fn who_fills_a_memfd_dies() {
 
 // What follows falls into holes that were open when it was written.
 
-const BELOW_KILL: &[&str] = &["--no-daemon", "--verbose", "--mem", "512M,500M"];
+pub const BELOW_KILL: &[&str] = &["--no-daemon", "--verbose", "--mem", "512M,500M"];
 
 /// Whom the guard began to kill so far, in order.
-fn choices(journal: &mut Journal) -> Vec<String> {
+pub fn choices(journal: &mut Journal) -> Vec<String> {
     journal.lines().iter().map(|line| chosen(line).to_owned()).filter(|line| !line.is_empty()).collect()
 }
 
@@ -661,9 +644,9 @@ fn many_locks_do_not_hold_the_guard() {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(3) {
             sleep(LOOKS);
-            let asked = Instant::now();
+            let before = guard.processor_time();
             guard.look(&mut journal);
-            worst = worst.max(asked.elapsed());
+            worst = worst.max(guard.processor_time() - before);
         }
         guard.end();
         assert!(worst < PROMPT, "{worst:?} between two looks");
@@ -859,11 +842,11 @@ fn files_on_many_mounts_do_not_hold_the_guard() {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(3) {
             sleep(Duration::from_millis(5));
-            let asked = Instant::now();
+            let before = guard.processor_time();
             guard.look(&mut journal);
-            worst = worst.max(asked.elapsed());
+            worst = worst.max(guard.processor_time() - before);
         }
         guard.end();
-        assert!(worst < Duration::from_millis(150), "{worst:?} between two looks");
+        assert!(worst < PROMPT, "{worst:?} between two looks");
     });
 }

@@ -6,6 +6,7 @@ use crate::harness::{
 use bustd::act::companions::{Companions, Group};
 use bustd::act::kill::{Kill, Outlook, Progress, Timeline};
 use bustd::act::signal::SignalContext;
+use bustd::choose::scope::Scope;
 use bustd::config::policy::Policy;
 use bustd::decide::victim::{Candidate, VACANT};
 use bustd::read::kfile::Tree;
@@ -109,13 +110,14 @@ fn a_group_whose_number_is_used_again_is_another_group() {
         let mut journal = Journal::new();
         let tree = Tree::open_live().expect("/proc");
         let policy = Policy::default();
-        let context = SignalContext::new(tree.proc.as_fd(), true, Pid::INIT, &policy);
+        let scope = Scope::of_machine(&tree);
+        let context = SignalContext::new(tree.proc.as_fd(), true, Pid::INIT, &policy, &scope);
         let mut leader = Eater::named("leader").group(0).start(&journal);
         let (id, stat) = (leader.identity(), leader.stat());
         let victim = Candidate { id, job: stat.job_key(0), ..VACANT };
         let companions = Companions::Group(Group::find(&context, stat.pgrp, 0));
-        let mut kill = Kill::begin(&context, &victim, Some(companions), Timeline::new(1_000_000, 0, 0))
-            .expect("it lives");
+        let mut kill = Kill::begin(&context, &victim, Timeline::new(1_000_000, 0, 0)).expect("it lives");
+        kill.take_along(companions);
         assert_eq!(
             kill.step(&context, Outlook { is_urgent: false, is_recovering: false }, 0),
             Progress::Signalled(Signal::TERM)

@@ -8,6 +8,7 @@ use crate::harness::{
 use bustd::act::companions::{Companions, Members};
 use bustd::act::kill::{Kill, Outlook, Progress, Timeline};
 use bustd::act::signal::SignalContext;
+use bustd::choose::scope::Scope;
 use bustd::config::policy::Policy;
 use bustd::decide::victim::{Candidate, TABLE, VACANT};
 use bustd::read::kfile::Tree;
@@ -241,7 +242,8 @@ fn what_fifty_small_ones_do_not_hold_is_not_theirs() {
 
 /// By way of the library: when a process is born is hard to choose.
 struct Doomed {
-    tree: Tree,
+    tree: &'static Tree,
+    scope: Scope<'static>,
     journal: Journal,
     group: i32,
     _leader: Eater,
@@ -254,8 +256,10 @@ impl Doomed {
         let journal = Journal::new();
         let (leader, group) = start_leader(&journal);
         let first = worker("first").mib(1).group(group).start(&journal);
+        let tree = Box::leak(Box::new(Tree::open_live().expect("/proc")));
         Self {
-            tree: Tree::open_live().expect("/proc"),
+            tree,
+            scope: Scope::of_machine(tree),
             journal,
             group,
             _leader: leader,
@@ -265,13 +269,15 @@ impl Doomed {
     }
 
     fn context(&self) -> SignalContext<'_> {
-        SignalContext::new(self.tree.proc.as_fd(), true, Pid::INIT, &self.policy)
+        SignalContext::new(self.tree.proc.as_fd(), true, Pid::INIT, &self.policy, &self.scope)
     }
 
     fn begin(&self, members: Members) -> Kill {
         let victim = Candidate { id: self.first.identity(), job: members.job, ..VACANT };
-        Kill::begin(&self.context(), &victim, Some(Companions::Job(members)), Timeline::new(1_000_000, 0, 0))
-            .expect("it lives")
+        let timeline = Timeline::new(1_000_000, 0, 0);
+        let mut kill = Kill::begin(&self.context(), &victim, timeline).expect("it lives");
+        kill.take_along(Companions::Job(members));
+        kill
     }
 
     fn start_newborn(&self) -> Eater {
@@ -284,8 +290,13 @@ fn members_of_a_spawn_burst_born_while_it_is_killed_die_too() {
     in_namespace(|| {
         let mut doomed = Doomed::new();
         let job = doomed.first.stat().job_key(0);
-        let mut kill =
-            doomed.begin(Members { job, grown: [None; TABLE], born_after: 0, born_before: u64::MAX });
+        let mut kill = doomed.begin(Members {
+            job,
+            master: None,
+            grown: [None; TABLE],
+            born_after: 0,
+            born_before: u64::MAX,
+        });
         let context = doomed.context();
         assert_eq!(
             kill.step(&context, Outlook { is_urgent: true, is_recovering: false }, 0),
@@ -311,7 +322,8 @@ fn those_started_in_place_of_a_groups_dead_live() {
         let mut doomed = Doomed::new();
         let job = doomed.first.stat().job_key(0);
         let begun_ticks = boottime_ticks();
-        let members = Members { job, grown: [None; TABLE], born_after: 0, born_before: begun_ticks };
+        let members =
+            Members { job, master: None, grown: [None; TABLE], born_after: 0, born_before: begun_ticks };
         let mut kill = doomed.begin(members);
         let context = doomed.context();
         assert_eq!(

@@ -133,7 +133,8 @@ fn nobody_left_is_said_once() {
 }
 
 fn number_after(text: &str, label: &str) -> u64 {
-    text[text.find(label).unwrap() + label.len()..].trim().parse().unwrap()
+    let rest = &text[text.find(label).unwrap() + label.len()..];
+    rest.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap()
 }
 
 #[test]

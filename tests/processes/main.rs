@@ -11,8 +11,13 @@ mod growing_group;
 mod hooks;
 mod init;
 mod kill;
+mod poor;
+#[cfg(feature = "rules")]
+mod rules;
 mod sandbox;
+mod scope;
 mod signals;
+mod sole;
 mod stats;
 mod stuck;
 mod target;

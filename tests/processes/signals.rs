@@ -5,10 +5,12 @@ use crate::harness::{
 };
 use crate::terminal::terminal;
 use rustix::process::Signal;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write, pipe};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 #[test]
 fn term_and_int_end_it_with_0() {
@@ -33,6 +35,99 @@ fn usr1_writes_one_status_line_each_time() {
         }
         guard.end();
         assert_eq!(journal.count("status: "), 3);
+    });
+}
+
+#[test]
+fn hup_and_usr2_do_not_end_it() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let guard = Guard::watching(&mut journal, &[QUIET]);
+        guard.send(Signal::USR2);
+        guard.send(Signal::HUP);
+        journal.expect("SIGHUP: there is nothing to read again");
+        guard.look(&mut journal);
+        guard.end();
+    });
+}
+
+#[test]
+fn reports_come_by_themselves() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let guard = Guard::watching(&mut journal, &[QUIET, &["--report", "1"]]);
+        let began = Instant::now();
+        for _ in 0..2 {
+            let line = journal.expect("status: ");
+            assert!(line.ends_with("; kills so far: 0"), "{line:?}");
+        }
+        assert!(began.elapsed() > Duration::from_millis(1900), "{:?}", began.elapsed());
+        guard.end();
+    });
+}
+
+#[test]
+fn a_report_tells_of_kills() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let guard = Guard::watching(&mut journal, &[ASK]);
+        let mut victim = Eater::named("victim").start_guarded(&journal);
+        assert_eq!(victim.death(), Some(libc::SIGTERM));
+        journal.expect("\"victim\" died ");
+        let line = guard.look(&mut journal);
+        assert!(line.ends_with("; kills so far: 1 (1 exhaustion), the last of \"victim\""), "{line:?}");
+        guard.end();
+    });
+}
+
+#[test]
+fn a_log_file_is_opened_anew_at_hup() {
+    in_namespace(|| {
+        let journal = Journal::new();
+        let (path, old) = (format!("{SCRATCH}/log"), format!("{SCRATCH}/log.1"));
+        let lines = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        fs::write(&path, "before\n").unwrap();
+        let guard = Guard::start(&journal, &[QUIET, &["--log", &format!("file:{path}")]]);
+        eventually("it watches", || lines(&path).contains("watching"));
+        let text = lines(&path);
+        assert!(text.starts_with("before\n"), "{text}");
+        let line = text.lines().last().unwrap();
+        let pid = format!("Z bustd[{}]: ", guard.pid());
+        assert!(line.starts_with("20") && line.find(&pid) == Some(19), "{line}");
+        fs::rename(&path, &old).unwrap();
+        guard.send(Signal::USR1);
+        eventually("the old file goes on", || lines(&old).contains("status: "));
+        guard.send(Signal::HUP);
+        eventually("there is a new file", || Path::new(&path).exists());
+        guard.send(Signal::USR1);
+        eventually("it is written to", || lines(&path).contains("status: "));
+        assert_eq!(lines(&old).matches("status: ").count(), 1);
+        // A directory cannot be written to: it goes on with what it has.
+        fs::rename(&path, &old).unwrap();
+        fs::create_dir(&path).unwrap();
+        guard.send(Signal::HUP);
+        eventually("it says why", || lines(&old).contains("cannot open the log again, a directory"));
+        guard.end();
+    });
+}
+
+#[test]
+fn a_log_that_is_a_pipe_nobody_reads_holds_up_no_kill() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let path = format!("{SCRATCH}/fifo");
+        let c_path = std::ffi::CString::new(path.clone()).unwrap();
+        // SAFETY: a C string.
+        assert_eq!(unsafe { libc::mkfifo(c_path.as_ptr(), 0o600) }, 0);
+        let guard = Guard::start(&journal, &[ASK, &["--log", &format!("file:{path}")]]);
+        assert_eq!(guard.exit().code(), Some(1));
+        journal.expect(&format!("bustd: --log \"{path}\": the kernel refused"));
+        let mut reader = File::options().read(true).write(true).open(&path).unwrap();
+        fill(&mut reader);
+        let guard = Guard::start(&journal, &[ASK, &["--log", &format!("file:{path}")]]);
+        let mut victim = Eater::named("victim").start_guarded(&journal);
+        assert_eq!(victim.death(), Some(libc::SIGTERM));
+        guard.end();
     });
 }
 

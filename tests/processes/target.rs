@@ -2,6 +2,7 @@
 
 use crate::harness::{Eater, Journal, Leader, NOBODY, OnTerm, in_namespace, in_namespace_with_users, skip};
 use bustd::act::signal::{Refusal, SignalContext, Target, may_kill_group, signal_process};
+use bustd::choose::scope::Scope;
 use bustd::config::policy::Policy;
 use bustd::read::kfile::Tree;
 use bustd::read::process::{Identity, Pid, read_stat};
@@ -11,7 +12,8 @@ use rustix::process::Signal;
 /// How a guard would reach processes that ran as `own`, with pidfds and without.
 fn each_reach(tree: &Tree, own: Pid, check: impl Fn(&SignalContext<'_>)) {
     for pidfd in [true, false] {
-        check(&SignalContext::new(tree.proc.as_fd(), pidfd, own, &Policy::default()));
+        let scope = Scope::of_machine(tree);
+        check(&SignalContext::new(tree.proc.as_fd(), pidfd, own, &Policy::default(), &scope));
     }
 }
 

@@ -2,7 +2,9 @@
 //! path is played under strace(1), and what is called from the moment the filter
 //! is in force is compared with the list.
 
-use crate::harness::{Guard, Journal, PROGRAM, bustd, eventually, in_namespace, refuse, skip};
+use crate::harness::{
+    Confined, Guard, Hierarchy, Journal, PROGRAM, bustd, eventually, in_namespace, refuse, skip,
+};
 use crate::scenes::{self, Start};
 use bustd::sys::sandbox::{CALLS, Whose};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +29,12 @@ fn start_traced(journal: &Journal, options: &[&[&str]]) -> Guard {
 fn start_without_pidfds(journal: &Journal, options: &[&[&str]]) -> Guard {
     let mut command = traced(journal, options);
     refuse(&mut command, &[libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal], libc::ENOSYS);
+    Guard::spawn(command)
+}
+
+fn start_without_signalfd(journal: &Journal, options: &[&[&str]]) -> Guard {
+    let mut command = traced(journal, options);
+    refuse(&mut command, &[libc::SYS_signalfd4], libc::ENOSYS);
     Guard::spawn(command)
 }
 
@@ -88,12 +96,13 @@ fn the_filter_lets_through_what_the_loop_calls_and_no_more() {
         return skip("no strace(1)");
     }
     in_namespace(|| {
-        use Whose::{WithCommand, WithCounters, WithFiles, WithSyslog};
+        use Whose::{WithCommand, WithCounters, WithFiles, WithHandler, WithRules, WithSyslog};
         let mut seen = Calls::new();
         let with_counters = [WithCounters];
         for scene in [
             scenes::stuck,
             scenes::patterns_and_a_process_group,
+            scenes::whole_cgroup,
             scenes::twins,
             scenes::writer,
             scenes::burst,
@@ -109,14 +118,23 @@ fn the_filter_lets_through_what_the_loop_calls_and_no_more() {
         seen.extend(play(scenes::daemon, &start_traced, &[WithCounters, WithFiles]));
         seen.extend(play(scenes::system_log, &start_traced, &[WithCounters, WithSyslog]));
         seen.extend(play(scenes::twins, &start_without_pidfds, &with_counters));
+        seen.extend(play(scenes::twins, &start_without_signalfd, &[WithCounters, WithHandler]));
         seen.extend(play(scenes::command, &start_traced, &[WithCounters, WithCommand]));
         seen.extend(play(scenes::idle, &start_traced, &with_counters));
+        seen.extend(play(scenes::rules, &start_traced, &[WithCounters, WithRules]));
+        let has_cgroups = Confined::new(Hierarchy::V2).is_some();
+        if has_cgroups {
+            seen.extend(play(scenes::rules_that_kill, &start_traced, &[WithCounters, WithRules]));
+        }
 
         // The first is called only where the kernel's own page does not tell the
         // time, the second only by a guard that cannot go on.
         let mut unseen_by_right = vec![libc::SYS_clock_gettime as u16, libc::SYS_getpid as u16];
         // Only a machine's init switches that off.
         unseen_by_right.extend([libc::SYS_sync as u16, libc::SYS_reboot as u16]);
+        if !has_cgroups {
+            unseen_by_right.extend([libc::SYS_fgetxattr as u16, libc::SYS_fsetxattr as u16]);
+        }
         if !has_counters() {
             unseen_by_right.push(libc::SYS_ioctl as u16);
         }

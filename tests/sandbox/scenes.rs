@@ -1,8 +1,8 @@
 //! Every path of the loop, each played with a guard that the caller starts.
 
 use crate::harness::{
-    ASK, Breeder, Eater, FakeMeminfo, Guard, Journal, OnTerm, Plan, SCRATCH, Writes, eventually, living,
-    mount,
+    ASK, Breeder, Confined, Eater, FORCE, FakeMeminfo, Guard, Hierarchy, Journal, OnTerm, Plan, SCRATCH,
+    Writes, eventually, living, mount,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::c_void;
@@ -69,10 +69,29 @@ pub fn patterns_and_a_process_group(journal: &mut Journal, start: Start<'_>) {
     let mut leader = Eater::named("leader").group(0).start(journal);
     let mut member = Eater::named("member").mib(1).group(leader.pid().as_raw_pid()).start(journal);
     let patterns =
-        ["--avoid", "any:exe:/bin/*|root:x*", "--unkillables", "exe:/sbin/*", "--prefer", "leader"];
+        ["--avoid", "any:exe:/bin/*|root:x*", "--unkillables", "exe:/sbin/*|cgroup:/x", "--prefer", "leader"];
     let guard = start(journal, &[ASK, &["--kill-pgroup"], &patterns]);
     journal.expect("\"leader\" died ");
     assert_eq!((leader.death(), member.death()), (Some(libc::SIGTERM), Some(libc::SIGTERM)));
+    guard.end();
+}
+
+/// In a cgroup whose limit is its own, who dies takes a whole cgroup along.
+pub fn whole_cgroup(journal: &mut Journal, start: Start<'_>) {
+    // Where none can be made, what is left of it.
+    let Some(confined) = Hierarchy::BOTH.into_iter().rev().find_map(Confined::new) else {
+        return once(journal, start);
+    };
+    let job = confined.below("job");
+    let mut worker = Eater::named("worker").mib(60).start(journal);
+    let mut helper = Eater::named("helper").mib(1).start(journal);
+    job.take(worker.pid());
+    job.take(helper.pid());
+    let scope = ["--kill-cgroup", "--scope", confined.dir.to_str().unwrap()];
+    let guard = start(journal, &[FORCE, &scope]);
+    journal.expect("is killed as a whole");
+    journal.expect("\"worker\" died ");
+    assert_eq!([worker.death(), helper.death()], [Some(libc::SIGKILL); 2]);
     guard.end();
 }
 
@@ -332,6 +351,45 @@ pub fn once(journal: &mut Journal, start: Start<'_>) {
     assert_eq!(victim.death(), Some(libc::SIGTERM));
 }
 
+/// A file of rules, which is read again when it is asked for, and a directory beside it,
+/// in which files come and go and which does so itself.
+pub fn rules(journal: &mut Journal, start: Start<'_>) {
+    const FILE: &str = "/run/rules.json";
+    const DIR: &str = "/run/rules.d";
+    let set = |keys: &str| format!(r#"{{"rulesets": [{{"name": "n", {keys}}}]}}"#);
+    let base = |action: &str| {
+        let detectors = r#""detectors": [["g", {"name": "stop"}]], "drop-in": {"actions": true}"#;
+        set(&format!(r#"{detectors}, "actions": [{{"name": "{action}"}}]"#))
+    };
+    let drop_in = set(r#""actions": [{"name": "continue"}]"#);
+    let write = |path: &str, text: &str| fs::write(path, text).expect(path);
+    let _meminfo = FakeMeminfo::mount(PLENTY_MIB);
+    write(FILE, &base("stop"));
+    fs::create_dir(DIR).expect(DIR);
+    let guard = begin(journal, start, &[LIMIT, &["--rules", FILE, "--rules-dir", DIR, "--interval", "1"]]);
+    guard.send(Signal::HUP);
+    journal.expect("read again, and are the same");
+    write(FILE, &base("continue"));
+    guard.send(Signal::HUP);
+    journal.expect("the rules were read again: ");
+    write(FILE, "{");
+    guard.send(Signal::HUP);
+    journal.expect("rules.json:1:2: found the end of the file");
+    journal.expect("those that were there stay");
+    write("/run/rules.d/a", &drop_in);
+    journal.expect("in force: \"n\" by a \"n\"");
+    fs::remove_file("/run/rules.d/a").expect("a file");
+    journal.expect("in force: \"n\"");
+    write("/run/rules.d/b", "[]");
+    journal.expect("b:1:1: found an array");
+    fs::remove_dir_all(DIR).expect(DIR);
+    fs::create_dir(DIR).expect(DIR);
+    write("/run/rules.d/c", &drop_in);
+    journal.expect("in force: \"n\" by c \"n\"");
+    guard.look(journal);
+    guard.end();
+}
+
 /// A command that is sent a signal and ends. It starts no process: what those call
 /// would be taken for the guard's.
 pub fn command(journal: &mut Journal, start: Start<'_>) {
@@ -356,4 +414,28 @@ pub fn daemon(journal: &mut Journal, start: Start<'_>) {
         || unsafe { libc::waitpid(pid.as_raw_pid(), std::ptr::null_mut(), libc::WNOHANG) } != 0,
     );
     uncover("/dev/kmsg");
+}
+
+/// A rule that kills a cgroup, and tells so in its attributes; nothing where no cgroup can
+/// be made.
+pub fn rules_that_kill(journal: &mut Journal, start: Start<'_>) {
+    const FILE: &str = "/run/rules.json";
+    let Some(slice) = Confined::new(Hierarchy::V2) else { return };
+    let _meminfo = FakeMeminfo::mount(PLENTY_MIB);
+    let doomed = slice.below("doomed");
+    let mut dying = Eater::named("dying").mib(1).start(journal);
+    doomed.take(dying.pid());
+    let path = slice.path.trim_start_matches('/');
+    let action = format!(
+        r#"{{"name": "kill_by_pressure", "args": {{"cgroup": "{path}/*", "resource": "memory", "recursive": true}}}}"#
+    );
+    let group = r#"["g", {"name": "swap_free", "args": {"threshold_pct": 1}}], ["h", {"name": "continue"}]"#;
+    let set = format!(r#"{{"name": "n", "detectors": [{group}], "actions": [{action}]}}"#);
+    fs::write(FILE, format!(r#"{{"rulesets": [{set}]}}"#)).expect(FILE);
+    let guard = begin(journal, start, &[LIMIT, &["--rules", FILE, "--interval", "1"]]);
+    journal.expect("killer:kill_by_pressure");
+    assert_eq!(dying.death(), Some(libc::SIGKILL));
+    journal.expect(" died ");
+    guard.look(journal);
+    guard.end();
 }

@@ -134,6 +134,11 @@ impl Eater {
         journal.expect_none(&format!("{}: SIGTERM", self.name));
     }
 
+    /// Protects it from now on.
+    pub fn protect(&self) {
+        set_oom_score_adj(self.pid().as_raw_pid().unsigned_abs(), -1000);
+    }
+
     /// Has it grow by what it was planned to, and waits until it has.
     pub fn grow(&self, journal: &mut Journal) {
         kill_process(self.pid(), Signal::USR1).expect("our child");

@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::io::Error;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 /// Memory is always short enough to ask.
 pub const ASK: &[&str] = &["--no-daemon", "--mem", "100%,1%", "--swap", "100%,1%"];
@@ -76,6 +77,19 @@ impl Guard {
     pub fn look(&self, journal: &mut Journal) -> String {
         self.send(Signal::USR1);
         journal.expect("status: ")
+    }
+
+    /// Processor time so far, to which what else this machine does adds nothing.
+    #[allow(dead_code, reason = "for the tests beside these")]
+    pub fn processor_time(&self) -> Duration {
+        let mut clock = 0;
+        // SAFETY: a clock and a time to be written to.
+        unsafe {
+            assert_eq!(libc::clock_getcpuclockid(self.pid().as_raw_pid(), &mut clock), 0);
+            let mut time: libc::timespec = std::mem::zeroed();
+            assert_eq!(libc::clock_gettime(clock, &mut time), 0);
+            Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        }
     }
 
     pub fn exit(mut self) -> ExitStatus {

@@ -1,6 +1,9 @@
 //! What the tests with real processes stand on: a pid namespace for each test,
 //! a journal everybody in it writes to, guards, and processes to be killed.
 
+#[allow(dead_code, reason = "for the tests beside these")]
+mod actor;
+mod confined;
 mod eater;
 mod guard;
 mod journal;
@@ -10,6 +13,9 @@ mod refusal;
 mod roles;
 mod wait;
 
+#[allow(unused_imports, reason = "for the tests beside these")]
+pub use actor::{actor, map, mount_many, rest, set_comm};
+pub use confined::{Confined, Hierarchy};
 pub use eater::{Breeder, Eater, Leader, NOBODY, OnTerm, Plan, Writes, age, living};
 pub use guard::{ASK, FORCE, Guard, ONCE, QUIET, bustd, limit_files};
 pub use journal::Journal;
@@ -20,7 +26,7 @@ pub use namespace::{
     PROGRAM, REPORT, SCRATCH, in_namespace, in_namespace_with_users, mount, script, skip, unshare,
 };
 #[allow(unused_imports, reason = "for the tests beside these")]
-pub use refusal::refuse;
+pub use refusal::{SET_SECCOMP, refuse};
 pub use roles::{MITE_MIB, ROLE, Role};
 #[allow(unused_imports, reason = "for the tests beside these")]
 pub use wait::{PATIENCE, ends_within, has_begun, within};

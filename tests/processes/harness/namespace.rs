@@ -32,6 +32,11 @@ pub fn unshare() -> Command {
 pub fn in_namespace(body: impl FnOnce()) {
     if env::var_os(INSIDE).is_some() {
         assert_inside();
+        // Ignored under nohup(1) and in a shell's background, and no shell can undo that for itself.
+        for number in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+            // SAFETY: the default action runs no code of ours.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
+        }
         mount(&["-t", "tmpfs", "-o", "mode=755", "none", SCRATCH]);
         fs::write(PROGRAM, "").expect("a file in scratch");
         mount(&["--bind", env!("CARGO_BIN_EXE_bustd"), PROGRAM]);

@@ -12,6 +12,7 @@
  *   -r PAGES   for each MiB eaten writes to so many pages of all it has, picked
  *              at random: with swap, it thrashes
  *   -s MIB     goes on at 1 MiB/s once no more than MIB are available
+ *   -b MIB     begins as fast as possible, as long as more than MIB are available
  *   -a MIB     stops, as at LIMIT, once no more than MIB are available
  *   -c MIB     moves to a child each time it has eaten MIB more: the child keeps
  *              all that was eaten, and the parent ends
@@ -30,9 +31,9 @@ static void touch_again(long pages)
 int main(int argc, char **argv)
 {
 	int option, noisy = 0;
-	long again = 0, slow_at = 0, stop_at = 0, move = 0;
+	long again = 0, slow_at = 0, stop_at = 0, move = 0, hurry_to = 0;
 
-	while ((option = getopt(argc, argv, "itr:s:a:c:")) != -1) {
+	while ((option = getopt(argc, argv, "itr:s:a:b:c:")) != -1) {
 		if (option == 'i')
 			noisy = 1;
 		else if (option == 't')
@@ -45,11 +46,13 @@ int main(int argc, char **argv)
 			stop_at = atol(optarg) * 1024;
 		else if (option == 'c')
 			move = atol(optarg);
+		else if (option == 'b')
+			hurry_to = atol(optarg) * 1024;
 		else
 			return 2;
 	}
 	if (optind == argc) {
-		say("usage: eater [-i] [-t] [-r PAGES] [-s MIB] [-a MIB] [-c MIB] RATE [LIMIT]\n");
+		say("usage: eater [-i] [-t] [-r PAGES] [-s MIB] [-a MIB] [-b MIB] [-c MIB] RATE [LIMIT]\n");
 		return 2;
 	}
 	long rate = atol(argv[optind]);
@@ -62,8 +65,10 @@ int main(int argc, char **argv)
 
 	long long due = now_us();
 	while (limit == 0 || eaten < limit) {
-		if (slow_at || stop_at) {
+		int hurries = 0;
+		if (slow_at || stop_at || hurry_to) {
 			long available = meminfo("MemAvailable:");
+			hurries = hurry_to && available > hurry_to;
 			if (available <= stop_at)
 				break;
 			if (available <= slow_at && rate != 1) {
@@ -84,7 +89,7 @@ int main(int argc, char **argv)
 		if (move && eaten % move == 0 && fork() > 0)
 			_exit(0);
 		touch_again(again);
-		pace(&due, rate);
+		pace(&due, hurries ? 0 : rate);
 	}
 	say("is full with %ld MiB\n", eaten);
 	while (again) {

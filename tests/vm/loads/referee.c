@@ -85,6 +85,12 @@ static void put(const char *file, const char *text)
 	close(to);
 }
 
+static int is_starter(const char *name)
+{
+	return strcmp(name, "in") == 0 || strcmp(name, "in-read-only") == 0 ||
+	       strcmp(name, "in-container") == 0 || strcmp(name, "container") == 0;
+}
+
 static void start(struct player *p, int culprit_pipe)
 {
 	int output[2];
@@ -94,7 +100,10 @@ static void start(struct player *p, int culprit_pipe)
 	for (char *word = strtok(p->command, " "); word && n < 23; word = strtok(NULL, " "))
 		words[n++] = word;
 	words[n] = NULL;
+	/* Behind those that put it into a cgroup. */
 	p->name = words[0];
+	for (int i = 2; i < n && is_starter(p->name); i += 2)
+		p->name = words[i];
 	if (pipe2(output, O_CLOEXEC) < 0) {
 		perror("pipe");
 		exit(1);
@@ -131,7 +140,8 @@ static void freeze(const char *state)
 static void line(struct player *p)
 {
 	report(p->name, p->line);
-	if (is(p, "guard") ? strstr(p->line, "watching") || strstr(p->line, "SIGTERM when")
+	if (is(p, "guard") ? strstr(p->line, "watching") || strstr(p->line, "SIGTERM when") ||
+				     strstr(p->line, "Running oomd")
 			   : strcmp(p->line, "ready") == 0)
 		p->ready = 1;
 	if (is(p, "stuck") && strstr(p->line, "is full")) {

@@ -1,11 +1,12 @@
 /*
  * Fills a file, an ordinary copy or logger gone wrong.
  *
- *   writer [OPTION] RATE FILE        at RATE MiB/s, with write(2)
+ *   writer [OPTION...] RATE FILE     at RATE MiB/s, with write(2)
  *
  *   -p   with pwrite(2), which does not move the file's position
  *   -m   through a shared mapping
  *   -f   with fallocate(2), without writing anything
+ *   -b MIB   the first MIB as fast as possible
  */
 #define _GNU_SOURCE
 #include "lab.h"
@@ -18,10 +19,14 @@ int main(int argc, char **argv)
 {
 	static char chunk[CHUNK];
 	int option, how = 'w', failed = 0;
+	long hurried = 0;
 	char *mapped = NULL;
 
-	while ((option = getopt(argc, argv, "pmf")) != -1)
-		how = option;
+	while ((option = getopt(argc, argv, "pmfb:")) != -1)
+		if (option == 'b')
+			hurried = 4 * atol(optarg);
+		else
+			how = option;
 	int file = optind + 2 == argc ? open(argv[optind + 1], O_RDWR | O_CREAT, 0644) : -1;
 	if (file < 0) {
 		perror("writer");
@@ -52,6 +57,6 @@ int main(int argc, char **argv)
 		}
 		if ((i + 1) % 128 == 0)
 			say("has written %ld MiB\n", (i + 1) / 4);
-		pace(&due, 4 * atol(argv[optind]));
+		pace(&due, i < hurried ? 0 : 4 * atol(argv[optind]));
 	}
 }

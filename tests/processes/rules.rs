@@ -1,0 +1,377 @@
+//! Rules that kill, in cgroups of the kernel's. Whom they kill is told by attributes, for
+//! memory is short nowhere.
+
+use crate::harness::{
+    Confined, Eater, Guard, Hierarchy, Journal, NOBODY, OnTerm, PROGRAM, eventually, in_namespace,
+    in_namespace_with_users, skip,
+};
+use rustix::fs::{XattrFlags, getxattr, setxattr};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
+
+const FILE: &str = "/run/rules.json";
+const PIDFILE: &str = "/run/rules.pid";
+
+/// A cgroup with some below it, and rules about those.
+struct Slice(Confined);
+
+impl Slice {
+    fn new() -> Option<Self> {
+        Confined::new(Hierarchy::V2).map(Self)
+    }
+
+    fn path(&self) -> &str {
+        self.0.path.trim_start_matches('/')
+    }
+
+    /// Writes a file of rules: these sets, and one that tells that there was a tick.
+    fn rules(&self, sets: &[String]) {
+        let beat = set(
+            "beat",
+            r#"{"name": "continue"}"#,
+            &[plugin("dump_cgroup_overview", &format!(r#""cgroup": "{}", "always": true"#, self.path()))],
+        );
+        let text = format!("{{\"rulesets\": [{}, {beat}]}}", sets.join(", "));
+        fs::write(FILE, text).expect("a file in scratch");
+    }
+
+    /// A kill of what is in it.
+    fn kill(&self, more: &str) -> String {
+        let args = format!(r#""cgroup": "{}/*", "resource": "memory"{more}"#, self.path());
+        plugin("kill_by_pressure", &args)
+    }
+
+    /// Starts a guard that has no rules but these.
+    fn guard(&self, journal: &mut Journal, options: &[&str]) -> Guard {
+        let own: &[&str] = &["--no-daemon", "--no-default-rules", "--rules", FILE, "--interval", "1"];
+        Guard::watching(journal, &[own, options])
+    }
+
+    /// Waits for the end of two ticks: one that is just begun, and the next.
+    fn tick(&self, journal: &mut Journal) {
+        for _ in 0..2 {
+            journal.expect(&format!("cgroup \"{}\"", self.path()));
+        }
+    }
+}
+
+fn plugin(name: &str, args: &str) -> String {
+    format!(r#"{{"name": "{name}", "args": {{{args}}}}}"#)
+}
+
+fn set(name: &str, detector: &str, actions: &[String]) -> String {
+    format!(
+        r#"{{"name": "{name}", "detectors": [["group", {detector}]], "actions": [{}]}}"#,
+        actions.join(", ")
+    )
+}
+
+/// A set that acts at once.
+fn act(actions: &[String]) -> String {
+    set("act", r#"{"name": "continue"}"#, actions)
+}
+
+/// Sets an attribute; false where the kernel has none for cgroups.
+fn mark(cgroup: &Confined, name: &str) -> bool {
+    let is_set = setxattr(cgroup.dir.as_os_str().as_bytes(), name, b"1", XattrFlags::empty()).is_ok();
+    if !is_set {
+        skip("cgroups have no attributes here");
+    }
+    is_set
+}
+
+fn attribute(cgroup: &Confined, name: &str) -> String {
+    let mut buf = [0; 64];
+    let len = getxattr(cgroup.dir.as_os_str().as_bytes(), name, &mut buf[..]).unwrap_or(0);
+    String::from_utf8_lossy(&buf[..len]).into_owned()
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// What `--status` says of the guard's rules, once one has acted.
+fn status_tells_of_them() {
+    let ask = |more: &[&str]| {
+        let asked = Command::new(PROGRAM).args(["--status", "--pidfile", PIDFILE]).args(more).output();
+        let answer = asked.expect("it runs");
+        assert!(answer.status.success());
+        String::from_utf8(answer.stdout).expect("text")
+    };
+    let status: serde_json::Value = serde_json::from_str(&ask(&["--json"])).expect("JSON");
+    let [act, beat] = &status["rules"].as_array().expect("a list")[..] else { panic!("{status}") };
+    assert!(act["ago_s"].as_u64().is_some_and(|ago_s| ago_s < 600), "{act}");
+    assert_eq!((&act["ruleset"], &act["fired"], &act["acted"]), (&"act".into(), &1.into(), &1.into()));
+    assert_eq!((&beat["ruleset"], &beat["acted"]), (&"beat".into(), &0.into()));
+    assert!(beat["ago_s"].is_null() && act["drop_in"].is_null(), "{status}");
+    let told = ask(&[]);
+    assert!(told.contains(&format!("\nthe guard's rules are those of {FILE}\n")), "{told}");
+    assert!(told.lines().any(|line| line.ends_with(" act") && line.starts_with("      1      1 ")), "{told}");
+}
+
+fn a_cgroup_dies_as_a_whole(more: &str) {
+    let Some(slice) = Slice::new() else { return };
+    let (doomed, spared) = (slice.0.below("doomed"), slice.0.below("spared"));
+    let nested = doomed.below("nested");
+    if !mark(&doomed, "user.oomd_prefer") {
+        return;
+    }
+    let mut journal = Journal::new();
+    let plans = ["one", "two", "three"].map(|name| Eater::named(name).mib(1).on_term(OnTerm::Ignore));
+    let mut dying = plans.map(|plan| plan.start(&journal));
+    doomed.take(dying[0].pid());
+    nested.take(dying[1].pid());
+    doomed.take(dying[2].pid());
+    let living = Eater::named("living").mib(1).start(&journal);
+    spared.take(living.pid());
+    slice.rules(&[act(&[slice.kill(more)])]);
+    let guard = slice.guard(&mut journal, &["--stats", "/run/kills.prom", "--pidfile", PIDFILE]);
+    let line = format!(
+        "0.00 0.00 0.00 {}/doomed 0 ruleset:[act] detectorgroup:[group] killer:kill_by_pressure v2",
+        slice.path()
+    );
+    journal.expect(&line);
+    assert_eq!(dying.each_mut().map(Eater::death), [Some(libc::SIGKILL); 3]);
+    journal.expect(" died ");
+    // The set rests now.
+    slice.tick(&mut journal);
+    slice.tick(&mut journal);
+    living.expect_unharmed(&mut journal);
+    assert_eq!(journal.count("killer:"), 1);
+    guard.look(&mut journal);
+    let standing = journal.expect("rule set \"act\": fired 1 times, acted 1, last ");
+    assert!(standing.contains(" s ago; rests for 1"), "{standing}");
+    let stats = fs::read_to_string("/run/kills.prom").expect("statistics");
+    for line in [
+        "bustd_kills_total{rule=\"file\",signal=\"kill\"} 1",
+        "bustd_ruleset_fired_total{ruleset=\"act\"} 1",
+        "bustd_ruleset_actions_total{ruleset=\"act\"} 1",
+        "bustd_ruleset_actions_total{ruleset=\"beat\"} 0",
+    ] {
+        assert!(stats.lines().any(|found| found == line), "{line}\n{stats}");
+    }
+    status_tells_of_them();
+    for namespace in ["user", "trusted"] {
+        if namespace == "trusted" && !is_root() {
+            continue;
+        }
+        let of = |name: &str| attribute(&doomed, &format!("{namespace}.oomd_{name}"));
+        assert_eq!((of("ooms").as_str(), of("kill").as_str()), ("1", "3"), "{namespace}");
+        assert_eq!(of("kill_uuid").len(), 32);
+    }
+    guard.end();
+}
+
+#[test]
+fn a_rule_kills_whoever_is_in_a_cgroup() {
+    in_namespace(|| a_cgroup_dies_as_a_whole(""));
+}
+
+#[test]
+fn a_rule_kills_them_at_once() {
+    in_namespace(|| a_cgroup_dies_as_a_whole(r#", "kernelkill": true, "recursive": false"#));
+}
+
+/// Garbage in its attributes, which its owner may write, does not save a cgroup.
+#[test]
+fn a_cgroup_whose_attributes_are_nonsense_dies() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        if !mark(&doomed, "user.oomd_prefer") {
+            return;
+        }
+        let set = |name: &str, value: &[u8]| {
+            setxattr(doomed.dir.as_os_str().as_bytes(), name, value, XattrFlags::empty())
+                .expect("an attribute");
+        };
+        set("user.oomd_ooms", b"x");
+        set("user.oomd_kill", &[b'9'; 200]);
+        let mut journal = Journal::new();
+        let mut dying = Eater::named("dying").mib(1).start(&journal);
+        doomed.take(dying.pid());
+        slice.rules(&[act(&[slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &[]);
+        journal.expect("killer:kill_by_pressure");
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        journal.expect(" died ");
+        assert_eq!(
+            (attribute(&doomed, "user.oomd_ooms"), attribute(&doomed, "user.oomd_kill")),
+            ("1".into(), "1".into())
+        );
+        guard.end();
+    });
+}
+
+/// Those that are never to be killed live, and the others of their cgroup do not.
+#[test]
+fn the_unkillable_live() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        let mut journal = Journal::new();
+        let living = Eater::named("living").mib(1).start(&journal);
+        let shielded = Eater::named("shielded").mib(1).oom_score_adj(-1000).start(&journal);
+        let mut dying = Eater::named("dying").mib(1).start(&journal);
+        for eater in [&living, &shielded, &dying] {
+            doomed.take(eater.pid());
+        }
+        slice.rules(&[act(&[slice.kill(r#", "kernelkill": true"#)])]);
+        let guard = slice.guard(&mut journal, &["--unkillables", "any:living"]);
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        journal.expect(" died ");
+        living.expect_unharmed(&mut journal);
+        shielded.expect_unharmed(&mut journal);
+        guard.end();
+    });
+}
+
+/// A user cannot hide behind names: what is nested so deep that its path cannot be told dies
+/// with what is above it and is theirs.
+#[test]
+fn long_names_save_nobody() {
+    in_namespace_with_users(|| {
+        let Some(slice) = Slice::new() else { return };
+        let long = "x".repeat(250);
+        let outer = slice.0.below(&long);
+        let inner = outer.below(&long);
+        let living = Eater::named("living").mib(1).uid(NOBODY);
+        for cgroup in [&outer, &inner] {
+            std::os::unix::fs::chown(&cgroup.dir, Some(NOBODY), None).expect("root");
+        }
+        let mut journal = Journal::new();
+        let mut dying = Eater::named("dying").mib(1).uid(NOBODY).start(&journal);
+        inner.take(dying.pid());
+        let other = slice.0.below("other");
+        let living = living.start(&journal);
+        other.take(living.pid());
+        slice.rules(&[act(&[plugin(
+            "kill_by_pressure",
+            &format!(r#""cgroup": "{}/x*", "resource": "memory", "recursive": true"#, slice.path()),
+        )])]);
+        let guard = slice.guard(&mut journal, &[]);
+        journal.expect("killer:kill_by_pressure");
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        journal.expect(" died ");
+        living.expect_unharmed(&mut journal);
+        guard.end();
+    });
+}
+
+/// A cgroup that the guard is in is not killed, and the next one is.
+#[test]
+fn the_guards_own_cgroup_is_passed_over() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let (ours, doomed) = (slice.0.below("ours"), slice.0.below("doomed"));
+        if !mark(&ours, "user.oomd_prefer") {
+            return;
+        }
+        let mut journal = Journal::new();
+        let mut dying = Eater::named("dying").mib(1).start(&journal);
+        let living = Eater::named("living").mib(1).start(&journal);
+        doomed.take(dying.pid());
+        ours.take(living.pid());
+        slice.rules(&[act(&[slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &[]);
+        ours.take(guard.pid());
+        journal.expect("not killed, for bustd or process 1 is in it");
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        living.expect_unharmed(&mut journal);
+        guard.end();
+    });
+}
+
+/// Of one whose only process has died and was not waited for, nobody is killed again and
+/// again: the next one is.
+#[test]
+fn the_dead_are_not_killed_again() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let (dead, doomed) = (slice.0.below("dead"), slice.0.below("doomed"));
+        if !mark(&dead, "user.oomd_prefer") {
+            return;
+        }
+        let mut journal = Journal::new();
+        let zombie = Eater::named("zombie").mib(1).start(&journal);
+        dead.take(zombie.pid());
+        rustix::process::kill_process(zombie.pid(), rustix::process::Signal::KILL).expect("our child");
+        eventually("it is a zombie", || zombie.stat().is_gone());
+        let mut dying = Eater::named("dying").mib(1).start(&journal);
+        doomed.take(dying.pid());
+        slice.rules(&[act(&[slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &[]);
+        journal.expect("/doomed ");
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        guard.end();
+    });
+}
+
+/// What a hook does comes before the kill, for as long as the set lets it.
+#[test]
+fn a_hook_comes_first() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        let mut journal = Journal::new();
+        let mut dying = Eater::named("dying").mib(1).on_term(OnTerm::Ignore).start(&journal);
+        doomed.take(dying.pid());
+        let script =
+            "#!/bin/sh\nkill -0 $BUSTD_PID && sleep 0.5 && echo \"hook: $BUSTD_RULE $BUSTD_PID\" >&2\n";
+        fs::write("/run/hook", script).expect("a file");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions("/run/hook", mode).expect("a mode");
+        slice.rules(&[act(&[slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &["--before-kill", "/run/hook"]);
+        journal.expect(&format!("hook: file {}", dying.pid().as_raw_pid()));
+        journal.expect(" died ");
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        guard.end();
+    });
+}
+
+/// A program can be a detector and an action, and knows the facts.
+#[test]
+fn programs_are_run() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let _job = slice.0.below("job");
+        let mut journal = Journal::new();
+        let script = |name: &str, text: &str| {
+            let path = format!("/run/{name}");
+            fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a file");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(&path, mode).expect("a mode");
+            path
+        };
+        let detector = script("detector", "echo \"asked $1 in $BUSTD_CGROUP\" >&2; [ -e /run/trouble ]");
+        let failing = script("failing", "exit 3");
+        let action = script("action", "echo \"acts for $BUSTD_RULESET, $BUSTD_GROUP\" >&2");
+        let exec = |command: &str| plugin("exec", &format!(r#""command": {command}"#));
+        let quoted = |path: &str| format!("\"{path}\"");
+        let mut each = set(
+            "each",
+            &exec(&format!(r#"["{detector}", "a b"]"#)),
+            &[exec(&quoted(&failing)), exec(&quoted(&action))],
+        );
+        each.insert_str(each.len() - 1, &format!(r#", "cgroup": "{}/*""#, slice.path()));
+        let slow = set(
+            "slow",
+            r#"{"name": "continue"}"#,
+            &[plugin("exec", r#""command": ["/bin/sleep", "60"], "timeout": 0.1"#)],
+        );
+        slice.rules(&[each, slow]);
+        let guard = slice.guard(&mut journal, &[]);
+        journal.expect(&format!("asked a b in {}/job", slice.path()));
+        journal.expect("did not end in time and was killed");
+        journal.expect_none("acts for");
+        fs::write("/run/trouble", "").expect("a file");
+        journal.expect("acts for each, group");
+        // The set rests after that.
+        slice.tick(&mut journal);
+        slice.tick(&mut journal);
+        assert_eq!(journal.count("acts for each"), 1);
+        guard.end();
+    });
+}
