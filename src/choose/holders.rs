@@ -13,14 +13,12 @@ use core::ops::ControlFlow;
 use rustix::fd::BorrowedFd;
 
 /// Memory is looked at again after this much of a search.
-const PART_US: u64 = 30_000;
+const PART_US: u64 = 20_000;
 /// No process is looked at for longer: one may have a million files open.
 const PROCESS_US: u64 = 15_000;
 /// After this long, who holds most of those that were looked at has to do: users decide
 /// how many files there are.
 const MAX_SEARCH_US: u64 = 1_000_000;
-/// The same where nobody is to be killed yet.
-const NOTE_PART_US: u64 = 20_000;
 /// Ends of pipes and sockets are counted this often, and no more often than half a hundredth
 /// of a processor does; but the first time at once. What was found is soon stale, so that
 /// within a count the rests are shorter.
@@ -156,7 +154,7 @@ impl Holders {
         let is_first = !last.is_counted();
         let since_us = self.begin(Sought::Ends, unclaimed_kib, now_us);
         let began_us = time::now_us();
-        let listed = self.advance(&Surveyor::new(proc, context), 0, NOTE_PART_US);
+        let listed = self.advance(&Surveyor::new(proc, context), 0, PART_US);
         let end_us = time::now_us();
         let part_us = end_us - began_us;
         self.spent_us += part_us;

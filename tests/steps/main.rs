@@ -21,8 +21,9 @@ use std::time::Duration;
 use std::{env, fs, thread};
 use tracer::{Steps, touched};
 
-/// What DESIGN.md promises.
-const LONGEST_OWN: Duration = Duration::from_millis(50);
+/// Twice what DESIGN.md promises of the machine that it was measured on: others are slower,
+/// and what is not bounded at all takes hundreds.
+const LONGEST_OWN: Duration = Duration::from_millis(100);
 /// By the clock, in which whatever blocks shows; the rest is a busy machine's doing.
 const LONGEST_CLOCK: Duration = Duration::from_millis(500);
 
