@@ -360,8 +360,12 @@ fn paths_are_checked() {
         assert_refuses_values(option, &["bustd", "./bustd"], "not an absolute path");
     }
     let long = format!("/{}", "x".repeat(500));
-    let shown = &long[..64];
-    assert_refused(&["--stats", &long], &format!("--stats \"{shown}\": the path is too long"));
+    let shown = &long[..160];
+    assert_refused(&["--stats", &long], &format!("--stats \"{shown}\"...: the path is too long"));
+    // Behind each of these stand its four letters.
+    let long = format!("/{}", "\n".repeat(500));
+    let shown = format!("/{}", "\\x0a".repeat(39));
+    assert_refused(&["--stats", &long], &format!("--stats \"{shown}\"...: the path is too long"));
 }
 
 /// It would be replaced by a file. None of the machine's own is tried: where
@@ -458,11 +462,12 @@ fn long_values_leave_room_for_the_reason() {
         said
     };
     for byte in [b'x', b'"', 0xff] {
-        for len in [63, 64, 65, 1000, 16_000] {
+        for len in [40, 41, 160, 161, 1000, 16_000] {
             let long = OsString::from(OsStr::from_bytes(&vec![byte; len]));
             let said = refusal(&["--psi".into(), long.clone()]);
             assert!(said.starts_with("bustd: --psi \""), "{said}");
-            assert!(said.ends_with("\": not a percentage above 0 and up to 100\n"), "{said}");
+            let dots = if len > 160 || byte == 0xff && len > 40 { "..." } else { "" };
+            assert!(said.ends_with(&format!("\"{dots}: not a percentage above 0 and up to 100\n")), "{said}");
             assert!(refusal(&[long]).ends_with(": unexpected argument, see --help\n"));
         }
     }
@@ -470,7 +475,7 @@ fn long_values_leave_room_for_the_reason() {
     let said = refusal(&vec!["extra".into(); 100_000]);
     assert_eq!(said, "bustd: the command line is too long\n");
     let said = refusal(&["--psi".into(), "9".repeat(125_000).into()]);
-    assert!(said.ends_with("9\": not a percentage above 0 and up to 100\n"), "{said}");
+    assert!(said.ends_with("9\"...: not a percentage above 0 and up to 100\n"), "{said}");
 }
 
 #[test]

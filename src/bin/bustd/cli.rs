@@ -6,7 +6,7 @@ use crate::conf;
 use crate::console::{EXIT_FAILURE, EXIT_USAGE, complaint, fail, fail_with, print};
 use crate::foreign::push_ours;
 use crate::options::Opt;
-use crate::place::{Place, shown};
+use crate::place::{Place, push_value, shown};
 use crate::rows::{ROWS, Row};
 use crate::rules;
 use crate::values::*;
@@ -115,8 +115,8 @@ const WITHOUT_INIT: &str = "this bustd was built without the init that runs a CO
 /// Ends the program for a COMMAND where there is none.
 fn refuse_command(name: &CStr) -> ! {
     let mut line = complaint();
-    line.quoted(shown(name.to_bytes())).text(named!(": unexpected argument, see --help"));
-    fail_with(EXIT_USAGE, &mut line)
+    push_value(&mut line, name.to_bytes());
+    fail_with(EXIT_USAGE, line.text(named!(": unexpected argument, see --help")))
 }
 
 /// One number or two.

@@ -6,12 +6,24 @@ use core::ffi::CStr;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Longer values than this are cut in messages: each byte may be shown as four,
-/// and the reason comes behind them.
-const SHOWN_LEN: usize = 64;
+/// Longer texts than this, as they are shown, are cut in messages: there may be a file's
+/// name and a value in a line, and the reason comes behind them.
+const SHOWN_LEN: usize = 160;
 
+/// As much of it as has room in a message.
 pub fn shown(text: &[u8]) -> &[u8] {
-    &text[..text.len().min(SHOWN_LEN)]
+    let mut len = 0;
+    let has_room = |byte: &&u8| {
+        len += if (b' '..=b'~').contains(*byte) { 1 } else { 4 };
+        len <= SHOWN_LEN
+    };
+    &text[..text.iter().take_while(has_room).count()]
+}
+
+/// Appends a value in quotes, and three dots behind one that was cut.
+pub fn push_value(line: &mut Line, value: &[u8]) {
+    let shown = shown(value);
+    line.quoted(shown).text(if shown.len() < value.len() { "..." } else { "" });
 }
 
 /// Where the options that are being read stand: on the command line, or on a line of
@@ -37,7 +49,7 @@ impl Place {
         let mut line = self.complaint();
         line.text("--").bytes(option);
         if let Some(value) = value {
-            line.text(" ").quoted(shown(value.as_bytes()));
+            push_value(line.text(" "), value.as_bytes());
         }
         line
     }
