@@ -223,3 +223,86 @@ fn every_claim_is_shown() {
     }
     assert!(wrong.is_empty(), "not shown: {wrong:#?}");
 }
+
+/// A module's or an item's name as symbols have it: with its length before it.
+fn mangled(name: &str) -> String {
+    format!("{}{name}", name.len())
+}
+
+/// What stands before the items of a file in their symbols.
+fn mangled_module(path: &Path) -> String {
+    let path = path.strip_prefix(src()).unwrap().with_extension("");
+    let parts = path.iter().map(|part| part.to_str().unwrap());
+    let names = parts.filter(|name| !matches!(*name, "lib" | "main" | "mod" | "bin"));
+    let of_library = if path.starts_with("bin/bustd") { "" } else { "5bustd" };
+    names.fold(of_library.to_owned(), |module, name| module + &mangled(name))
+}
+
+/// Parts of all symbols that a file can make: its module, and each item in that and
+/// behind the type that it is of.
+fn symbols_of(path: &Path) -> Vec<String> {
+    let module = mangled_module(path);
+    let mut symbols = vec![module.clone()];
+    let mut of_type = String::new();
+    for line in fs::read_to_string(path).unwrap().lines() {
+        let code = line.split("//").next().unwrap();
+        let words: Vec<_> = code.split(|letter: char| !letter.is_alphanumeric() && letter != '_').collect();
+        if code.starts_with("impl") {
+            // `impl<'t> Trait for Type<'t> {`
+            let name = code.rsplit(" for ").next().unwrap().trim_start_matches("impl");
+            let name = name.trim_start_matches(|letter: char| !letter.is_uppercase());
+            of_type = mangled(name.split(|letter: char| !letter.is_alphanumeric()).next().unwrap());
+        }
+        let kinds = ["fn", "struct", "enum", "trait", "mod", "static", "const"];
+        for pair in words.windows(2).filter(|pair| kinds.contains(&pair[0])) {
+            symbols.push(format!("{module}{}", mangled(pair[1])));
+            symbols.push(format!("{module}{of_type}{}", mangled(pair[1])));
+        }
+    }
+    symbols
+}
+
+/// Does a symbol have these parts, one after the other?
+fn has_parts(symbol: &str, parts: &str) -> bool {
+    let mut rest = Some(symbol);
+    for part in parts.split('*') {
+        rest = rest.and_then(|rest| Some(rest.split_once(part)?.1));
+    }
+    rest.is_some()
+}
+
+/// The linker takes names that nothing has, and then collects nothing by them.
+#[test]
+fn every_name_that_the_linker_collects_is_there() {
+    // Of the compiler's libraries, rustix and lexopt, and what `lit!` makes.
+    let others = [
+        "6lexopt",
+        "5alloc",
+        "3std",
+        "20eq_ignore_ascii_case",
+        "4core3fmt",
+        "4core3str",
+        "13drop_in_place*5kfile4Tree",
+        "13drop_in_place*6faults6Faults",
+        "4tell5stats*4TEXT",
+        "4CStr19from_bytes_with_nul",
+        "20specialized_div_rem12u128_div_rem",
+        "__udivti3",
+        "7termios",
+        "2at8accessat",
+    ];
+    let symbols: Vec<_> = rust_files(&src()).iter().flat_map(|path| symbols_of(path)).collect();
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("build.rs")).unwrap();
+    let lists = text.split(": &[&str] = &[").skip(1).map(|list| list.split("];").next().unwrap());
+    let names: Vec<_> = lists
+        // Not those of the C library.
+        .filter(|list| !list.contains("__libc_start_main"))
+        .flat_map(|list| list.split('"').skip(1).step_by(2))
+        .collect();
+    assert!(names.len() > 200, "names are not found: {names:?}");
+    let missing: Vec<_> = names
+        .into_iter()
+        .filter(|name| !others.contains(name) && !symbols.iter().any(|symbol| has_parts(symbol, name)))
+        .collect();
+    assert!(missing.is_empty(), "nothing is called {missing:?}");
+}
