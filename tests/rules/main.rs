@@ -236,6 +236,26 @@ fn many_cgroups_are_counted_and_some_are_shown() {
 }
 
 #[test]
+fn cgroups_that_a_guard_has_no_descriptor_for_are_not_counted() {
+    let tree = machine();
+    for number in 0..30 {
+        tree.write(&format!("sys/fs/cgroup/many/{number}/memory.current"), format!("{number}\n"));
+    }
+    tree.write(
+        "rules.json",
+        r#"{"rulesets": [{"name": "n", "detectors": [["g", {"name": "exists", "args": {"cgroup": "many/*"}}]],
+            "actions": [{"name": "stop"}]}]}"#,
+    );
+    let mut bustd = Command::new("sh");
+    bustd.args(["-c", "ulimit -n 72 && exec \"$@\"", "sh", BUSTD, "--check", "--root"]).arg(tree.path());
+    let text = stdout(&bustd.arg("--rules").arg(tree.path().join("rules.json")).output().unwrap());
+    // Of the eight the root and the one above take two.
+    assert!(text.contains("      many/*: cgroups 6, processes 0\n"), "{text}");
+    assert!(text.contains("        many/29\n"), "{text}");
+    assert!(text.contains("\nthere are too many cgroups; passed over: 24\n"), "{text}");
+}
+
+#[test]
 fn without_cgroups_the_rules_are_told_all_the_same() {
     let tree = Tree::new();
     let output = check(&tree, &dir("files/desktop.json"), &[]);

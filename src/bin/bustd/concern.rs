@@ -2,19 +2,18 @@
 
 use crate::cli::Options;
 use crate::console::{EXIT_FAILURE, print};
-use crate::rules::{load_or_end, read_drop_ins};
-use bustd::choose::rules::forest::open_hierarchy;
-use bustd::config::rules::glob::{MAX_NAME, is_wild, literal, segment_matches, segments};
+use crate::rules::{end_without_memory, load_or_end, raise_descriptors, read_drop_ins};
+use bustd::choose::rules::forest::{Forest, Id, Span, open_hierarchy};
 use bustd::config::rules::merge::Active;
 use bustd::config::rules::model::{Cgroups, Patterns, Plugin};
 use bustd::config::rules::teller::push_path;
 use bustd::config::rules::words::Name;
-use bustd::read::kfile::{Tree, open_dir, read_lines};
+use bustd::read::kfile::{ReadError, Tree, open_dir, read_lines};
 use bustd::read::listing::{list_names, parse_pid};
 use bustd::read::process::read_stat;
 use bustd::sys::line::{Line, lit};
 use bustd::tell::plain::{push_action, push_condition, push_rest};
-use core::ffi::{CStr, c_int};
+use core::ffi::c_int;
 use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -22,7 +21,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 /// Names are listed as long as a row has room for them.
 const ROW_LEN: usize = 78;
 /// So many cgroups are shown of those that match a pattern.
-const SHOWN_CGROUPS: u64 = 8;
+const SHOWN_CGROUPS: usize = 8;
 /// Deeper than this nobody looks: names can be nested without end.
 const MAX_DEPTH: usize = 64;
 
@@ -31,9 +30,8 @@ const MAX_DEPTH: usize = 64;
 #[inline(never)]
 pub fn show(options: &Options, tree: &Tree) -> c_int {
     let Some(mut shelf) = load_or_end(options) else { return 0 };
-    let root = open_hierarchy(tree);
-    let last = Cgroups::default();
-    let mut screen = Screen { tree, root: root.as_ref().ok().map(AsFd::as_fd), last, status: 0 };
+    let mut screen = Screen { tree, forest: None, last: Cgroups::default(), status: 0 };
+    let opened = screen.open_cgroups();
     let mut line = Line::default();
     let rules = shelf.base();
     push_path(&mut line, rules.file);
@@ -41,23 +39,41 @@ pub fn show(options: &Options, tree: &Tree) -> c_int {
     screen.print(line.number(shelf.settings.interval_s.into()).bytes(lit!(" s")));
     screen.status |= read_drop_ins(&mut shelf);
     shelf.for_each(&mut |active| screen.put_set(&active));
-    if let Err(error) = root {
+    let passed_over = screen.forest.as_ref().map_or(0, |forest| forest.passed_over);
+    if passed_over > 0 {
+        screen.print(line.bytes(lit!("there are too many cgroups; passed over: ")).number(passed_over));
+    }
+    if let Err(error) = opened {
         screen.print(line.bytes(lit!("cannot look for cgroups: ")).text(error.reason()));
         screen.status |= EXIT_FAILURE;
     }
-    screen.status
+    let status = screen.status;
+    // The program ends next, and what closes each cgroup would be code for nothing.
+    core::mem::forget(screen);
+    status
 }
 
 struct Screen<'t, 'r> {
     tree: &'t Tree,
-    /// The root of the cgroups, if they can be had.
-    root: Option<BorrowedFd<'t>>,
+    /// The cgroups as the guard would find them, if they can be had.
+    forest: Option<Forest<'t>>,
     /// The cgroups that were told of last.
     last: Cgroups<'r>,
     status: c_int,
 }
 
 impl<'r> Screen<'_, 'r> {
+    /// Lets cgroups be looked for, or ends the program for want of memory.
+    fn open_cgroups(&mut self) -> Result<(), ReadError> {
+        let root = open_hierarchy(self.tree)?;
+        let mut lack = None;
+        self.forest = Some(Forest::new(self.tree, root, raise_descriptors(), &mut lack));
+        if lack.is_some() {
+            end_without_memory();
+        }
+        Ok(())
+    }
+
     /// Prints a line, which is empty then.
     #[inline(never)]
     fn print(&mut self, line: &mut Line) {
@@ -102,55 +118,61 @@ impl<'r> Screen<'_, 'r> {
         if plugin.name == Name::Exec && !is_there() {
             self.print(line.bytes(lit!("    warning: cannot execute ")).quoted(path.as_bytes()));
         }
-        let Some(root) = self.root else { return };
         if core::mem::replace(&mut self.last, plugin.cgroups) == plugin.cgroups {
             return;
         }
         let Cgroups { cgroup, ruleset_cgroup } = plugin.cgroups;
         for pattern in cgroup {
-            self.put_pattern(root, &Line::default(), pattern);
+            self.put_pattern(None, pattern);
         }
-        for instance in if ruleset_cgroup.is_empty() { &[] } else { instances } {
-            descend(root, &Line::default(), instance, &mut |dir, path| {
-                for pattern in ruleset_cgroup {
-                    self.put_pattern(dir, path, pattern);
-                }
-            });
+        let Some(forest) = &mut self.forest else { return };
+        let instances = if ruleset_cgroup.is_empty() { &[] } else { instances };
+        let found = forest.find_patterns(instances, &mut no_breath);
+        for at in 0..found.len() {
+            let instance = self.forest.as_ref().map(|forest| forest.at(found, at));
+            for pattern in ruleset_cgroup {
+                self.put_pattern(instance, pattern);
+            }
         }
     }
 
-    /// Whom one pattern matches below the cgroup `dir`, which is called `above`.
+    /// Whom one pattern matches, below `instance` if there is one.
     #[inline(never)]
-    fn put_pattern(&mut self, dir: BorrowedFd<'_>, above: &Line, pattern: &[u8]) {
-        let (mut cgroups, mut processes) = (0_u64, 0_u64);
-        descend(dir, above, pattern, &mut |dir, _| {
-            cgroups += 1;
-            for_each_process(dir, MAX_DEPTH, &mut |_| processes += 1);
-        });
+    fn put_pattern(&mut self, instance: Option<Id>, pattern: &[u8]) {
+        let Some(forest) = &mut self.forest else { return };
+        let (patterns, none) = (&[pattern][..], &[][..]);
+        let (cgroup, ruleset_cgroup) = if instance.is_some() { (none, patterns) } else { (patterns, none) };
+        let found = forest.find_all(&Cgroups { cgroup, ruleset_cgroup }, instance, &mut no_breath);
+        let mut processes = 0_u64;
+        for at in 0..found.len() {
+            if let Some(dir) = forest.dir(forest.at(found, at)) {
+                for_each_process(dir, MAX_DEPTH, &mut |_| processes += 1);
+            }
+        }
         let mut line = Line::default();
         line.bytes(lit!("      "));
-        push_below(&mut line, above, pattern);
-        line.bytes(lit!(": cgroups ")).number(cgroups);
-        if cgroups > 0 {
+        push_below(&mut line, &path_of(forest, instance), pattern);
+        line.bytes(lit!(": cgroups ")).number(found.len() as u64);
+        if !found.is_empty() {
             line.bytes(lit!(", processes ")).number(processes);
         }
         self.print(&mut line);
-        let mut shown = 0;
-        descend(dir, above, pattern, &mut |dir, path| {
-            shown += 1;
-            if shown <= SHOWN_CGROUPS {
-                self.put_cgroup(dir, path);
-            }
-        });
-        if cgroups > SHOWN_CGROUPS {
-            self.print(line.bytes(lit!("        and ")).number(cgroups - SHOWN_CGROUPS).bytes(lit!(" more")));
+        for at in 0..found.len().min(SHOWN_CGROUPS) {
+            self.put_cgroup(found, at);
+        }
+        if found.len() > SHOWN_CGROUPS {
+            let more = (found.len() - SHOWN_CGROUPS) as u64;
+            self.print(line.bytes(lit!("        and ")).number(more).bytes(lit!(" more")));
         }
     }
 
-    /// A cgroup and the processes in it and below.
-    fn put_cgroup(&mut self, dir: BorrowedFd<'_>, path: &Line) {
+    /// One of the cgroups that were found, and the processes in it and below.
+    fn put_cgroup(&mut self, found: Span, at: usize) {
+        let Some(forest) = &self.forest else { return };
+        let id = forest.at(found, at);
+        let Some(dir) = forest.dir(id) else { return };
         let mut row = Line::default();
-        push_below(row.bytes(lit!("        ")), path, b"");
+        push_below(row.bytes(lit!("        ")), &path_of(forest, Some(id)), b"");
         let (mut count, mut shown) = (0_u64, 0_u64);
         let proc = self.tree.proc.as_fd();
         for_each_process(dir, MAX_DEPTH, &mut |text| {
@@ -172,6 +194,20 @@ impl<'r> Screen<'_, 'r> {
         }
         self.print(&mut row);
     }
+}
+
+/// Memory need not be looked at meanwhile.
+fn no_breath() {}
+
+/// The path of a cgroup below the root of all, unless it is too long to be told.
+fn path_of(forest: &Forest<'_>, id: Option<Id>) -> Line {
+    let mut path = Line::default();
+    if let Some(id) = id
+        && !forest.push_path(id, &mut path)
+    {
+        path.text("...");
+    }
+    path
 }
 
 /// Appends a path below another; the root of all is `/`.
@@ -196,36 +232,6 @@ fn for_each_process(dir: BorrowedFd<'_>, depth: usize, found: &mut dyn FnMut(&[u
             && let Ok(child) = open_dir(dir, name)
         {
             for_each_process(child.as_fd(), depth - 1, found);
-        }
-        ControlFlow::Continue(())
-    });
-}
-
-/// What is done with each cgroup that is found: its directory and its path.
-type Found<'f> = dyn FnMut(BorrowedFd<'_>, &Line) + 'f;
-
-/// Hands on each cgroup that `pattern` matches below `dir`, which is called `path`:
-/// goes one segment further, and so on.
-#[inline(never)]
-fn descend(dir: BorrowedFd<'_>, path: &Line, pattern: &[u8], found: &mut Found<'_>) {
-    let mut rest = segments(pattern);
-    let Some(segment) = rest.next() else { return found(dir, path) };
-    let rest = rest.rest();
-    let mut enter = |name: &CStr| {
-        let mut below = path.clone();
-        below.bytes(if path.as_bytes().is_empty() { b"" } else { b"/" }).bytes(name.to_bytes());
-        if let Ok(child) = open_dir(dir, name) {
-            descend(child.as_fd(), &below, rest, found);
-        }
-    };
-    if !is_wild(segment) {
-        let mut name = Line::default();
-        return enter(name.bytes(literal(segment, &mut [0; MAX_NAME])).as_cstr());
-    }
-    let _ = list_names(dir, &mut |name| {
-        let is_self = matches!(name.to_bytes(), b"." | b"..");
-        if !is_self && segment_matches(segment, name.to_bytes()) {
-            enter(name);
         }
         ControlFlow::Continue(())
     });

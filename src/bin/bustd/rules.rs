@@ -159,6 +159,11 @@ fn end_without_dir(shelf: &Shelf<'_>, read: Result<(), ReadError>) {
 /// Descriptors that a guard needs for everything else.
 const OTHER_DESCRIPTORS: u64 = 64;
 
+/// Ends the program where there is no room for cgroups.
+pub fn end_without_memory() -> ! {
+    fail(EXIT_FAILURE, named!("--rules: no memory"))
+}
+
 /// Hands the rules to the guard, if there are any, or ends the program.
 // Out of line, and taken there, for what is on the caller's stack the guard keeps.
 #[inline(never)]
@@ -166,14 +171,13 @@ pub fn start<'a>(monitor: &mut Monitor<'a>, shelf: &mut Option<Shelf<'a>>, tree:
     let Some(shelf) = shelf.take() else { return };
     // Where the log is the kernel's, the line is in it already.
     let kmsg = (tree.live && !is_kmsg).then(|| open(CWD, c"/dev/kmsg", OFlags::WRONLY).ok());
-    let descriptors = raise_descriptors().saturating_sub(OTHER_DESCRIPTORS);
-    let started = monitor.take_rules(shelf, tree, descriptors as usize, root_path(tree), kmsg.flatten());
+    let started = monitor.take_rules(shelf, tree, raise_descriptors(), root_path(tree), kmsg.flatten());
     match started {
         Ok(()) => {}
         Err(Barren::NoHierarchy) => {
             fail(EXIT_FAILURE, named!("--rules: cgroups of version 2 are not mounted"))
         }
-        Err(Barren::NoMemory(_)) => fail(EXIT_FAILURE, named!("--rules: no memory")),
+        Err(Barren::NoMemory(_)) => end_without_memory(),
     }
 }
 
@@ -208,15 +212,16 @@ pub fn runs_programs(shelf: &Shelf<'_>) -> bool {
     runs
 }
 
-/// Lets the guard have as many descriptors as it may; how many that is.
-fn raise_descriptors() -> u64 {
+/// Raises the limit of descriptors as far as it may be of use; how many cgroups may be
+/// held open.
+pub fn raise_descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.unwrap_or(u64::MAX).min(MAX_CGROUPS as u64 + OTHER_DESCRIPTORS);
     let present = limit.current.unwrap_or(u64::MAX);
-    if present < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_ok() {
-        return wanted;
-    }
-    present
+    let is_raised =
+        present < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_ok();
+    let descriptors = if is_raised { wanted } else { present };
+    descriptors.saturating_sub(OTHER_DESCRIPTORS) as usize
 }
 
 /// Says on standard error what is wrong with a file.
