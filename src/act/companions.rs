@@ -146,7 +146,7 @@ impl Companions {
             return Ok(None);
         }
         if let Self::Cgroup(whole) = self
-            && !whole.has(context.proc, pid, stat.has_leader_exited())?
+            && !whole.has(context.proc, pid, stat.leader())?
         {
             return Ok(None);
         }

@@ -9,7 +9,7 @@ use crate::config::policy::{Policy, Preference};
 use crate::read::ancestry::{Ancestry, is_descendant};
 use crate::read::kfile::ReadError;
 use crate::read::listing::list_processes;
-use crate::read::process::{self, Identity, NEVER_KILL_ADJ, Pid, Stat};
+use crate::read::process::{self, Identity, Leader, NEVER_KILL_ADJ, Pid, Stat};
 use crate::read::status::read_status;
 use crate::sys::command::{send, send_everybody};
 use crate::sys::{may_signal, pidfd, time};
@@ -129,7 +129,7 @@ impl<'a> SignalContext<'a> {
             || self.ancestry.has(self.proc, pid) != Ok(false)
             || is_protected()
             || !may_signal(pid)
-            || self.scope.has(pid, false) != Ok(true)
+            || self.scope.has(pid, Leader::TakenToLive) != Ok(true)
     }
 }
 
@@ -214,7 +214,7 @@ impl Target {
         if stat.is_kernel_thread() {
             return Err(Refusal::KernelThread);
         }
-        match context.scope.has(pid, stat.has_leader_exited()) {
+        match context.scope.has(pid, stat.leader()) {
             Ok(true) => {}
             Ok(false) => return Err(Refusal::Outside),
             Err(ReadError::Missing) => return Err(Refusal::Gone),

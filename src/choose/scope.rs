@@ -7,7 +7,7 @@ use crate::read::cgroup::Cgroup;
 use crate::read::hierarchy::{Found, find_at, find_own, push_real_path};
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::memory::{self, Meminfo};
-use crate::read::process::Pid;
+use crate::read::process::{Leader, Pid};
 use crate::read::psi::MEMORY_PRESSURE;
 use crate::sys::file::open;
 use crate::sys::line::{Line, named};
@@ -184,13 +184,12 @@ impl<'a> Scope<'a> {
 
     // ------------------------------------------------------- candidates
 
-    /// Is this process in the guarded cgroup, or in one below it? See
-    /// [`reader`](crate::read::membership::reader) for `has_exited`.
+    /// Is this process in the guarded cgroup, or in one below it?
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn has(&self, pid: Pid, has_exited: bool) -> Result<bool, ReadError> {
-        self.questions.map_or(Ok(true), |ask| (ask.has)(self, pid, has_exited))
+    pub fn has(&self, pid: Pid, leader: Leader) -> Result<bool, ReadError> {
+        self.questions.map_or(Ok(true), |ask| (ask.has)(self, pid, leader))
     }
 
     /// Hands on the cgroup that everybody who may be chosen is below: the guarded one, or

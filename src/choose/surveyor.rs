@@ -11,7 +11,7 @@ use crate::decide::victim::{
 };
 use crate::read::ancestry::Ancestry;
 use crate::read::kfile::ReadError;
-use crate::read::process::{self, HIDING, Identity, JobKey, NEVER_KILL_ADJ, Pid, Statm};
+use crate::read::process::{self, HIDING, Identity, JobKey, Leader, NEVER_KILL_ADJ, Pid, Statm};
 use crate::read::status::{Status, read_status};
 use crate::sys::time::now_us;
 use crate::sys::{may_signal, positive_pid};
@@ -247,7 +247,7 @@ impl<'a> Surveyor<'a> {
 
     /// Is the process in the guarded cgroup?
     pub(super) fn is_in_scope(&self, pid: Pid) -> bool {
-        let is_in = self.known(self.context.scope.has(pid, false)).unwrap_or(false);
+        let is_in = self.known(self.context.scope.has(pid, Leader::TakenToLive)).unwrap_or(false);
         let cost = if is_in { 0 } else { OUTSIDE_COST };
         self.surplus_outside.set(self.surplus_outside.get() + cost);
         is_in

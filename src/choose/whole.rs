@@ -5,7 +5,7 @@ use super::scope::Scope;
 use crate::read::cgroup::{Cgroup, Version, path_below};
 use crate::read::kfile::{ReadError, read_lines, read_number};
 use crate::read::membership::{MAX_PATH, reader};
-use crate::read::process::{Pid, is_in_first_pid_namespace, read_stat};
+use crate::read::process::{Leader, Pid, is_in_first_pid_namespace, read_stat};
 use crate::sys::file::open;
 use crate::sys::line::text_in;
 use core::ops::ControlFlow;
@@ -67,13 +67,13 @@ impl Whole {
         }
     }
 
-    /// Is the process in this cgroup, or in one below it? See [`reader`] for `has_exited`.
+    /// Is the process in this cgroup, or in one below it?
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn has(&self, proc: BorrowedFd<'_>, pid: Pid, has_exited: bool) -> Result<bool, ReadError> {
+    pub fn has(&self, proc: BorrowedFd<'_>, pid: Pid, leader: Leader) -> Result<bool, ReadError> {
         let mut is_in = false;
-        reader(has_exited)(proc, pid, Some(self.version), &mut |path| {
+        reader(leader)(proc, pid, Some(self.version), &mut |path| {
             is_in = path_below(self.path(), path).is_some();
         })?;
         Ok(is_in)
@@ -81,7 +81,7 @@ impl Whole {
 
     /// Are we in it, or process 1? When in doubt we are.
     fn may_hold_us(&self, proc: BorrowedFd<'_>, own: Pid) -> bool {
-        [own, Pid::INIT].into_iter().any(|pid| self.has(proc, pid, false) != Ok(false))
+        [own, Pid::INIT].into_iter().any(|pid| self.has(proc, pid, Leader::TakenToLive) != Ok(false))
     }
 }
 
@@ -102,8 +102,8 @@ impl Scope<'_> {
                 is_declared: false,
                 is_ours: false,
             };
-            let has_exited = read_stat(proc, pid).is_ok_and(|stat| stat.has_leader_exited());
-            let _ = reader(has_exited)(proc, pid, Some(cgroup.version), &mut |path| {
+            let leader = read_stat(proc, pid).map_or(Leader::TakenToLive, |stat| stat.leader());
+            let _ = reader(leader)(proc, pid, Some(cgroup.version), &mut |path| {
                 let below = path_below(root, path).filter(|below| !below.is_empty());
                 if let (Some(below), Some(place)) = (below, whole.path[..MAX_PATH].get_mut(..path.len())) {
                     place.copy_from_slice(path);

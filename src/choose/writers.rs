@@ -9,7 +9,7 @@ use crate::decide::pacing::LOOK_AGAIN_US;
 use crate::decide::victim::min_freeable_kib;
 use crate::read::holdings::read_holdings;
 use crate::read::listing::{Listed, list_processes};
-use crate::read::process::{self, Identity, Pid};
+use crate::read::process::{self, Identity, Leader, Pid};
 use crate::read::status::read_status;
 use crate::read::writing;
 use crate::sys::time;
@@ -132,7 +132,7 @@ impl Writers {
             }
             if let Ok(bytes) = writing::read_undisked_bytes(proc, pid)
                 && bytes / 1024 >= least_kib.min(grown_kib.max(1))
-                && context.scope.has(pid, false) == Ok(true)
+                && context.scope.has(pid, Leader::TakenToLive) == Ok(true)
             {
                 now.keep(Writer { pid, bytes });
                 note_active(&mut active, proc, Writer { pid, bytes }, before.as_ref());

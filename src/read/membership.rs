@@ -2,7 +2,7 @@
 
 use crate::read::cgroup::{Version, has_memory};
 use crate::read::kfile::{self, ReadError};
-use crate::read::process::{Pid, ask_threads, path_of, read_stat};
+use crate::read::process::{Leader, Pid, ask_threads, path_of, read_stat};
 use crate::sys::time::now_us;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
@@ -67,10 +67,13 @@ pub fn read_membership(
 /// What tells where a process is.
 pub type Reader = fn(BorrowedFd<'_>, Pid, Option<Version>, &mut dyn FnMut(&[u8])) -> Result<(), ReadError>;
 
-/// What tells where one is, of whom it is known whether its first thread has exited. Then
-/// the others may have been moved, and version 2 shows the first where it was.
-pub fn reader(has_exited: bool) -> Reader {
-    if has_exited { read_membership_of_threads } else { read_membership }
+/// What tells where a process with such a first thread is. After one that has exited the
+/// others may have been moved, and version 2 shows it where it was.
+pub fn reader(leader: Leader) -> Reader {
+    match leader {
+        Leader::TakenToLive => read_membership,
+        Leader::Exited => read_membership_of_threads,
+    }
 }
 
 /// The same, told by the first thread that lives.

@@ -230,6 +230,15 @@ pub const NEVER_KILL_ADJ: i16 = -1000;
 /// PF_KTHREAD, the same bit since Linux 2.6.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
+/// What is known of a process's first thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leader {
+    /// It lives, or nobody has looked.
+    TakenToLive,
+    /// It has exited; other threads may live.
+    Exited,
+}
+
 impl Stat {
     /// Its job key, if it is `uid`'s, which this file does not tell.
     pub fn job_key(&self, uid: u32) -> JobKey {
@@ -244,6 +253,11 @@ impl Stat {
     /// Has the first thread exited?
     pub fn has_leader_exited(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    /// What became of the first thread.
+    pub fn leader(&self) -> Leader {
+        if self.has_leader_exited() { Leader::Exited } else { Leader::TakenToLive }
     }
 
     /// Has every thread of this process exited? A leader that is a zombie

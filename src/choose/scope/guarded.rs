@@ -6,7 +6,7 @@ use crate::read::cgroup::{Cgroup, CgroupStat, path_below};
 use crate::read::kfile::ReadError;
 use crate::read::membership::reader;
 use crate::read::memory::Meminfo;
-use crate::read::process::{HIDING, Pid};
+use crate::read::process::{HIDING, Leader, Pid};
 use rustix::fd::{AsFd, BorrowedFd};
 
 /// What the scope asks. Not by name: so the linker can refuse a loop that refers to this
@@ -18,7 +18,7 @@ pub(super) struct Questions {
     pub(super) read_free_kib: fn(&Scope<'_>, u64) -> Option<u64>,
     pub(super) read_limit_hits: fn(&Scope<'_>) -> Option<u64>,
     pub(super) read_busy_us: fn(&Scope<'_>) -> Option<u64>,
-    pub(super) has: fn(&Scope<'_>, Pid, bool) -> Result<bool, ReadError>,
+    pub(super) has: fn(&Scope<'_>, Pid, Leader) -> Result<bool, ReadError>,
     pub(super) follow: fn(&Scope<'_>),
 }
 
@@ -77,11 +77,11 @@ fn read_busy_us(scope: &Scope<'_>) -> Option<u64> {
     cgroup.read_busy_us(up).ok()
 }
 
-fn has(scope: &Scope<'_>, pid: Pid, has_exited: bool) -> Result<bool, ReadError> {
+fn has(scope: &Scope<'_>, pid: Pid, leader: Leader) -> Result<bool, ReadError> {
     let place = scope.place.borrow();
     let Some((cgroup, _, guarded)) = place.guarded() else { return Ok(true) };
     let mut is_below = false;
-    let told = reader(has_exited)(scope.tree.proc.as_fd(), pid, Some(cgroup.version), &mut |path| {
+    let told = reader(leader)(scope.tree.proc.as_fd(), pid, Some(cgroup.version), &mut |path| {
         is_below = path_below(guarded, path).is_some();
     });
     match told {

@@ -15,7 +15,7 @@ use crate::decide::rules::standing::PluginState;
 use crate::decide::victim::{Candidate, VACANT};
 use crate::read::kfile::{parse_u64, read_lines};
 use crate::read::listing::parse_pid;
-use crate::read::process::{Identity, Pid, read_stat};
+use crate::read::process::{Identity, Leader, Pid, read_stat};
 use crate::read::status::read_status;
 use crate::sys::file::open;
 use crate::sys::line::{DIGITS, Line, digits};
@@ -137,7 +137,8 @@ impl<'a> Monitor<'a> {
             let Some(pid) = self.find_member(engine, id, nth) else { return false };
             let current = engine.forest.current(id).unwrap_or(0);
             // Only then is it certain which process it is that is in there.
-            let victim = candidate(proc, pid, current).filter(|_| whole.has(proc, pid, false) == Ok(true));
+            let victim = candidate(proc, pid, current)
+                .filter(|_| whole.has(proc, pid, Leader::TakenToLive) == Ok(true));
             let Some(victim) = victim else { continue };
             let reaps = kill.flag(Key::ReapMemory);
             if self.executor.begin_cgroup(victim, whole, reaps, hold_us, before, now_us).is_err() {
