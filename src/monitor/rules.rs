@@ -232,11 +232,7 @@ impl<'a> Monitor<'a> {
         if !resumes {
             engine.forest.begin_tick();
             engine.machine.begin_tick();
-            let mut set = 0;
-            shelf.for_each(&mut |active| {
-                self.sample_set(engine, shelf, &active);
-                set += 1;
-            });
+            shelf.for_each(&mut |active| self.sample_set(engine, shelf, &active));
         }
         let mut set = 0;
         shelf.for_each(&mut |active| {
