@@ -51,6 +51,22 @@ impl Sought {
     }
 }
 
+/// A search under way.
+#[derive(Clone, Copy, Debug)]
+struct Search {
+    sought: Sought,
+    began_us: u64,
+    /// When it went on last.
+    last_us: u64,
+}
+
+impl Search {
+    /// Would what it found be too old?
+    fn is_stale(&self, now_us: u64) -> bool {
+        now_us.saturating_sub(self.last_us) >= STALE_US
+    }
+}
+
 /// A process and what its open files hold.
 #[derive(Clone, Copy, Debug)]
 struct Holder {
@@ -61,8 +77,7 @@ struct Holder {
 /// Looks through the open files of all processes, a part at a time.
 #[derive(Debug, Default)]
 pub struct Holders {
-    /// What the search under way is for, since when, and when it went on last.
-    sought: Option<(Sought, u64, u64)>,
+    search: Option<Search>,
     /// Processes up to this pid have been looked at.
     after: i32,
     most: Option<Holder>,
@@ -93,11 +108,9 @@ impl Holders {
     /// Goes on with the search for this, or begins it; then returns since when it has been
     /// under way.
     fn begin(&mut self, sought: Sought, unclaimed_kib: u64, now_us: u64) -> u64 {
-        let under_way = self
-            .sought
-            .filter(|&(what, _, last_us)| what == sought && now_us.saturating_sub(last_us) < STALE_US);
-        let began_us = under_way.map_or(now_us, |(_, began_us, _)| began_us);
-        self.sought = Some((sought, began_us, now_us));
+        let under_way = self.search.filter(|search| search.sought == sought && !search.is_stale(now_us));
+        let began_us = under_way.map_or(now_us, |search| search.began_us);
+        self.search = Some(Search { sought, began_us, last_us: now_us });
         if under_way.is_none() {
             self.after = 0;
             self.most = None;
@@ -111,7 +124,7 @@ impl Holders {
     // Out of line, for what its callers have on the stack is not needed meanwhile.
     #[inline(never)]
     fn advance(&mut self, surveyor: &Surveyor<'_>, missing_kib: u64, part_us: u64) -> Option<Listed> {
-        let Self { sought: Some((sought, ..)), after, most, ends, .. } = self else { return None };
+        let Self { search: Some(Search { sought, .. }), after, most, ends, .. } = self else { return None };
         let proc = surveyor.proc;
         let until_us = time::now_us() + part_us;
         let listed = list_processes(proc, &mut |pid| {
@@ -145,9 +158,8 @@ impl Holders {
         let last = &self.before[0];
         let is_worth_it = last.is_stale(now_us) || last.gone_kib(unclaimed_kib) >= context.min_freeable_kib();
         // Who is to be killed comes first.
-        let is_searching = self.sought.is_some_and(|(what, _, last_us)| {
-            what != Sought::Ends && now_us.saturating_sub(last_us) < STALE_US
-        });
+        let is_searching =
+            self.search.is_some_and(|search| search.sought != Sought::Ends && !search.is_stale(now_us));
         if now_us < self.note_due_us || is_searching || !is_worth_it {
             return;
         }
@@ -160,7 +172,7 @@ impl Holders {
         self.spent_us += part_us;
         let mut rest_us = if is_first { 0 } else { part_us * NOTE_PART_REST };
         if listed == Some(Listed::All) || now_us.saturating_sub(since_us) >= MAX_SEARCH_US {
-            self.sought = None;
+            self.search = None;
             self.before[1] = self.before[0];
             self.before[0] = self.ends;
             rest_us = NOTE_US.max(self.spent_us * NOTE_REST);
@@ -188,7 +200,7 @@ impl Holders {
         if listed == Some(Listed::Stopped) && !is_long {
             return Found::GoesOn;
         }
-        self.sought = None;
+        self.search = None;
         // From before the last time: what has been opened since is more.
         let [last, before] = &self.before;
         let before = if before.is_counted() { before } else { last };
