@@ -341,6 +341,11 @@ fn judge_by_itself(prefix: &[&str], prepare: &str, expect: &[&str]) {
     outside.expect_unharmed(&mut journal);
 }
 
+/// Stands in front of a program, which is then nobody's, ...
+const AS_NOBODY: [&str; 6] = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+/// ... and has no right at all.
+const NO_CAPABILITY: [&str; 2] = ["--inh-caps=-all", "--bounding-set=-all"];
+
 #[test]
 fn by_itself_it_guards_the_cgroup_that_it_was_started_in() {
     in_namespace_with_users(|| judge_by_itself(&[], "", &["scope: cgroup (it has the tightest limit)"]));
@@ -351,16 +356,7 @@ fn where_processes_are_hidden_it_guards_those_it_sees() {
     in_namespace_with_users(|| {
         // CAP_SYS_PTRACE sees everybody.
         judge_by_itself(
-            &[
-                "setpriv",
-                "--reuid",
-                "65534",
-                "--regid",
-                "65534",
-                "--clear-groups",
-                "--inh-caps=-all",
-                "--bounding-set=-all",
-            ],
+            &[&AS_NOBODY[..], &NO_CAPABILITY].concat(),
             "mount -o remount,hidepid=2 /proc",
             &["process 1 is hidden (hidepid)", "scope: cgroup"],
         );
@@ -382,16 +378,7 @@ fn without_dev_and_with_a_file_system_that_is_read_only() {
 fn with_no_capability_as_nobody() {
     in_namespace_with_users(|| {
         judge_by_itself(
-            &[
-                "setpriv",
-                "--reuid",
-                "65534",
-                "--regid",
-                "65534",
-                "--clear-groups",
-                "--inh-caps=-all",
-                "--bounding-set=-all",
-            ],
+            &[&AS_NOBODY[..], &NO_CAPABILITY].concat(),
             "",
             &["cannot signal other users' processes", "scope: cgroup"],
         );
@@ -403,16 +390,14 @@ fn with_two_capabilities_as_nobody() {
     in_namespace_with_users(|| {
         judge_by_itself(
             &[
-                "setpriv",
-                "--reuid",
-                "65534",
-                "--regid",
-                "65534",
-                "--clear-groups",
-                "--inh-caps=+kill,+ipc_lock",
-                "--ambient-caps=+kill,+ipc_lock",
-                "--bounding-set=-all,+kill,+ipc_lock",
-            ],
+                &AS_NOBODY[..],
+                &[
+                    "--inh-caps=+kill,+ipc_lock",
+                    "--ambient-caps=+kill,+ipc_lock",
+                    "--bounding-set=-all,+kill,+ipc_lock",
+                ],
+            ]
+            .concat(),
             "",
             &["scope: cgroup"],
         );
