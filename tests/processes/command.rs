@@ -244,6 +244,46 @@ fn every_signal_reaches_the_command() {
     });
 }
 
+/// So many signals of real time wait at once.
+const WAITING: usize = 5_000;
+
+#[test]
+fn memory_is_looked_at_between_signals() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("no strace(1)");
+    }
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let lines = "trap '' 40; trap 'exit 4' USR1; echo ready >&2; while :; do sleep 0.02; done";
+        let bare = command_of(&journal, Place::Among, &[DRY], &["sh", "-c", lines]);
+        let mut command = Command::new("strace");
+        command.args(["-D", "-o", TRACE, "-e", "trace=read,sysinfo,pread64"]);
+        // Behind env(1).
+        command.args(bare.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+        let attended = Attended::spawn(command, Place::Among);
+        journal.expect("ready");
+        let guard = attended.pid();
+        attended.send(Signal::STOP);
+        for _ in 0..WAITING {
+            // SAFETY: takes numbers.
+            assert_eq!(unsafe { libc::kill(guard.as_raw_pid(), 40) }, 0);
+        }
+        attended.send(Signal::CONT);
+        let trace = || fs::read_to_string(TRACE).unwrap_or_default();
+        let is_taken = |line: &&str| line.starts_with("read(") && line.contains("= 128");
+        eventually("all are taken", || trace().lines().filter(is_taken).count() >= WAITING);
+        attended.send(Signal::USR1);
+        assert_eq!(attended.status(), 4);
+        let (mut most, mut row) = (0, 0);
+        for line in trace().lines() {
+            row = if is_taken(&line) { row + 1 } else { 0 };
+            most = most.max(row);
+        }
+        assert!((2..=256).contains(&most), "{most} in a row");
+    });
+}
+
 #[test]
 fn a_signal_goes_to_the_child_or_to_its_group() {
     in_namespace(|| {
