@@ -244,6 +244,64 @@ fn every_signal_reaches_the_command() {
     });
 }
 
+/// The hole: process 1 is sent nothing that it has no handler for, unless it has blocked
+/// it; a container that was told to stop as soon as it had started went on.
+#[test]
+fn a_signal_that_comes_while_it_starts_is_not_lost() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("no strace(1)");
+    }
+    in_namespace(|| {
+        let journal = Journal::new();
+        // It is held for a moment where it first does something that can be seen.
+        let mut command = unshare();
+        command.args(["strace", "-D", "-o", TRACE, "-e", "trace=umask"]);
+        command.args(["-e", "inject=umask:delay_enter=1s:when=1"]);
+        command.args([PROGRAM, "--dry-run", "--", "sleep", "1000"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+        let attended = Attended::spawn(command, Place::First);
+        let at_umask = format!("{} ", libc::SYS_umask);
+        eventually("it is there", || {
+            let guard = children_of(pid_of(&attended.child)).first().copied();
+            let call =
+                guard.map(|pid| fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default());
+            call.is_some_and(|call| call.starts_with(&at_umask))
+        });
+        attended.send(Signal::TERM);
+        assert_eq!(attended.status(), 143);
+    });
+}
+
+/// And the command has blocked what process 1 was given so, and nothing else.
+#[test]
+fn the_command_of_process_1_has_the_signals_that_it_was_given() {
+    in_namespace(|| {
+        let journal = Journal::new();
+        for blocked in [&[][..], &[libc::SIGUSR2, 40]] {
+            // No shell comes before.
+            let mut command = unshare();
+            command.args([PROGRAM, "--dry-run", "--", "sed", "-n", "s/^SigBlk:.//p", "/proc/self/status"]);
+            let block = move || {
+                // SAFETY: a set that is filled in first.
+                unsafe {
+                    let mut set = std::mem::zeroed();
+                    libc::sigemptyset(&mut set);
+                    for &number in blocked {
+                        libc::sigaddset(&mut set, number);
+                    }
+                    libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
+                }
+                Ok(())
+            };
+            // SAFETY: system calls only.
+            unsafe { command.pre_exec(block) };
+            let output = command.stdin(Stdio::null()).stderr(journal.pen()).output().unwrap();
+            let mask = blocked.iter().fold(0_u64, |mask, number| mask | 1 << (number - 1));
+            assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{mask:016x}\n"));
+        }
+    });
+}
+
 /// So many signals of real time wait at once.
 const WAITING: usize = 5_000;
 
