@@ -246,6 +246,8 @@ impl<'a> Monitor<'a> {
         }
         if let Some(command) = &self.command {
             command.release();
+            // It may have died before SIGCHLD was blocked.
+            self.reap_children(read_clock());
         }
         let mut woken = Woken::default();
         loop {

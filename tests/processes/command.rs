@@ -272,6 +272,32 @@ fn a_signal_that_comes_while_it_starts_is_not_lost() {
     });
 }
 
+/// The hole: nobody told of a death before the signal of that was blocked, and the guard
+/// went on without a command.
+#[test]
+fn a_command_that_dies_before_it_begins_ends_the_guard() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("no strace(1)");
+    }
+    in_namespace(|| {
+        let journal = Journal::new();
+        // The first that the guard does when it has forked.
+        let inject = ["-e", "trace=setpgid", "-e", "inject=setpgid:delay_exit=1s"];
+        let mut command = Command::new("strace");
+        command.args(["-D", "-o", TRACE]).args(inject).args([PROGRAM, "--dry-run", "--", "sleep", "1000"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+        let attended = Attended::spawn(command, Place::Among);
+        let is_its = |pid: &Pid| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == b"bustd\n");
+        let mut child = None;
+        eventually("it has forked", || {
+            child = children_of(attended.pid()).into_iter().find(is_its).filter(|_| is_its(&attended.pid()));
+            child.is_some()
+        });
+        kill_process(child.unwrap(), Signal::KILL).unwrap();
+        assert_eq!(attended.status(), 137);
+    });
+}
+
 /// And the command has blocked what process 1 was given so, and nothing else.
 #[test]
 fn the_command_of_process_1_has_the_signals_that_it_was_given() {
