@@ -201,6 +201,48 @@ fn what_is_left_gets_term_and_then_kill() {
     });
 }
 
+/// One by one, they would have time to fork.
+#[test]
+fn who_is_left_in_the_commands_group_gets_it_at_once() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("no strace(1)");
+    }
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        // Two of the six leave the group.
+        let deaf = "trap '' TERM; echo started >&2; exec sleep 1000";
+        let lines = format!(
+            "(setsid sh -c \"{deaf}\" &); (setsid sh -c \"{deaf}\" &)\n\
+             for one in 1 2 3 4; do ({deaf}) & done\n\
+             while [ ! -e /run/go ]; do sleep 0.02; done; echo group $$ >&2; exit 3"
+        );
+        let mut command = Command::new("strace");
+        command.args(["-D", "-o", TRACE, "-e", "trace=kill"]);
+        command.args([PROGRAM, "--dry-run", "--grace", "100", "--", "sh", "-c", &lines]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+        let attended = Attended::spawn(command, Place::Among);
+        for _ in 0..6 {
+            journal.expect("started");
+        }
+        fs::write("/run/go", "").unwrap();
+        let line = journal.expect("group ");
+        assert_eq!(attended.status(), 3);
+        let group = line.trim_start_matches("group ");
+        eventually("it is traced", || fs::read_to_string(TRACE).is_ok_and(|trace| trace.contains("+++")));
+        let trace = fs::read_to_string(TRACE).unwrap();
+        for signal in ["SIGTERM", "SIGKILL"] {
+            let kills: Vec<_> = trace.lines().filter(|line| line.contains(signal)).collect();
+            let of_group = format!("kill(-{group}, {signal}) = 0");
+            let squeezed = |line: &&&str| line.split_whitespace().collect::<Vec<_>>().join(" ") == of_group;
+            assert_eq!(kills.iter().filter(squeezed).count(), 1, "{trace}");
+            // And the other two.
+            assert_eq!(kills.len(), 3, "{trace}");
+        }
+        eventually("nobody is left", || living("sleep").is_empty());
+        fs::remove_file("/run/go").unwrap();
+    });
+}
+
 // ---------------------------------------------------------------- signals
 
 #[test]
