@@ -2,8 +2,8 @@
 //! others.
 
 use crate::harness::{
-    Eater, FakeMeminfo, Journal, OnTerm, PROGRAM, ROLE, Role, eventually, exit_of, in_namespace, living,
-    mount, pid_of, script, skip, unshare,
+    Eater, FakeMeminfo, Journal, OnTerm, PROGRAM, ROLE, Role, eventually, exit_of, in_namespace,
+    in_namespace_with_users, living, mount, pid_of, script, skip, unshare,
 };
 use crate::init::children_of;
 use crate::terminal::terminal;
@@ -574,6 +574,48 @@ fn the_command_has_a_group_and_the_terminal() {
         command.stdin(slave.try_clone().unwrap()).process_group(0);
         assert_eq!(Attended::spawn(command, Place::Among).status(), 0);
         journal.expect("groups 0 1");
+    });
+}
+
+// ---------------------------------------------------------------- poor places
+
+/// How to make a container poorer, and whose.
+const POOR: [(&str, &str); 7] = [
+    ("mount -t tmpfs -o ro,size=4k none /dev", ""),
+    ("mount -t tmpfs -o ro,size=4k none /sys", ""),
+    ("mount -o remount,bind,ro /; mount -o remount,bind,ro /run", ""),
+    ("mount -o remount,hidepid=2 /proc", ""),
+    ("mount -o remount,hidepid=2 /proc", "--inh-caps=-all --bounding-set=-all"),
+    ("", "--inh-caps=-all --bounding-set=-all"),
+    ("", "--inh-caps=+kill,+ipc_lock --ambient-caps=+kill,+ipc_lock --bounding-set=-all,+kill,+ipc_lock"),
+];
+
+/// Process 1 hands signals on, reaps, ends what is left and ends as the command does.
+#[test]
+fn process_1_does_its_work_in_poor_places() {
+    in_namespace_with_users(|| {
+        for (prepare, rights) in POOR {
+            let mut journal = Journal::new();
+            let become_nobody = match rights {
+                "" => String::new(),
+                rights => {
+                    format!("setpriv --reuid 65534 --regid 65534 --clear-groups {rights}")
+                }
+            };
+            let lines = "trap 'exit 8' USR1; (true &); (trap '' TERM; exec sleep 1000) & (setsid sleep 1000 &)\n\
+                         kill -USR1 1; while :; do sleep 0.02; done";
+            let mut command = unshare();
+            let boot = format!("{prepare}\nexec {become_nobody} \"$@\"");
+            command.args(["sh", "-c", &boot, "boot", PROGRAM, "--dry-run", "--grace", "100", "--"]);
+            command.args(["sh", "-c", lines]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+            let attended = Attended::spawn(command, Place::First);
+            journal.expect("watching");
+            assert_eq!(attended.status(), 8, "{prepare:?} {rights:?}");
+            // It has nothing to say of that; a shell without /dev/null has.
+            let last = journal.lines().iter().rfind(|line| line.starts_with("bustd: ")).unwrap();
+            assert!(last.contains("watching"), "{last:?}");
+        }
     });
 }
 
