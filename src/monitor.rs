@@ -246,6 +246,8 @@ impl<'a> Monitor<'a> {
         }
         if let Some(command) = &self.command {
             command.release();
+            // It may have died before SIGCHLD was blocked.
+            self.reap_children(read_clock());
         }
         let mut woken = Woken::default();
         loop {
@@ -306,9 +308,9 @@ impl<'a> Monitor<'a> {
         let by_itself = Outcome { status: 0, power: Power::Restart };
         let own = self.command.as_ref().map(Command::own);
         let mut has_dead = self.has_more_dead();
-        while woken.signal
-            && let Some(signal) = take_signal(self.signals.as_fd().as_fd())
-        {
+        let most = if woken.signal { others::AT_ONCE } else { 0 };
+        let signals = self.signals.as_fd().as_fd();
+        for signal in (0..most).map_while(|_| take_signal(signals)) {
             match (signal.notice(own), &mut self.command) {
                 (Notice::End, _) => return Next::End(by_itself),
                 (Notice::Status, _) => self.answer_status(now_us),

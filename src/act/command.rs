@@ -151,7 +151,7 @@ impl<'a> Command<'a> {
     fn end(&mut self, outcome: Outcome, now_us: u64) {
         let kill_us = now_us + self.grace_us;
         self.ending = Some(Ending { outcome, kill_us, give_up_us: kill_us + STUCK_US });
-        signal_descendants(self.proc, self.own, libc::SIGTERM);
+        signal_descendants(self.proc, self.own, self.pid(), libc::SIGTERM);
     }
 
     /// How the guard is to end, once nobody is left.
@@ -167,7 +167,7 @@ impl<'a> Command<'a> {
         }
         if now_us >= ending.kill_us {
             ending.kill_us = now_us + AGAIN_US;
-            signal_descendants(self.proc, self.own, libc::SIGKILL);
+            signal_descendants(self.proc, self.own, self.started.waiting.pid, libc::SIGKILL);
         }
         None
     }

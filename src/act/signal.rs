@@ -286,15 +286,23 @@ pub fn end_child(child: Pid) {
 }
 
 /// Signals everything that the command we ran has left behind: all but process 1,
-/// if that is us, else whoever descends from us, since orphans are given to us.
-pub fn signal_descendants(proc: BorrowedFd<'_>, own: Pid, number: c_int) {
+/// if that is us, else whoever descends from us, since orphans are given to us. Those who
+/// are in `group` are signalled at once, so that they cannot fork meanwhile: as long as one
+/// of them descends from us, its number is nobody else's.
+pub fn signal_descendants(proc: BorrowedFd<'_>, own: Pid, group: Pid, number: c_int) {
     if own.is_init() {
         return send_everybody(number);
     }
+    let mut is_group_told = false;
     // Who cannot be listed dies with its parent, or is left alone.
     let _ = list_processes(proc, &mut |pid| {
         if pid != own && is_descendant(proc, pid, own) {
-            send(pid, number, false);
+            let stat = process::read_stat(proc, pid);
+            if !stat.is_ok_and(|stat| stat.pgrp == group.as_raw_pid()) {
+                send(pid, number, false);
+            } else if !core::mem::replace(&mut is_group_told, true) {
+                send(group, number, true);
+            }
         }
         ControlFlow::Continue(())
     });

@@ -9,9 +9,9 @@ use crate::read::kfile::Tree;
 use crate::tell::report;
 use rustix::fd::AsFd;
 
-/// As many of those that died are reaped before memory is looked at again; it takes
-/// a few milliseconds.
-const REAPED_AT_ONCE: u32 = 256;
+/// As many of those that died are reaped, and as many signals taken, before memory is
+/// looked at again; it takes a few milliseconds.
+pub(super) const AT_ONCE: u32 = 256;
 
 impl<'a> Monitor<'a> {
     /// Runs a command meanwhile, and ends as it does.
@@ -76,7 +76,7 @@ impl<'a> Monitor<'a> {
 
     /// Reaps who has died, but not so many that memory would have to wait for it.
     pub(super) fn reap_children(&mut self, now_us: u64) {
-        for _ in 0..REAPED_AT_ONCE {
+        for _ in 0..AT_ONCE {
             self.reaped = self.executor.reap();
             match (&self.reaped, &mut self.command) {
                 (Reaped::Ours(ended), _) => {

@@ -1,5 +1,6 @@
 use super::file::open;
 use super::pidfd::release_memory;
+use super::ready::let_go_of_name;
 use super::signals::unblock_all;
 use core::ffi::{CStr, c_char};
 use rustix::fd::BorrowedFd;
@@ -46,6 +47,20 @@ pub unsafe fn fork() -> Result<Forked, Errno> {
         runtime::Fork::Child(_) => Ok(Forked::Child),
         runtime::Fork::ParentOf(pid) => Ok(Forked::Parent(pid)),
     }
+}
+
+/// Forks a child of the guard's own. It may outlive the guard, and then is not to keep
+/// the next one away.
+// Out of line: inlined it is larger.
+#[inline(never)]
+fn fork_without_name() -> Result<Forked, Errno> {
+    // SAFETY: one thread, and what is forked here executes a program, or makes a system
+    // call or two and exits.
+    let forked = unsafe { fork() }?;
+    if let Forked::Child = forked {
+        let_go_of_name();
+    }
+    Ok(forked)
 }
 
 /// Ends the process at once, running nothing registered for its exit.
@@ -170,8 +185,7 @@ fn child_environment(own: &[&CStr], environment: Environment) -> Env {
 /// # Errors
 /// Those of fork(2). A program that cannot be executed exits with 127.
 pub fn spawn(program: &CStr, extra: &[&CStr], inherited: &Inherited) -> Result<Pid, Errno> {
-    // SAFETY: one thread; the child executes the program or exits.
-    match unsafe { fork() }? {
+    match fork_without_name()? {
         Forked::Parent(pid) => Ok(pid),
         Forked::Child => execute(program, extra, inherited),
     }
@@ -194,8 +208,7 @@ pub fn spawn_with(arguments: &[&[u8]], extra: &[&CStr], inherited: &Inherited) -
     for (place, argument) in argv.iter_mut().zip(arguments) {
         *place = CStr::from_bytes_with_nul(argument).map_err(|_| Errno::INVAL)?.as_ptr().cast();
     }
-    // SAFETY: one thread; the child executes the program or exits.
-    match unsafe { fork() }? {
+    match fork_without_name()? {
         Forked::Parent(pid) => Ok(pid),
         Forked::Child => execute_with(&argv, extra, inherited),
     }
@@ -207,8 +220,7 @@ pub fn spawn_with(arguments: &[&[u8]], extra: &[&CStr], inherited: &Inherited) -
 /// Those of fork(2).
 #[cfg(feature = "rules")]
 pub fn spawn_writing(dir: BorrowedFd<'_>, file: &CStr, text: &[u8]) -> Result<Pid, Errno> {
-    // SAFETY: one thread; the child makes two system calls and exits.
-    match unsafe { fork() }? {
+    match fork_without_name()? {
         Forked::Parent(pid) => Ok(pid),
         Forked::Child => {
             let done = open(dir, file, OFlags::WRONLY).and_then(|file| rustix::io::write(&file, text));
@@ -256,8 +268,7 @@ fn restore(inherited: &Inherited) {
 /// # Errors
 /// Those of fork(2).
 pub fn spawn_release(pidfd: BorrowedFd<'_>) -> Result<Pid, Errno> {
-    // SAFETY: one thread; the child makes one system call and exits.
-    match unsafe { fork() }? {
+    match fork_without_name()? {
         Forked::Parent(pid) => Ok(pid),
         Forked::Child => exit_now(i32::from(release_memory(pidfd).is_err())),
     }

@@ -2,6 +2,7 @@ use super::child::{Arguments, Environment, Forked, exit_now, fork};
 use super::file::stdin;
 use super::line::Line;
 use super::pidfd::SYS_PROCESS_MRELEASE;
+use super::signals::Held;
 use core::ffi::{CStr, c_int, c_long, c_uint, c_ulong};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -19,6 +20,8 @@ pub struct Program {
     pub environment: Environment,
     /// The signal that we are sent when our parent dies, and it when we do; or 0.
     pub parent_death: u8,
+    /// What it is not to have blocked.
+    pub held: Held,
 }
 
 /// A command that has been forked and waits to be told to begin. It was made before
@@ -94,6 +97,7 @@ pub unsafe fn start(program: &Program, complain: fn(&CStr, Errno) -> !) -> Resul
                 exit_now(1)
             }
             close_others();
+            program.held.release();
             let name = program.arguments.strings().next().unwrap_or_default();
             complain(name, execute(name, program))
         }

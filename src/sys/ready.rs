@@ -1,7 +1,8 @@
 //! Telling whoever started us that we are watching.
 
 use core::ffi::CStr;
-use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -44,6 +45,16 @@ pub fn notify(socket: &[u8]) {
     }
 }
 
+/// The socket that has our name.
+static NAMED: AtomicI32 = AtomicI32::new(-1);
+
+/// Closes our child's copy of that socket.
+pub(super) fn let_go_of_name() {
+    // SAFETY: what is left of this process does not use it; where there is none, nothing
+    // is closed.
+    let _ = unsafe { libc::close(NAMED.load(Relaxed)) };
+}
+
 /// Takes a name that one process of a network namespace can have at a time: it is that
 /// of a socket without a file, to which nobody can connect. Given up with the
 /// descriptor.
@@ -54,5 +65,6 @@ pub fn take_name(name: &CStr) -> Result<OwnedFd, Errno> {
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(name.to_bytes())?)?;
+    NAMED.store(socket.as_raw_fd(), Relaxed);
     Ok(socket)
 }

@@ -1,5 +1,5 @@
 use super::result_of;
-use core::ffi::{c_int, c_long, c_void};
+use core::ffi::{c_int, c_long, c_ulong, c_void};
 use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use rustix::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use rustix::io::Errno;
@@ -77,6 +77,39 @@ fn block(signals: &KernelSigSet) {
 pub(super) fn unblock_all() {
     // SAFETY: no signal has a handler of ours; this process has one thread.
     let _ = unsafe { runtime::kernel_sigprocmask(How::SETMASK, Some(&KernelSigSet::empty())) };
+}
+
+/// A set of signals as the kernel has it.
+type Mask = [c_ulong; size_of::<KernelSigSet>() / size_of::<c_ulong>()];
+
+/// Signals that have been blocked since the program began, and were not before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held(Mask);
+
+impl Held {
+    /// Blocks every signal, for process 1: what it has neither a handler for nor blocked,
+    /// the kernel throws away, and a container may be told to stop as soon as it is
+    /// started. A loader that unpacked us, which takes longest, did the same and says in
+    /// this entry what it blocked, where the kernel says nothing.
+    pub fn hold() -> Self {
+        let mut before: Mask = Mask::default();
+        change_mask(libc::SIG_BLOCK, &Mask::default().map(|_| c_ulong::MAX), &raw mut before);
+        let mut held = before.map(|word| !word);
+        // SAFETY: asks for a number that the kernel or the loader has put on the stack.
+        held[0] |= unsafe { libc::getauxval(libc::AT_FLAGS) };
+        Self(held)
+    }
+
+    /// Unblocks them.
+    pub fn release(&self) {
+        change_mask(libc::SIG_UNBLOCK, &self.0, core::ptr::null_mut());
+    }
+}
+
+fn change_mask(how: c_int, mask: &Mask, before: *mut Mask) {
+    // SAFETY: reads a set and writes one, if it is told to, of the size it says. None of
+    // these signals has a handler of ours.
+    let _ = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, mask, before, size_of::<Mask>()) };
 }
 
 /// Undoes an ignored SIGCHLD, which a parent may leave us with: children would

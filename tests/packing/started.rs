@@ -2,13 +2,14 @@
 //! `BUSTD_STATIC`; without that, nothing is known of its age, and it is left alone.
 //! Nothing here lets it kill: it answers questions, or guards with --dry-run.
 
-use crate::harness::{eventually, in_namespace, refuse, skip};
+use crate::harness::{eventually, exit_of, in_namespace, refuse, skip, unshare};
 use std::ffi::c_long;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 /// The packed file, unless there is none.
 fn packed() -> Option<PathBuf> {
@@ -272,4 +273,43 @@ fn it_starts_with_whatever_is_on_the_stack() {
             command.envs((0..count).map(|at| (format!("V{at}"), "value")));
         });
     }
+}
+
+/// Processor time so far.
+fn processor_time(pid: i32) -> Duration {
+    let mut clock = 0;
+    // SAFETY: a clock and a time to be written to.
+    unsafe {
+        let mut time: libc::timespec = std::mem::zeroed();
+        if libc::clock_getcpuclockid(pid, &mut clock) != 0 || libc::clock_gettime(clock, &mut time) != 0 {
+            return Duration::ZERO;
+        }
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+}
+
+/// Most of the time that it takes to start, the loader runs, and process 1 is sent nothing
+/// that it has not blocked.
+#[test]
+fn process_1_loses_no_signal_while_it_is_unpacked() {
+    in_namespace(|| {
+        let Some(packed) = packed() else { return };
+        let mut command = unshare();
+        command.arg(&packed).args(["--dry-run", "--", "sleep", "1000"]);
+        let mut namespace = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        eventually("it is being unpacked", || {
+            let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", namespace.id()));
+            let init = children.unwrap_or_default().trim().parse().unwrap_or(0);
+            let is_it = fs::read(format!("/proc/{init}/comm")).is_ok_and(|comm| comm == b"bustd\n");
+            let unpacks = is_it && processor_time(init) > Duration::from_millis(15);
+            // SAFETY: takes numbers.
+            unpacks && unsafe { libc::kill(init, libc::SIGTERM) } == 0
+        });
+        assert_eq!(exit_of(&mut namespace).code(), Some(143));
+        // What it blocked is not blocked in the command.
+        let mut command = unshare();
+        command.arg(&packed).args(["--dry-run", "--"]);
+        let told = command.args(["sed", "-n", "s/^SigBlk:.//p", "/proc/self/status"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&told.stdout), "0000000000000000\n");
+    });
 }

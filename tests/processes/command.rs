@@ -2,8 +2,8 @@
 //! others.
 
 use crate::harness::{
-    Eater, FakeMeminfo, Journal, OnTerm, PROGRAM, ROLE, Role, eventually, exit_of, in_namespace, living,
-    mount, pid_of, script, skip, unshare,
+    Eater, FakeMeminfo, Journal, OnTerm, PROGRAM, ROLE, Role, eventually, exit_of, in_namespace,
+    in_namespace_with_users, living, mount, pid_of, script, skip, unshare,
 };
 use crate::init::children_of;
 use crate::terminal::terminal;
@@ -201,6 +201,48 @@ fn what_is_left_gets_term_and_then_kill() {
     });
 }
 
+/// One by one, they would have time to fork.
+#[test]
+fn who_is_left_in_the_commands_group_gets_it_at_once() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("no strace(1)");
+    }
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        // Two of the six leave the group.
+        let deaf = "trap '' TERM; echo started >&2; exec sleep 1000";
+        let lines = format!(
+            "(setsid sh -c \"{deaf}\" &); (setsid sh -c \"{deaf}\" &)\n\
+             for one in 1 2 3 4; do ({deaf}) & done\n\
+             while [ ! -e /run/go ]; do sleep 0.02; done; echo group $$ >&2; exit 3"
+        );
+        let mut command = Command::new("strace");
+        command.args(["-D", "-o", TRACE, "-e", "trace=kill"]);
+        command.args([PROGRAM, "--dry-run", "--grace", "100", "--", "sh", "-c", &lines]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+        let attended = Attended::spawn(command, Place::Among);
+        for _ in 0..6 {
+            journal.expect("started");
+        }
+        fs::write("/run/go", "").unwrap();
+        let line = journal.expect("group ");
+        assert_eq!(attended.status(), 3);
+        let group = line.trim_start_matches("group ");
+        eventually("it is traced", || fs::read_to_string(TRACE).is_ok_and(|trace| trace.contains("+++")));
+        let trace = fs::read_to_string(TRACE).unwrap();
+        for signal in ["SIGTERM", "SIGKILL"] {
+            let kills: Vec<_> = trace.lines().filter(|line| line.contains(signal)).collect();
+            let of_group = format!("kill(-{group}, {signal}) = 0");
+            let squeezed = |line: &&&str| line.split_whitespace().collect::<Vec<_>>().join(" ") == of_group;
+            assert_eq!(kills.iter().filter(squeezed).count(), 1, "{trace}");
+            // And the other two.
+            assert_eq!(kills.len(), 3, "{trace}");
+        }
+        eventually("nobody is left", || living("sleep").is_empty());
+        fs::remove_file("/run/go").unwrap();
+    });
+}
+
 // ---------------------------------------------------------------- signals
 
 #[test]
@@ -241,6 +283,130 @@ fn every_signal_reaches_the_command() {
             assert_eq!(unsafe { libc::kill(attended.pid().as_raw_pid(), 40) }, 0);
             assert_eq!(attended.status(), 5);
         }
+    });
+}
+
+/// The hole: process 1 is sent nothing that it has no handler for, unless it has blocked
+/// it; a container that was told to stop as soon as it had started went on.
+#[test]
+fn a_signal_that_comes_while_it_starts_is_not_lost() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("no strace(1)");
+    }
+    in_namespace(|| {
+        let journal = Journal::new();
+        // It is held for a moment where it first does something that can be seen.
+        let mut command = unshare();
+        command.args(["strace", "-D", "-o", TRACE, "-e", "trace=umask"]);
+        command.args(["-e", "inject=umask:delay_enter=1s:when=1"]);
+        command.args([PROGRAM, "--dry-run", "--", "sleep", "1000"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+        let attended = Attended::spawn(command, Place::First);
+        let at_umask = format!("{} ", libc::SYS_umask);
+        eventually("it is there", || {
+            let guard = children_of(pid_of(&attended.child)).first().copied();
+            let call =
+                guard.map(|pid| fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default());
+            call.is_some_and(|call| call.starts_with(&at_umask))
+        });
+        attended.send(Signal::TERM);
+        assert_eq!(attended.status(), 143);
+    });
+}
+
+/// The hole: nobody told of a death before the signal of that was blocked, and the guard
+/// went on without a command.
+#[test]
+fn a_command_that_dies_before_it_begins_ends_the_guard() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("no strace(1)");
+    }
+    in_namespace(|| {
+        let journal = Journal::new();
+        // The first that the guard does when it has forked.
+        let inject = ["-e", "trace=setpgid", "-e", "inject=setpgid:delay_exit=1s"];
+        let mut command = Command::new("strace");
+        command.args(["-D", "-o", TRACE]).args(inject).args([PROGRAM, "--dry-run", "--", "sleep", "1000"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+        let attended = Attended::spawn(command, Place::Among);
+        let is_its = |pid: &Pid| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == b"bustd\n");
+        let mut child = None;
+        eventually("it has forked", || {
+            child = children_of(attended.pid()).into_iter().find(is_its).filter(|_| is_its(&attended.pid()));
+            child.is_some()
+        });
+        kill_process(child.unwrap(), Signal::KILL).unwrap();
+        assert_eq!(attended.status(), 137);
+    });
+}
+
+/// And the command has blocked what process 1 was given so, and nothing else.
+#[test]
+fn the_command_of_process_1_has_the_signals_that_it_was_given() {
+    in_namespace(|| {
+        let journal = Journal::new();
+        for blocked in [&[][..], &[libc::SIGUSR2, 40]] {
+            // No shell comes before.
+            let mut command = unshare();
+            command.args([PROGRAM, "--dry-run", "--", "sed", "-n", "s/^SigBlk:.//p", "/proc/self/status"]);
+            let block = move || {
+                // SAFETY: a set that is filled in first.
+                unsafe {
+                    let mut set = std::mem::zeroed();
+                    libc::sigemptyset(&mut set);
+                    for &number in blocked {
+                        libc::sigaddset(&mut set, number);
+                    }
+                    libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
+                }
+                Ok(())
+            };
+            // SAFETY: system calls only.
+            unsafe { command.pre_exec(block) };
+            let output = command.stdin(Stdio::null()).stderr(journal.pen()).output().unwrap();
+            let mask = blocked.iter().fold(0_u64, |mask, number| mask | 1 << (number - 1));
+            assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{mask:016x}\n"));
+        }
+    });
+}
+
+/// So many signals of real time wait at once.
+const WAITING: usize = 5_000;
+
+#[test]
+fn memory_is_looked_at_between_signals() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("no strace(1)");
+    }
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let lines = "trap '' 40; trap 'exit 4' USR1; echo ready >&2; while :; do sleep 0.02; done";
+        let bare = command_of(&journal, Place::Among, &[DRY], &["sh", "-c", lines]);
+        let mut command = Command::new("strace");
+        command.args(["-D", "-o", TRACE, "-e", "trace=read,sysinfo,pread64"]);
+        // Behind env(1).
+        command.args(bare.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+        let attended = Attended::spawn(command, Place::Among);
+        journal.expect("ready");
+        let guard = attended.pid();
+        attended.send(Signal::STOP);
+        for _ in 0..WAITING {
+            // SAFETY: takes numbers.
+            assert_eq!(unsafe { libc::kill(guard.as_raw_pid(), 40) }, 0);
+        }
+        attended.send(Signal::CONT);
+        let trace = || fs::read_to_string(TRACE).unwrap_or_default();
+        let is_taken = |line: &&str| line.starts_with("read(") && line.contains("= 128");
+        eventually("all are taken", || trace().lines().filter(is_taken).count() >= WAITING);
+        attended.send(Signal::USR1);
+        assert_eq!(attended.status(), 4);
+        let (mut most, mut row) = (0, 0);
+        for line in trace().lines() {
+            row = if is_taken(&line) { row + 1 } else { 0 };
+            most = most.max(row);
+        }
+        assert!((2..=256).contains(&most), "{most} in a row");
     });
 }
 
@@ -408,6 +574,48 @@ fn the_command_has_a_group_and_the_terminal() {
         command.stdin(slave.try_clone().unwrap()).process_group(0);
         assert_eq!(Attended::spawn(command, Place::Among).status(), 0);
         journal.expect("groups 0 1");
+    });
+}
+
+// ---------------------------------------------------------------- poor places
+
+/// How to make a container poorer, and whose.
+const POOR: [(&str, &str); 7] = [
+    ("mount -t tmpfs -o ro,size=4k none /dev", ""),
+    ("mount -t tmpfs -o ro,size=4k none /sys", ""),
+    ("mount -o remount,bind,ro /; mount -o remount,bind,ro /run", ""),
+    ("mount -o remount,hidepid=2 /proc", ""),
+    ("mount -o remount,hidepid=2 /proc", "--inh-caps=-all --bounding-set=-all"),
+    ("", "--inh-caps=-all --bounding-set=-all"),
+    ("", "--inh-caps=+kill,+ipc_lock --ambient-caps=+kill,+ipc_lock --bounding-set=-all,+kill,+ipc_lock"),
+];
+
+/// Process 1 hands signals on, reaps, ends what is left and ends as the command does.
+#[test]
+fn process_1_does_its_work_in_poor_places() {
+    in_namespace_with_users(|| {
+        for (prepare, rights) in POOR {
+            let mut journal = Journal::new();
+            let become_nobody = match rights {
+                "" => String::new(),
+                rights => {
+                    format!("setpriv --reuid 65534 --regid 65534 --clear-groups {rights}")
+                }
+            };
+            let lines = "trap 'exit 8' USR1; (true &); (trap '' TERM; exec sleep 1000) & (setsid sleep 1000 &)\n\
+                         kill -USR1 1; while :; do sleep 0.02; done";
+            let mut command = unshare();
+            let boot = format!("{prepare}\nexec {become_nobody} \"$@\"");
+            command.args(["sh", "-c", &boot, "boot", PROGRAM, "--dry-run", "--grace", "100", "--"]);
+            command.args(["sh", "-c", lines]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+            let attended = Attended::spawn(command, Place::First);
+            journal.expect("watching");
+            assert_eq!(attended.status(), 8, "{prepare:?} {rights:?}");
+            // It has nothing to say of that; a shell without /dev/null has.
+            let last = journal.lines().iter().rfind(|line| line.starts_with("bustd: ")).unwrap();
+            assert!(last.contains("watching"), "{last:?}");
+        }
     });
 }
 

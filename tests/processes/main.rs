@@ -12,6 +12,7 @@ mod hooks;
 mod init;
 mod kill;
 mod poor;
+mod promises;
 #[cfg(feature = "rules")]
 mod rules;
 mod sandbox;

@@ -1,15 +1,19 @@
 //! Starting: the only guard, told to whoever waits, and explained to whoever did not
 //! mean to.
 
-use crate::harness::{Guard, Journal, QUIET, SCRATCH, bustd, in_namespace, mount};
+use crate::harness::{
+    Eater, FORCE, Guard, Journal, PROGRAM, QUIET, SCRATCH, bustd, in_namespace, mount, skip,
+};
+use crate::init::children_of;
 use crate::terminal::terminal;
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 /// Guards in earnest, but never acts.
 const IDLE: &[&str] = &["--no-daemon", "--mem", "1K,1K", "--swap", "0", "--psi", "100"];
@@ -53,6 +57,34 @@ fn a_guard_that_was_killed_is_followed_at_once() {
             guard.send(Signal::KILL);
             guard.exit();
         }
+    });
+}
+
+/// The hole: what it had forked held its name for as long as it waited in the kernel, and
+/// the next guard was refused.
+#[test]
+fn what_a_killed_guard_has_forked_keeps_nobody_away() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("no strace(1)");
+    }
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let mut victim = Eater::named("victim").mib(80).start(&journal);
+        // Which a hook does before it is executed, and the guard does not.
+        let bare = bustd(&journal, &[FORCE, &["--before-kill", "/bin/true"]]);
+        let mut command = Command::new("strace");
+        command.args(["-D", "-f", "-o", "/dev/null", "-e", "trace=setsid"]);
+        command.args(["-e", "inject=setsid:delay_enter=10s"]).arg(PROGRAM).args(bare.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+        let guard = Guard::spawn(command);
+        assert_eq!(victim.death(), Some(libc::SIGKILL));
+        journal.expect("\"victim\" died ");
+        let pid = guard.pid();
+        let child = children_of(pid)[0];
+        guard.send(Signal::KILL);
+        guard.exit();
+        Guard::watching(&mut journal, &[IDLE]).end();
+        kill_process(child, Signal::KILL).expect("it is still there");
     });
 }
 

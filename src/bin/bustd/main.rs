@@ -39,6 +39,7 @@ use bustd::sys::child::{Arguments, Environment};
 use bustd::sys::file::fill_standard_streams;
 use bustd::sys::power;
 use bustd::sys::sandbox::Filter;
+use bustd::sys::signals::Held;
 use cli::{Argv, Command, Options};
 use console::{leave, print};
 use core::ffi::{CStr, c_char, c_int};
@@ -64,6 +65,7 @@ pub unsafe extern "C" fn main(
     argv: *const *const c_char,
     environ: *const *const c_char,
 ) -> c_int {
+    let held = if is_init() { Held::hold() } else { Held::default() };
     let closed = fill_standard_streams();
     let count = usize::try_from(argc).unwrap_or(0);
     // SAFETY: by the caller's promise there are so many, and they are C strings
@@ -80,7 +82,7 @@ pub unsafe extern "C" fn main(
         unsafe { ARENA.seal() };
         // SAFETY: one of them, and there is a null pointer behind the last.
         let program = options.command.map(|at| unsafe { Arguments::new(argv.add(at)) });
-        start::guard(options, program, closed, environment)
+        start::guard(options, program, held, closed, environment)
     }
     leave(answer(command, options, environment))
 }

@@ -26,8 +26,8 @@ pub enum Sole {
     Unknown,
 }
 
-/// A guard that was killed may have left a child behind which holds its name a
-/// moment longer; it is tried this often.
+/// A guard that was killed may have left a child behind which has not yet let go of its
+/// name; it is tried this often.
 const ATTEMPTS: u32 = 10;
 const PAUSE_US: u64 = 20_000;
 

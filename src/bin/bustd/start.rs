@@ -25,7 +25,7 @@ use bustd::sys::line::named;
 use bustd::sys::power::is_machines_init;
 use bustd::sys::ready;
 use bustd::sys::sandbox::{self, Filter, Needs, Standing};
-use bustd::sys::signals::open_signals;
+use bustd::sys::signals::{Held, open_signals};
 use bustd::tell::log::{Log, Sink, open_file};
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -92,7 +92,13 @@ fn keep_log<'v>(asked: Option<Sink>, stderr_unread: bool) -> &'v mut Log {
 
 /// Becomes the guard that was asked for, and watches until it is told to end.
 #[allow(unsafe_code)]
-pub fn guard(options: &Options, program: Option<Arguments>, closed: Closed, environment: Environment) -> ! {
+pub fn guard(
+    options: &Options,
+    program: Option<Arguments>,
+    held: Held,
+    closed: Closed,
+    environment: Environment,
+) -> ! {
     let Options { config, no_daemon, no_sandbox, sink, pidfile, .. } = options;
     let tree = open_tree(options);
     #[cfg(feature = "rules")]
@@ -133,7 +139,7 @@ pub fn guard(options: &Options, program: Option<Arguments>, closed: Closed, envi
     let is_machines = is_machines_init();
     // Before anything changes that it would have to be given back.
     let command = program.map(|arguments| {
-        let program = Program { arguments, environment, parent_death: options.parent_death };
+        let program = Program { arguments, environment, parent_death: options.parent_death, held };
         start_command(&program, options.termination_log, is_machines)
     });
     rustix::process::umask(for_everybody);

@@ -19,7 +19,7 @@ unsafe extern "C" {
     ///
     /// # Safety
     /// That of the call.
-    fn system_call(number: usize, arguments: &[usize; 6]) -> isize;
+    pub fn system_call(number: usize, arguments: &[usize; 6]) -> isize;
 }
 
 /// A system call of up to three arguments.
@@ -56,6 +56,8 @@ mod numbers {
     pub const MMAP: usize = 9;
     pub const MPROTECT: usize = 10;
     pub const MUNMAP: usize = 11;
+    pub const RT_SIGPROCMASK: usize = 14;
+    pub const GETPID: usize = 39;
     pub const EXIT_GROUP: usize = 231;
     pub const MEMFD_CREATE: usize = 319;
 }
@@ -90,9 +92,11 @@ global_asm!(
 mod numbers {
     pub const WRITE: usize = 4;
     pub const CLOSE: usize = 6;
+    pub const GETPID: usize = 20;
     pub const MMAP: usize = 90;
     pub const MUNMAP: usize = 91;
     pub const MPROTECT: usize = 125;
+    pub const RT_SIGPROCMASK: usize = 175;
     pub const EXIT_GROUP: usize = 252;
     pub const MEMFD_CREATE: usize = 356;
 }
@@ -113,12 +117,15 @@ global_asm!(
     ".globl system_call",
     "system_call:",
     "push ebx",
-    "mov eax, [esp + 8]",
-    "mov edx, [esp + 12]",
+    "push esi",
+    "mov eax, [esp + 12]",
+    "mov edx, [esp + 16]",
     "mov ebx, [edx]",
     "mov ecx, [edx + 4]",
+    "mov esi, [edx + 12]",
     "mov edx, [edx + 8]",
     "int 0x80",
+    "pop esi",
     "pop ebx",
     "ret",
     unpack = sym crate::unpack::unpack,
@@ -131,6 +138,8 @@ mod numbers {
     pub const CLOSE: usize = 57;
     pub const WRITE: usize = 64;
     pub const EXIT_GROUP: usize = 94;
+    pub const RT_SIGPROCMASK: usize = 135;
+    pub const GETPID: usize = 172;
     pub const MUNMAP: usize = 215;
     pub const MMAP: usize = 222;
     pub const MPROTECT: usize = 226;
@@ -192,8 +201,10 @@ global_asm!(
 mod numbers {
     pub const WRITE: usize = 4;
     pub const CLOSE: usize = 6;
+    pub const GETPID: usize = 20;
     pub const MUNMAP: usize = 91;
     pub const MPROTECT: usize = 125;
+    pub const RT_SIGPROCMASK: usize = 175;
     /// Counts in pages where the other begins, which makes no difference to 0.
     pub const MMAP: usize = 192;
     pub const EXIT_GROUP: usize = 248;
@@ -239,10 +250,12 @@ global_asm!(
 mod numbers {
     pub const WRITE: usize = 4004;
     pub const CLOSE: usize = 4006;
+    pub const GETPID: usize = 4020;
     pub const MMAP: usize = 4090;
     pub const MUNMAP: usize = 4091;
     pub const MPROTECT: usize = 4125;
     pub const CACHEFLUSH: usize = 4147;
+    pub const RT_SIGPROCMASK: usize = 4195;
     pub const EXIT_GROUP: usize = 4246;
     pub const MEMFD_CREATE: usize = 4354;
 }
@@ -296,9 +309,11 @@ global_asm!(
 mod numbers {
     pub const WRITE: usize = 4;
     pub const CLOSE: usize = 6;
+    pub const GETPID: usize = 20;
     pub const MMAP: usize = 90;
     pub const MUNMAP: usize = 91;
     pub const MPROTECT: usize = 125;
+    pub const RT_SIGPROCMASK: usize = 175;
     pub const EXIT_GROUP: usize = 248;
     pub const MEMFD_CREATE: usize = 350;
 }
@@ -320,6 +335,7 @@ global_asm!(
     "system_call:",
     "lgr %r1, %r2",
     "lg %r2, 0(%r3)",
+    "lg %r5, 24(%r3)",
     "lg %r4, 16(%r3)",
     "lg %r3, 8(%r3)",
     "svc 0",

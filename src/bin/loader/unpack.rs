@@ -31,6 +31,9 @@ const EXECUTE: usize = 4;
 /// MAP_PRIVATE and MAP_FIXED.
 const IN_PLACE: usize = 0x02 | 0x10;
 const CLOSE_ON_EXEC: usize = 1;
+/// SIG_BLOCK, and the length of a set of signals.
+const BLOCK: usize = if cfg!(target_arch = "mips") { 1 } else { 0 };
+const SIGNALS_LEN: usize = if cfg!(target_arch = "mips") { 16 } else { 8 };
 /// No program is to be started from it, which `vm.memfd_noexec` may ask for, and which
 /// is not about mapping code. Kernels before 6.3 do not know it.
 const NO_PROGRAM: usize = 8;
@@ -42,6 +45,8 @@ const AT_PHDR: usize = 3;
 const AT_PHNUM: usize = 5;
 const AT_PAGESZ: usize = 6;
 const AT_BASE: usize = 7;
+/// Of which there are none on any of these machines.
+const AT_FLAGS: usize = 8;
 const AT_ENTRY: usize = 9;
 
 const COMPLAINT: &[u8] =
@@ -63,12 +68,13 @@ pub unsafe extern "C" fn unpack(stack: *mut usize) -> usize {
             &mut *(packed::MEMORY as *mut Memory),
         )
     };
+    let held = hold_signals();
     decode(&packed::STREAM, image, memory, CODE);
     if CODE != Code::Words {
         branches::make_relative(image);
     }
     // SAFETY: the caller's.
-    let page = unsafe { change_auxiliary_vector(stack) };
+    let page = unsafe { change_auxiliary_vector(stack, held) };
     let mut free = packed::START;
     for segment in &packed::SEGMENTS {
         let start = segment.start & !(page - 1);
@@ -88,13 +94,33 @@ pub unsafe extern "C" fn unpack(stack: *mut usize) -> usize {
     packed::ENTRY
 }
 
-/// Has these entries tell of the program where they tell of the loader, and of the
-/// loader's end where they would tell of a dynamic linker, so that the program can
-/// unmap the loader. Returns the size of a page.
+/// Blocks for process 1, to which nothing that arrives meanwhile is to be lost, as many
+/// signals as a number can tell of, and returns which of them were not blocked before.
+/// Nobody else needs that: until the program begins, they are to end it.
+fn hold_signals() -> usize {
+    // What the kernel writes to it was blocked before; all of them, if it is not asked.
+    let mut mask = [0; SIGNALS_LEN / size_of::<usize>()];
+    mask[0] = usize::MAX;
+    let address = mask.as_mut_ptr().expose_provenance();
+    let arguments = [BLOCK, address, address, SIGNALS_LEN, 0, 0];
+    // SAFETY: the first changes nothing, and the second has read the set before it
+    // writes to it.
+    unsafe {
+        if call(machine::GETPID, 0, 0, 0) == 1 {
+            machine::system_call(machine::RT_SIGPROCMASK, &arguments);
+        }
+    }
+    // SAFETY: as above; written to behind the compiler's back.
+    !unsafe { mask.as_ptr().read_volatile() }
+}
+
+/// Has these entries tell of the program where they tell of the loader, of the loader's
+/// end where they would tell of a dynamic linker, so that the program can unmap the
+/// loader, and of the signals that it is to unblock. Returns the size of a page.
 ///
 /// # Safety
 /// That of [`unpack`].
-unsafe fn change_auxiliary_vector(stack: *mut usize) -> usize {
+unsafe fn change_auxiliary_vector(stack: *mut usize, held: usize) -> usize {
     let mut page = 4096;
     // SAFETY: the caller's.
     unsafe {
@@ -111,6 +137,7 @@ unsafe fn change_auxiliary_vector(stack: *mut usize) -> usize {
                 AT_PHNUM => *value = packed::HEADER_COUNT,
                 AT_ENTRY => *value = packed::ENTRY,
                 AT_PAGESZ => page = *value,
+                AT_FLAGS => *value |= held,
                 AT_BASE => *value = packed::STREAM.as_ptr_range().end.addr(),
                 _ => {}
             }

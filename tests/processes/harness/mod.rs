@@ -20,11 +20,11 @@ pub use eater::{Breeder, Eater, Leader, NOBODY, OnTerm, Plan, Writes, age, livin
 pub use guard::{ASK, FORCE, Guard, ONCE, QUIET, bustd, limit_files};
 pub use journal::Journal;
 pub use meminfo::FakeMeminfo;
-#[allow(unused_imports, reason = "for the tests beside these")]
-pub use namespace::inside;
 pub use namespace::{
     PROGRAM, REPORT, SCRATCH, in_namespace, in_namespace_with_users, mount, script, skip, unshare,
 };
+#[allow(unused_imports, reason = "for the tests beside these")]
+pub use namespace::{inside, tell};
 #[allow(unused_imports, reason = "for the tests beside these")]
 pub use refusal::{SET_SECCOMP, refuse};
 pub use roles::{MITE_MIB, ROLE, Role};

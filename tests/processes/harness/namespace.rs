@@ -49,8 +49,12 @@ pub fn in_namespace(body: impl FnOnce()) {
     let told = [output.stdout, output.stderr].concat();
     let told = String::from_utf8_lossy(&told);
     assert!(output.status.success() && told.contains("1 passed"), "inside the namespace:\n{told}");
-    for line in told.lines().filter_map(|line| line.split_once(SKIPPED)) {
-        skip(line.1);
+    for line in told.lines() {
+        if let Some((_, why)) = line.split_once(SKIPPED) {
+            skip(why);
+        } else if let Some(text) = line.strip_prefix(TOLD) {
+            tell(text);
+        }
     }
 }
 
@@ -103,6 +107,13 @@ const SKIPPED: &str = "skipped: ";
 pub fn skip(why: &str) {
     let name = thread::current().name().unwrap_or_default().to_owned();
     let _ = writeln!(std::io::stderr(), "{name} {SKIPPED}{why}");
+}
+
+const TOLD: &str = "told: ";
+
+/// Tells what a test has found, past the test harness's capture.
+pub fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{TOLD}{text}");
 }
 
 /// mount(8), for this namespace only.
