@@ -331,7 +331,7 @@ impl<'a> Reader<'a> {
                 Opt::Config => options.config_file = Some(self.value(parse_any_path)),
                 Opt::NoDaemon => options.no_daemon = true,
                 Opt::NoSandbox => options.no_sandbox = true,
-                Opt::Pidfile => options.pidfile = Some(self.value(parse_absolute_path)),
+                Opt::Pidfile => options.pidfile = Some(self.value(parse_replaced)),
                 Opt::Log => options.sink = Some(self.value(parse_sink)),
                 Opt::Report => config.report_us = Some(self.value(parse_seconds) * SECOND),
                 Opt::Stats => config.stats = Some(self.value(parse_replaced)),
