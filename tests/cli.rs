@@ -181,13 +181,25 @@ fn sinks_have_names() {
 #[test]
 fn regular_expressions_are_told_what_to_write() {
     for option in GLOB_OPTIONS {
-        let why = "( is of a regular expression; write 'init|sshd'";
+        let why = "( is of a regular expression; write \"init|sshd\"";
         assert_refuses_values(option, &["(^|/)(init|sshd)$"], why);
-        let why = "^ is of a regular expression; write 'sshd'";
+        let why = "^ is of a regular expression; write \"sshd\"";
         assert_refuses_values(option, &["^sshd$"], why);
         let why = "+ is of a regular expression; write whole names with | between, * for any text, [+] for \
                    the character";
         assert_refuses_values(option, &["a|g++"], why);
+        let why = "/ is of a regular expression; write whole names with | between, * for any text, [/] for \
+                   the character, exe:PATH for a file";
+        assert_refuses_values(option, &["/usr/bin/java"], why);
+        // What is too long to be shown whole says so, and is not taken for the whole.
+        let names = "name|".repeat(50) + "last";
+        let list = format!("^({names})$");
+        let why = format!(
+            "{option} \"{}\"...: ^ is of a regular expression; write \"{}\"...",
+            &list[..160],
+            &names[..160]
+        );
+        assert_refused(&[option, &list], &why);
         let why = "the kernel cuts names after 15 bytes; write 'gnome-shell-ca*'";
         assert_refuses_values(option, &["gnome-shell-calendar", "a|root:gnome-shell-calendar"], why);
     }
@@ -268,7 +280,7 @@ fn files_are_refused_by_line() {
     refused("prefer=", "1: --prefer \"\": the list is empty");
     refused("verbose yes", "1: --verbose \"yes\": takes no value");
     refused("= 3", "1: --: unknown option, see --help");
-    refused("avoid ^x$", "1: --avoid \"^x$\": ^ is of a regular expression; write 'x'");
+    refused("avoid ^x$", "1: --avoid \"^x$\": ^ is of a regular expression; write \"x\"");
     for name in
         ["status", "check", "once", "root /", "config /dev/null", "help", "version", "forward group", "oom 1"]
     {

@@ -231,15 +231,16 @@ impl<'a> Reader<'a> {
             GlobError::Relative => line.text(named!(": a path begins with / or *")),
             GlobError::OpenBracket => line.text(named!(": a [ is not closed")),
             GlobError::RegularExpression(byte) => {
-                line.text(named!(": ")).escaped(&[byte]).text(named!(" is of a regular expression; "));
+                line.text(": ").escaped(&[byte]).text(named!(" is of a regular expression; write "));
                 match names_of_regular_expression(text.to_bytes()) {
-                    Some(names) => line.text(named!("write '")).escaped(shown(names)).text("'"),
+                    Some(names) => push_value(&mut line, names),
                     None => {
-                        line.text(named!("write whole names with | between, * for any text, ["))
-                            .escaped(&[byte]);
-                        line.text(named!("] for the character"))
+                        line.text(named!("whole names with | between, * for any text, [")).escaped(&[byte]);
+                        line.text(named!("] for the character"));
+                        line.text(if byte == b'/' { named!(", exe:PATH for a file") } else { "" });
                     }
                 }
+                &mut line
             }
             GlobError::TooLong(glob) => {
                 line.text(named!(": the kernel cuts names after 15 bytes; write '"));
