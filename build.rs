@@ -628,7 +628,7 @@ const STATUS: &[(&str, &str)] = &[
     ),
     (
         "guard",
-        "The pid in the pidfile, while a guard holds that, and its kills so far; none where there is no such guard. See --pidfile.",
+        "The pid of the guard that holds the pidfile, and its kills so far; or else of your own user's guard of this memory, without a pidfile; none where there is neither. See --pidfile.",
     ),
     (
         "pid, uid, comm",

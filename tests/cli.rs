@@ -181,13 +181,25 @@ fn sinks_have_names() {
 #[test]
 fn regular_expressions_are_told_what_to_write() {
     for option in GLOB_OPTIONS {
-        let why = "( is of a regular expression; write 'init|sshd'";
+        let why = "( is of a regular expression; write \"init|sshd\"";
         assert_refuses_values(option, &["(^|/)(init|sshd)$"], why);
-        let why = "^ is of a regular expression; write 'sshd'";
+        let why = "^ is of a regular expression; write \"sshd\"";
         assert_refuses_values(option, &["^sshd$"], why);
         let why = "+ is of a regular expression; write whole names with | between, * for any text, [+] for \
                    the character";
         assert_refuses_values(option, &["a|g++"], why);
+        let why = "/ is of a regular expression; write whole names with | between, * for any text, [/] for \
+                   the character, exe:PATH for a file";
+        assert_refuses_values(option, &["/usr/bin/java"], why);
+        // What is too long to be shown whole says so, and is not taken for the whole.
+        let names = "name|".repeat(50) + "last";
+        let list = format!("^({names})$");
+        let why = format!(
+            "{option} \"{}\"...: ^ is of a regular expression; write \"{}\"...",
+            &list[..160],
+            &names[..160]
+        );
+        assert_refused(&[option, &list], &why);
         let why = "the kernel cuts names after 15 bytes; write 'gnome-shell-ca*'";
         assert_refuses_values(option, &["gnome-shell-calendar", "a|root:gnome-shell-calendar"], why);
     }
@@ -268,7 +280,7 @@ fn files_are_refused_by_line() {
     refused("prefer=", "1: --prefer \"\": the list is empty");
     refused("verbose yes", "1: --verbose \"yes\": takes no value");
     refused("= 3", "1: --: unknown option, see --help");
-    refused("avoid ^x$", "1: --avoid \"^x$\": ^ is of a regular expression; write 'x'");
+    refused("avoid ^x$", "1: --avoid \"^x$\": ^ is of a regular expression; write \"x\"");
     for name in
         ["status", "check", "once", "root /", "config /dev/null", "help", "version", "forward group", "oom 1"]
     {
@@ -327,6 +339,19 @@ fn a_check_counts_its_warnings() {
          --stats: warning: \"/nonexistent/a\" cannot be written to: no such file or directory\n\
          sound, 2 warnings\n"
     );
+    let log = |path: &str| check(&["-p100", "--log", &format!("file:{path}")]);
+    let unwritable = |path: &str, why: &str| {
+        format!("--log: warning: \"{path}\" cannot be written to: {why}\nsound, 1 warning\n")
+    };
+    assert_eq!(log("/nonexistent/log"), unwritable("/nonexistent", "no such file or directory"));
+    let dir = tree.path().to_str().unwrap();
+    assert_eq!(log(dir), unwritable(dir, "a directory"));
+    // It is not created by a question.
+    let path = format!("{dir}/log");
+    assert_eq!(log(&path), "sound, 0 warnings\n");
+    assert!(!fs::exists(&path).unwrap());
+    tree.write("log", "");
+    assert_eq!(log(&path), "sound, 0 warnings\n");
 }
 
 #[test]
@@ -361,17 +386,19 @@ fn paths_are_checked() {
     }
     let long = format!("/{}", "x".repeat(500));
     let shown = &long[..160];
-    assert_refused(&["--stats", &long], &format!("--stats \"{shown}\"...: the path is too long"));
+    for option in ["--stats", "--pidfile"] {
+        assert_refused(&[option, &long], &format!("{option} \"{shown}\"...: the path is too long"));
+    }
     // Behind each of these stand its four letters.
     let long = format!("/{}", "\n".repeat(500));
     let shown = format!("/{}", "\\x0a".repeat(39));
     assert_refused(&["--stats", &long], &format!("--stats \"{shown}\"...: the path is too long"));
 }
 
-/// It would be replaced by a file. None of the machine's own is tried: where
+/// It would be replaced by a file, or emptied. None of the machine's own is tried: where
 /// this goes wrong, it is gone.
 #[test]
-fn stats_replace_nothing_but_files() {
+fn stats_and_pidfiles_replace_nothing_but_files() {
     let tree = Tree::new();
     let [fifo, dir, link] = ["fifo", "dir", "link"].map(|name| tree.path().join(name));
     let fifo_path = CString::new(fifo.as_os_str().as_bytes()).unwrap();
@@ -380,8 +407,13 @@ fn stats_replace_nothing_but_files() {
     std::os::unix::fs::symlink("/nonexistent", &link).unwrap();
     for path in [fifo, dir, link] {
         let path = path.to_str().unwrap();
-        assert_refused(&["--stats", path], &format!("--stats \"{path}\": not a file"));
+        for option in ["--stats", "--pidfile"] {
+            assert_refused(&[option, path], &format!("{option} \"{path}\": not a file"));
+        }
     }
+    // A question says so too.
+    let mut bustd = Command::new(BUSTD);
+    assert_ends(bustd.args(["--check", "--pidfile", "/"]), 2, "bustd: --pidfile \"/\": not a file\n");
 }
 
 #[test]

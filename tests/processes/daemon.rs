@@ -70,8 +70,8 @@ fn a_symbolic_link_is_no_pidfile() {
         let precious = format!("{SCRATCH}/precious");
         fs::write(&precious, "text").unwrap();
         symlink(&precious, PIDFILE).unwrap();
-        assert_eq!(Guard::start(&journal, &[QUIET, LOCKED]).exit().code(), Some(1));
-        journal.expect(&format!("bustd: --pidfile \"{PIDFILE}\": a symbolic link"));
+        assert_eq!(Guard::start(&journal, &[QUIET, LOCKED]).exit().code(), Some(2));
+        journal.expect(&format!("bustd: --pidfile \"{PIDFILE}\": not a file"));
         assert_eq!(fs::read_to_string(&precious).unwrap(), "text");
     });
 }

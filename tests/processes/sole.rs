@@ -2,7 +2,7 @@
 //! mean to.
 
 use crate::harness::{
-    Eater, FORCE, Guard, Journal, PROGRAM, QUIET, SCRATCH, bustd, in_namespace, mount, skip,
+    Eater, FORCE, Guard, Journal, PROGRAM, QUIET, SCRATCH, bustd, eventually, in_namespace, mount, skip,
 };
 use crate::init::children_of;
 use crate::terminal::terminal;
@@ -45,6 +45,29 @@ fn a_second_guard_without_a_pidfile_names_the_first() {
         with_command.finish();
         first.end();
         Guard::watching(&mut journal, &[IDLE]).end();
+    });
+}
+
+#[test]
+fn a_status_finds_a_guard_without_a_pidfile() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let guard_line = |args: &[&str]| {
+            let output = Command::new(PROGRAM).arg("--status").args(args).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            text.lines().find(|line| line.starts_with("guard ")).expect("a line about the guard").to_owned()
+        };
+        let none = "guard    none holds a pidfile";
+        assert_eq!(guard_line(&[]), none);
+        let guard = Guard::watching(&mut journal, &[IDLE]);
+        let pid = guard.pid();
+        assert_eq!(guard_line(&[]), format!("guard    pid {pid}, without a pidfile"));
+        let row = guard_line(&["--verbose"]);
+        assert_eq!(row.split_whitespace().rev().take(2).collect::<Vec<_>>(), ["-", &pid.to_string()]);
+        // Another was asked about.
+        assert_eq!(guard_line(&["--pidfile", "/run/other.pid"]), none);
+        guard.end();
+        assert_eq!(guard_line(&[]), none);
     });
 }
 
@@ -157,25 +180,29 @@ fn systemd_and_s6_are_told_when_it_watches() {
 fn a_terminal_is_told_what_has_been_started() {
     in_namespace(|| {
         let journal = Journal::new();
-        let (master, slave) = terminal();
         let log = format!("file:{SCRATCH}/log");
-        let mut command = bustd(&journal, &[&["--dry-run", "--log", &log]]);
-        command.stderr(slave);
-        let guard = Guard::spawn(command);
-        let mut line = String::new();
-        BufReader::new(master).read_line(&mut line).unwrap();
-        guard.finish();
-        let pid = fs::read_to_string("/run/bustd.pid").unwrap();
-        let pid = pid.trim();
-        assert_eq!(
-            line.trim(),
-            format!(
-                "bustd: guarding in the background as pid {pid}; it kills when memory runs out. \
-                 Stop it: kill {pid}; ask it: bustd --status"
-            )
-        );
-        // SAFETY: no pointers.
-        unsafe { libc::kill(pid.parse().unwrap(), libc::SIGTERM) };
+        let kinds = [(&["--dry-run"][..], "kills nobody"), (&IDLE[1..], "kills when memory runs out")];
+        for (options, does) in kinds {
+            let (master, slave) = terminal();
+            let mut command = bustd(&journal, &[options, &["--log", &log]]);
+            command.stderr(slave);
+            let guard = Guard::spawn(command);
+            let mut line = String::new();
+            BufReader::new(master).read_line(&mut line).unwrap();
+            guard.finish();
+            let pid = fs::read_to_string("/run/bustd.pid").unwrap();
+            let pid = pid.trim();
+            assert_eq!(
+                line.trim(),
+                format!(
+                    "bustd: guarding in the background as pid {pid}; it {does}. Stop it: kill {pid}; ask \
+                     it: bustd --status"
+                )
+            );
+            // SAFETY: no pointers.
+            unsafe { libc::kill(pid.parse().unwrap(), libc::SIGTERM) };
+            eventually("the daemon has ended", || !fs::exists("/run/bustd.pid").unwrap());
+        }
     });
 }
 

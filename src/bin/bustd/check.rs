@@ -18,11 +18,14 @@ use bustd::read::kfile::{ReadError, Tree};
 use bustd::read::listing::for_each_process;
 use bustd::read::process;
 use bustd::read::status::read_status;
+use bustd::sys::file::open;
 use bustd::sys::line::{Line, named};
 use bustd::sys::time::now_us;
+use bustd::tell::log::Sink;
 use core::ffi::{CStr, c_int};
 use rustix::fd::AsFd;
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
+use rustix::io::Errno;
 
 /// Names are listed as long as a row has room for them.
 const ROW_LEN: usize = 66;
@@ -74,6 +77,9 @@ pub fn show(options: &Options, tree: &Tree, scope: &Scope<'_>) -> c_int {
     }
     put_directory("--pidfile", options.pidfile, &mut found);
     put_directory("--stats", stats, &mut found);
+    if let Some(Sink::File(path)) = options.sink {
+        put_log(path, &mut found);
+    }
     let mut end = Line::default();
     end.text(named!("sound, ")).number(found.warnings);
     end.text(if found.warnings == 1 { named!(" warning") } else { named!(" warnings") });
@@ -111,13 +117,26 @@ fn put_directory(option: &str, path: Option<&CStr>, found: &mut Found) {
     let directory = directory_of(path);
     let access = Access::WRITE_OK | Access::EXEC_OK;
     if let Err(errno) = accessat(CWD, directory.as_cstr(), access, AtFlags::EACCESS) {
-        let mut line = found.warn(option);
-        line.quoted(directory.as_bytes()).text(named!(" cannot be written to: "));
-        found.print(line.text(ReadError::from(errno).reason()));
+        put_unwritable(option, directory.as_cstr(), errno, found);
     }
     if let Some(holder) = find_holder(path) {
         let mut line = found.warn(option);
         found.print(line.text(named!("held by a guard with pid ")).signed(holder.pid.into()));
+    }
+}
+
+fn put_unwritable(option: &str, path: &CStr, errno: Errno, found: &mut Found) {
+    let mut line = found.warn(option);
+    line.quoted(path.to_bytes()).text(named!(" cannot be written to: "));
+    found.print(line.text(ReadError::from(errno).reason()));
+}
+
+/// The same of a file that is appended to, and so need not be created.
+fn put_log(path: &CStr, found: &mut Found) {
+    match open(CWD, path, OFlags::WRONLY | OFlags::NOCTTY) {
+        Ok(_) => {}
+        Err(Errno::NOENT) => put_directory("--log", Some(path), found),
+        Err(errno) => put_unwritable("--log", path, errno, found),
     }
 }
 

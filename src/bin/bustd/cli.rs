@@ -231,15 +231,16 @@ impl<'a> Reader<'a> {
             GlobError::Relative => line.text(named!(": a path begins with / or *")),
             GlobError::OpenBracket => line.text(named!(": a [ is not closed")),
             GlobError::RegularExpression(byte) => {
-                line.text(named!(": ")).escaped(&[byte]).text(named!(" is of a regular expression; "));
+                line.text(": ").escaped(&[byte]).text(named!(" is of a regular expression; write "));
                 match names_of_regular_expression(text.to_bytes()) {
-                    Some(names) => line.text(named!("write '")).escaped(shown(names)).text("'"),
+                    Some(names) => push_value(&mut line, names),
                     None => {
-                        line.text(named!("write whole names with | between, * for any text, ["))
-                            .escaped(&[byte]);
-                        line.text(named!("] for the character"))
+                        line.text(named!("whole names with | between, * for any text, [")).escaped(&[byte]);
+                        line.text(named!("] for the character"));
+                        line.text(if byte == b'/' { named!(", exe:PATH for a file") } else { "" });
                     }
                 }
+                &mut line
             }
             GlobError::TooLong(glob) => {
                 line.text(named!(": the kernel cuts names after 15 bytes; write '"));
@@ -331,7 +332,7 @@ impl<'a> Reader<'a> {
                 Opt::Config => options.config_file = Some(self.value(parse_any_path)),
                 Opt::NoDaemon => options.no_daemon = true,
                 Opt::NoSandbox => options.no_sandbox = true,
-                Opt::Pidfile => options.pidfile = Some(self.value(parse_absolute_path)),
+                Opt::Pidfile => options.pidfile = Some(self.value(parse_replaced)),
                 Opt::Log => options.sink = Some(self.value(parse_sink)),
                 Opt::Report => config.report_us = Some(self.value(parse_seconds) * SECOND),
                 Opt::Stats => config.stats = Some(self.value(parse_replaced)),

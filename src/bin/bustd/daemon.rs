@@ -29,7 +29,7 @@ impl Parent {
 /// # Safety
 /// That of [`child::fork`].
 #[allow(unsafe_code)]
-pub unsafe fn fork_and_leave() -> Result<Parent, Errno> {
+pub unsafe fn fork_and_leave(dry_run: bool) -> Result<Parent, Errno> {
     let (ours, childs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     // SAFETY: the caller's promise.
     match unsafe { child::fork() }? {
@@ -40,17 +40,17 @@ pub unsafe fn fork_and_leave() -> Result<Parent, Errno> {
         }
         Forked::Parent(child) => {
             drop(childs);
-            exit_now(await_child(&ours, child))
+            exit_now(await_child(&ours, child, dry_run))
         }
     }
 }
 
-fn await_child(pipe: &OwnedFd, child: Pid) -> i32 {
+fn await_child(pipe: &OwnedFd, child: Pid, dry_run: bool) -> i32 {
     let mut byte = [0];
     let read = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut byte));
     if read == Ok(1) {
         if rustix::termios::isatty(stderr()) {
-            say_how_to_stop(child);
+            say_how_to_stop(child, dry_run);
         }
         return 0;
     }
@@ -60,11 +60,12 @@ fn await_child(pipe: &OwnedFd, child: Pid) -> i32 {
 }
 
 /// Whoever started it may not have known that this starts a guard.
-fn say_how_to_stop(child: Pid) {
+fn say_how_to_stop(child: Pid, dry_run: bool) {
     let pid = child.as_raw_pid().into();
     let mut line = complaint();
     line.text(named!("guarding in the background as pid ")).signed(pid);
-    line.text(named!("; it kills when memory runs out. Stop it: kill ")).signed(pid);
+    line.text(if dry_run { named!("; it kills nobody") } else { named!("; it kills when memory runs out") });
+    line.text(named!(". Stop it: kill ")).signed(pid);
     line.text(named!("; ask it: bustd --status\n"));
     let _ = rustix::io::write(stderr(), line.as_bytes());
 }

@@ -2,12 +2,12 @@
 //! that, stalls, and the guard that runs.
 
 use crate::console::Console;
+use crate::pidfile::Running;
 use bustd::choose::scope::Scope;
 use bustd::decide::levels::Levels;
 use bustd::decide::snapshot::Snapshot;
 use bustd::read::psi::ShareBp;
 use bustd::sys::line::{Line, named};
-use bustd::sys::lock::Held;
 
 /// How many cells a bar has. With names and sizes of any machine there are eighty
 /// columns.
@@ -131,22 +131,24 @@ pub fn put_stalls(console: &mut Console, some: &StallOf, full: &StallOf) {
 }
 
 /// The rule that is nearest to acting, and the guard that would.
-pub fn put_guard(console: &mut Console, nearest_rule: &str, acts_now: bool, holder: Option<&Held>) {
+pub fn put_guard(console: &mut Console, nearest_rule: &str, acts_now: bool, running: Option<&Running>) {
     console.entry(named!("nearest"), |line| {
         line.text(named!("rule ")).text(nearest_rule);
         line.text(if acts_now { named!(", a guard would act now") } else { "" });
     });
     console.entry(named!("guard"), |line| {
-        match holder {
-            None => line.text(named!("none holds a pidfile")),
-            Some(Held { from, pid }) => {
-                if *pid > 0 {
-                    line.text("pid ").signed((*pid).into());
-                } else {
-                    line.text(named!("outside of this pid namespace"));
-                }
-                line.text(named!(", kills so far: ")).number(*from)
-            }
+        let Some(running) = running else {
+            line.text(named!("none holds a pidfile"));
+            return;
+        };
+        if running.pid > 0 {
+            line.text("pid ").signed(running.pid.into());
+        } else {
+            line.text(named!("outside of this pid namespace"));
+        }
+        match running.kills {
+            Some(kills) => line.text(named!(", kills so far: ")).number(kills),
+            None => line.text(named!(", without a pidfile")),
         };
     });
 }

@@ -122,6 +122,14 @@ impl Pidfile {
     }
 }
 
+/// A guard that is running.
+pub struct Running {
+    /// 0 where it is outside of our pid namespace.
+    pub pid: i32,
+    /// What it tells on its pidfile, if it has one.
+    pub kills: Option<u64>,
+}
+
 /// The guard that holds `path`, its pid and its kills, without so much as
 /// trying to lock it: one that starts just now must not be told that it is
 /// held.

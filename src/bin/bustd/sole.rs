@@ -35,15 +35,7 @@ const PAUSE_US: u64 = 20_000;
 // Out of line, so that who goes on to guard has no such line on its stack.
 #[inline(never)]
 pub fn take(tree: &Tree, scope: &Scope<'_>) -> Sole {
-    let mut namespace = [0; 32];
-    let link = readlinkat_raw(&tree.proc, c"self/ns/pid", &mut namespace[..]);
-    let Ok(len) = link else { return Sole::Alone(None) };
-    let mut name = Line::default();
-    name.text("bustd/").bytes(&namespace[..len]).text("/").number(geteuid().as_raw().into());
-    // Cgroups may have a guard each; a path would be too long for a name.
-    scope.with_path(|path| {
-        name.text("/").number(fingerprint(path));
-    });
+    let Some(name) = name(tree, scope) else { return Sole::Alone(None) };
     let mut found = None;
     for _ in 0..ATTEMPTS {
         match take_name(name.as_cstr()) {
@@ -55,6 +47,25 @@ pub fn take(tree: &Tree, scope: &Scope<'_>) -> Sole {
         pause(PAUSE_US);
     }
     found.map_or(Sole::Unknown, Sole::Other)
+}
+
+/// The guard that [`take`] would find, for who only asks.
+#[inline(never)]
+pub fn find(tree: &Tree, scope: &Scope<'_>) -> Option<Pid> {
+    find_holder(tree, name(tree, scope)?.as_bytes())
+}
+
+#[inline(never)]
+fn name(tree: &Tree, scope: &Scope<'_>) -> Option<Line> {
+    let mut namespace = [0; 32];
+    let len = readlinkat_raw(&tree.proc, c"self/ns/pid", &mut namespace[..]).ok()?;
+    let mut name = Line::default();
+    name.text("bustd/").bytes(&namespace[..len]).text("/").number(geteuid().as_raw().into());
+    // Cgroups may have a guard each; a path would be too long for a name.
+    scope.with_path(|path| {
+        name.text("/").number(fingerprint(path));
+    });
+    Some(name)
 }
 
 /// The process of our name and of our user or root that has the socket of this name.

@@ -7,7 +7,6 @@ use crate::conf;
 use crate::console::{Column, Console, Kind, Table, Value, column};
 use bustd::read::kfile::{Pieces, Tree, lines, parse_u64, read_start};
 use bustd::sys::line::{Line, named};
-use bustd::sys::lock::Held;
 use bustd::sys::time::realtime_s;
 use rustix::fd::AsFd;
 
@@ -26,12 +25,12 @@ const FIRED: &[u8] = b"bustd_ruleset_fired_total";
 const ACTED: &[u8] = b"bustd_ruleset_actions_total";
 const LAST: &[u8] = b"bustd_ruleset_last_action_timestamp_seconds";
 
-/// Tells of the rules of the guard that holds the pidfile, if it has any.
+/// Tells of the rules of the guard that runs, if it has any.
 // Out of line, as is all that a question alone asks.
 #[inline(never)]
-pub fn put(console: &mut Console, options: &Options, tree: &Tree, holder: &Held) {
+pub fn put(console: &mut Console, options: &Options, tree: &Tree, pid: i32) {
     let (mut path, mut buf) = (Line::default(), [0; 4096]);
-    path.signed(holder.pid.into()).text("/cmdline");
+    path.signed(pid.into()).text("/cmdline");
     let arguments = read_start(tree.proc.as_fd(), path.as_cstr(), &mut buf).unwrap_or_default();
     let ours = options.rules.as_ref().map(|settings| settings.file.to_bytes());
     let Some(file) = argument(arguments, b"--rules").or(ours) else { return };

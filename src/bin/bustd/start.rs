@@ -111,7 +111,7 @@ pub fn guard(
     let daemon = tree.live && !no_daemon && !config.once && !is_init();
     let parent = daemon.then(|| {
         // SAFETY: this program has one thread, and its `abort` signals nobody else.
-        let forked = unsafe { daemon::fork_and_leave() };
+        let forked = unsafe { daemon::fork_and_leave(config.dry_run) };
         forked.unwrap_or_else(|_| fail(EXIT_FAILURE, named!("cannot become a daemon")))
     });
     // Who kills nobody may try what another guard would do. A command is run and

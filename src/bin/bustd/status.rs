@@ -7,7 +7,8 @@ use crate::console::{
     Column, Console, EXIT_FAILURE, Kind, Table, Value, column, fail, fail_because, has_screen,
 };
 use crate::glance::{self, StallOf};
-use crate::pidfile::{USUAL_PIDFILES, find_holder};
+use crate::pidfile::{Running, USUAL_PIDFILES, find_holder};
+use crate::sole;
 use bustd::act::capability::Prospects;
 use bustd::choose::observer::{Observer, StallSource};
 use bustd::choose::scope::Scope;
@@ -21,7 +22,6 @@ use bustd::read::kfile::Tree;
 use bustd::read::psi::{Pressure, PressureLine, ShareBp, Stall};
 use bustd::sys::child::Environment;
 use bustd::sys::line::{Line, named};
-use bustd::sys::lock::Held;
 use bustd::sys::time::{now_us, pause};
 use core::ffi::{CStr, c_int};
 use rustix::process::getpid;
@@ -129,7 +129,7 @@ fn show_once(options: &Options, tree: &Tree, scope: &Scope<'_>, mut console: Con
     }
 
     let stalls = stalls_of(&mut snapshot, &levels, observer.read_pressure(), tree.live);
-    let holder = find_guard(options.pidfile, tree.live);
+    let running = find_guard(options.pidfile, tree, scope);
     let nearest_rule = nearest_rule(&snapshot, &levels).name();
     if options.json || config.verbose {
         put_memory(&mut console, &snapshot, &levels);
@@ -138,14 +138,14 @@ fn show_once(options: &Options, tree: &Tree, scope: &Scope<'_>, mut console: Con
         console.row(&PRESSURE, "some", &stalls[0].values(levels.psi_bp));
         console.row(&PRESSURE, "full", &stalls[1].values(levels.psi_bp));
         console.note(&LEGEND);
-        put_plan(&mut console, nearest_rule, &prospects, holder.as_ref());
+        put_plan(&mut console, nearest_rule, &prospects, running.as_ref());
     } else {
         glance::put_memory(&mut console, &snapshot, &levels);
         glance::put_scope(&mut console, scope);
         let [some, full] = stalls.map(|stall| stall.at_a_glance(levels.psi_bp));
         glance::put_stalls(&mut console, &some, &full);
         let acts_now = matches!(decide(&snapshot, &levels), Verdict::Act(..));
-        glance::put_guard(&mut console, nearest_rule, acts_now, holder.as_ref());
+        glance::put_guard(&mut console, nearest_rule, acts_now, running.as_ref());
     }
     let shown = if scope.is_machine() { SHOWN } else { SHOWN_OF_CGROUP };
     put_candidates(&mut console, selector.candidates(), shown);
@@ -159,19 +159,25 @@ fn show_once(options: &Options, tree: &Tree, scope: &Scope<'_>, mut console: Con
         console.note(named!("nobody: no process that can be killed has enough memory to help\n").as_bytes());
     }
     #[cfg(feature = "rules")]
-    if let Some(holder) = &holder {
-        crate::standing::put(&mut console, options, tree, holder);
+    if let Some(running) = &running {
+        crate::standing::put(&mut console, options, tree, running.pid);
     }
     console.finish()
 }
 
-/// The guard that holds the pidfile that was named, or one of the usual ones.
-fn find_guard(asked: Option<&CStr>, is_live: bool) -> Option<Held> {
-    match asked {
+/// The guard that holds the pidfile that was named; else one of the usual ones, or none
+/// and is our own user's.
+fn find_guard(asked: Option<&CStr>, tree: &Tree, scope: &Scope<'_>) -> Option<Running> {
+    let held = match asked {
         Some(path) => find_holder(path),
-        None if is_live => USUAL_PIDFILES.into_iter().find_map(find_holder),
-        None => None,
+        None if tree.live => USUAL_PIDFILES.into_iter().find_map(find_holder),
+        None => return None,
+    };
+    if let Some(held) = held {
+        return Some(Running { pid: held.pid, kills: Some(held.from) });
     }
+    let pid = asked.is_none().then(|| sole::find(tree, scope))??;
+    Some(Running { pid: pid.as_raw_pid(), kills: None })
 }
 
 /// Looks twice, so that there is a window of pressure, as a guard would see it
@@ -297,15 +303,15 @@ impl StallRow {
 }
 
 /// What a guard would have, and the one that is running.
-fn put_plan(console: &mut Console, nearest_rule: &str, prospects: &Prospects, holder: Option<&Held>) {
+fn put_plan(console: &mut Console, nearest_rule: &str, prospects: &Prospects, running: Option<&Running>) {
     let values = [
         Value::Text(nearest_rule.as_bytes()),
         prospects.trigger_ms.into(),
         Value::Flag(prospects.can_lock),
         Value::Flag(prospects.only_uid.is_none()),
         Value::Flag(prospects.can_release),
-        holder.map_or(Value::Unknown, |holder| Value::Number(holder.pid.into())),
-        holder.map(|holder| holder.from).into(),
+        running.map_or(Value::Unknown, |running| Value::Number(running.pid.into())),
+        running.and_then(|running| running.kills).into(),
     ];
     console.begin(&PLAN);
     console.row(&PLAN, "guard", &values);

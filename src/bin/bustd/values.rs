@@ -80,8 +80,8 @@ pub fn parse_absolute_path(text: &'static CStr) -> Result<&'static CStr, &'stati
     }
 }
 
-/// A file that will be replaced by another, if there is one: no device, nor a
-/// link, which is there for a reason.
+/// A file that will be replaced or emptied, if there is one: no device, nor a link,
+/// which is there for a reason.
 pub fn parse_replaced(text: &'static CStr) -> Result<&'static CStr, &'static str> {
     if text.count_bytes() > MAX_PATH {
         return Err(named!("the path is too long"));
