@@ -6,6 +6,7 @@ mod drop_ins;
 mod each;
 mod engine;
 pub mod fixture;
+mod lines;
 mod patterns;
 mod ranking;
 mod walking;
@@ -85,9 +86,14 @@ impl Scene {
 
     /// The file. At the end of each tick its last set tells that there was one.
     fn file(&self) -> String {
-        let beat = set("beat", &[&[CONTINUE]], &[kill("beat", r#""always_continue": true"#)], "");
-        format!("{{\"rulesets\": [{}, {beat}]}}", self.sets)
+        with_beat(&self.sets)
     }
+}
+
+/// A file with these sets, and one that tells of the end of each tick.
+fn with_beat(sets: &str) -> String {
+    let beat = set("beat", &[&[CONTINUE]], &[kill("beat", r#""always_continue": true"#)], "");
+    format!("{{\"rulesets\": [{sets}, {beat}]}}")
 }
 
 // --------------------------------------------------------- files of rules
@@ -161,6 +167,13 @@ impl Running {
             }
         });
         Self { child, lines, told: Vec::new() }
+    }
+
+    /// What was told until the end of the next tick.
+    fn told(&mut self) -> Vec<String> {
+        self.told.clear();
+        self.tick().unwrap();
+        std::mem::take(&mut self.told)
     }
 
     /// The kills of the next tick, or what was told instead.
@@ -246,9 +259,16 @@ fn prepare(scene: &Scene) -> Machine {
 
 /// A guard that only tells what it would do.
 fn bustd(machine: &Machine) -> Command {
+    bustd_each(machine, 1)
+}
+
+/// The same with so many seconds between two ticks.
+fn bustd_each(machine: &Machine, interval_s: u32) -> Command {
     let mut bustd = Command::new(BUSTD);
     bustd.arg("--root").arg(machine.tree.path()).args(["--dry-run", "-n", "--no-default-rules"]);
-    bustd.args(["--interval", "1", "--rules"]).arg(machine.tree.path().join("rules.json"));
+    bustd
+        .args(["--interval", &interval_s.to_string(), "--rules"])
+        .arg(machine.tree.path().join("rules.json"));
     bustd
 }
 
