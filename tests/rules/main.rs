@@ -179,7 +179,7 @@ fn every_plugin_has_its_words() {
         "  or else kill the one with most full io pressure of system.slice/*, or below it, and go on, and rest 15 s\n",
         "  or else kill the one for which most pages are scanned of system.slice/*, in the log only\n",
         "  or else kill the one whose io costs most of system.slice/*, in the log only\n",
-        "  or else restart a.service and rest 15 s, in the log only\n",
+        "  or else restart a.service and rest 15 s more, in the log only\n",
         "  then kill the one with most swap beyond its protection, more than 1 byte, of the rule set's cgroup/*\n",
         "  then keep the memory of workload.slice/* as small as it can be without stalls\n",
         "    /bin/sh -c exit 1 for 500 ms at most exits with 0\n",
@@ -383,7 +383,7 @@ fn a_guard_starts_with_what_it_needs_or_not_at_all() {
         tree.write(&format!("sys/{rotational}"), text);
         device("malformed");
     }
-    refused(&["--rules-dir", "/nonexistent"], "--rules-dir /nonexistent: no such file or directory");
+    refused(&["--rules-dir", "/nonexistent"], "--rules-dir \"/nonexistent\": no such file or directory");
 }
 
 /// A program that is given no rules knows nothing of what is wrong with them.

@@ -192,6 +192,24 @@ pub fn scenes() -> Vec<Scene> {
         .after(5, |machine| machine.write("s/b", "memory.stat", "anon 4096\npgscan 11\n"))
         // The set's own is taken for it, where nothing fires any more.
         .but_oomd(&[nobody, b, b, nobody, nobody, nobody]),
+        Scene::new(
+            "after a restart the set rests for the action's time and for its own",
+            chain(
+                &[
+                    kill("s/b", r#""always_continue": true"#),
+                    plugin(
+                        "systemd_restart",
+                        r#""service": "a.service", "dry": true, "post_action_delay": 1"#,
+                    ),
+                    kill("s/a", ""),
+                ],
+                r#""post_action_delay": 2"#,
+            ),
+            two,
+            &[b, nobody, nobody, b],
+        )
+        // It sleeps for the first of them, and so there is no tick.
+        .but_oomd(&[b, nobody, b, nobody]),
         Scene::new("nobody is there", always(kill("nowhere/*", "")), two, &[nobody, nobody]),
         Scene::new(
             "the line tells pressure and usage",
