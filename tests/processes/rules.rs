@@ -45,7 +45,12 @@ impl Slice {
 
     /// Starts a guard that has no rules but these.
     fn guard(&self, journal: &mut Journal, options: &[&str]) -> Guard {
-        let own: &[&str] = &["--no-daemon", "--no-default-rules", "--rules", FILE, "--interval", "1"];
+        self.guard_each("1", journal, options)
+    }
+
+    /// The same with so many seconds between two ticks.
+    fn guard_each(&self, interval_s: &str, journal: &mut Journal, options: &[&str]) -> Guard {
+        let own: &[&str] = &["--no-daemon", "--no-default-rules", "--rules", FILE, "--interval", interval_s];
         Guard::watching(journal, &[own, options])
     }
 
@@ -439,13 +444,15 @@ fn kills_come_one_after_the_other() {
         let twice = act(&[slice.kill(r#", "always_continue": true"#), slice.kill("")]);
         let once = set("again", r#"{"name": "continue"}"#, &[slice.kill("")]);
         slice.rules(&[twice, once]);
-        let guard = slice.guard(&mut journal, &[]);
+        let guard = slice.guard_each("4", &mut journal, &[]);
         for cgroup in ["one", "two", "three"] {
             journal.expect(&format!("/{cgroup} 0 ruleset:["));
             journal.expect(" died ");
         }
         assert_eq!(dying.each_mut().map(Eater::death), [Some(libc::SIGKILL); 3]);
         assert_eq!((journal.count("ruleset:[act]"), journal.count("ruleset:[again]")), (2, 1));
+        // Nobody waits for the next tick.
+        assert!(journal.count(&format!("cgroup \"{}\"", slice.path())) <= 1);
         guard.end();
     });
 }
