@@ -114,6 +114,31 @@ fn what_is_documented_is_read() {
     assert_eq!(count, 3);
 }
 
+/// The programs that are shown there are programs.
+#[test]
+fn what_is_documented_can_be_run() {
+    let docs = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md")).unwrap();
+    let programs: Vec<_> =
+        docs.split("```").skip(1).step_by(2).map(str::trim).filter(|block| block.starts_with("#!")).collect();
+    assert_eq!(programs.len(), 2);
+    let tree = Tree::new();
+    for text in programs {
+        let path = tree.path().join("program");
+        fs::write(&path, text).unwrap();
+        let mut checker = match text.lines().next() {
+            Some("#!/bin/sh") => Command::new("sh"),
+            Some("#!/usr/bin/python3") => Command::new("python3"),
+            other => panic!("who runs {other:?}?"),
+        };
+        let compile = "import sys; compile(open(sys.argv[1]).read(), sys.argv[1], 'exec')";
+        let args: &[&str] = if text.starts_with("#!/bin/sh") { &["-n"] } else { &["-c", compile] };
+        match checker.args(args).arg(&path).output() {
+            Ok(output) => assert!(output.status.success(), "{text}\n{output:?}"),
+            Err(error) => println!("skipped: {checker:?}: {error}"),
+        }
+    }
+}
+
 /// The file that Debian and others install, where it is there or was fetched.
 #[test]
 fn what_is_installed_is_read() {

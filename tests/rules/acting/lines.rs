@@ -1,7 +1,8 @@
 //! What is told besides of kills, and when.
 
 use super::fixture::Machine;
-use super::{CONTINUE, Running, always, bustd, bustd_each, kill, plugin, set, with_beat};
+use super::{CONTINUE, Running, STOP, always, bustd, bustd_each, kill, plugin, set, with_beat};
+use std::fs;
 use std::time::{Duration, Instant};
 
 /// A machine with these sets.
@@ -128,6 +129,45 @@ fn what_would_be_done_is_told_and_counts() {
     let told = running.told();
     assert!(has(&told, root), "{told:#?}");
     assert!(["restarted", "would run", "would crash"].iter().all(|part| !has(&told, part)), "{told:#?}");
+}
+
+/// What programs are told of each set, whatever it is called, and of what is dropped in.
+#[test]
+fn statistics_are_of_each_set() {
+    let drops = r#""drop-in": {"actions": true}, "post_action_delay": 0"#;
+    let sets = [
+        set(r#"a\"b\\c"#, &[&[CONTINUE]], &[kill("s/a", "")], drops),
+        set("idle", &[&[STOP]], &[kill("s/a", "")], ""),
+        set("vain", &[&[CONTINUE]], &[kill("nowhere", "")], ""),
+    ];
+    let machine = machine(&sets.join(", "));
+    machine.sized("s/a", 5);
+    fs::create_dir(machine.drop_ins()).unwrap();
+    let text = format!(r#"{{"rulesets": [{{"name": "a\"b\\c", "actions": [{}]}}]}}"#, kill("nowhere", ""));
+    machine.drop_in("one", &text);
+    let stats = machine.tree.path().join("stats.prom");
+    let [dir, file] = [machine.drop_ins(), stats.clone()].map(|path| path.to_str().unwrap().to_owned());
+    let mut running = start(&machine, &["--rules-dir", &dir, "--stats", &file]);
+    running.told();
+    running.told();
+    // Written at the end of each tick in which somebody acted; the second may not be over.
+    let text = fs::read_to_string(&stats).unwrap();
+    let figure = |what: &str, labels: &str| -> u64 {
+        let start = format!("bustd_ruleset_{what}{{ruleset=\"{labels}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("{start}\n{text}")).parse().unwrap()
+    };
+    let first = r#"a\"b\\c"#;
+    let fired = figure("fired_total", first);
+    assert!((1..=2).contains(&fired) && figure("actions_total", first) == fired, "{text}");
+    assert!(figure("last_action_timestamp_seconds", first) > 1_000_000_000);
+    let dropped = format!(r#"{first}",drop_in="one"#);
+    assert_eq!((figure("fired_total", &dropped), figure("actions_total", &dropped)), (fired, 0), "{text}");
+    for (name, fires) in [("idle", 0), ("vain", fired)] {
+        let told =
+            ["fired_total", "actions_total", "last_action_timestamp_seconds"].map(|what| figure(what, name));
+        assert_eq!(told, [fires, 0, 0], "{name}\n{text}");
+    }
 }
 
 /// The limits of an idle cgroup as they were measured with oomd.

@@ -161,7 +161,7 @@ fn by_size() -> Vec<Scene> {
         ),
         Scene::new(
             "one that stands there twice counts once",
-            always(kill("t,s,t,/s/", "")),
+            always(kill("t,s,t,/s/,[st]", "")),
             overlapping,
             &[&["R/A t"]],
         ),
