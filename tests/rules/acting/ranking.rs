@@ -1,7 +1,7 @@
 //! Who is killed first.
 
 use super::fixture::Machine;
-use super::{Scene, always, kill, kill_by};
+use super::{CONTINUE, Scene, always, kill, kill_by, plugin, set};
 
 const MIB: u64 = 1 << 20;
 
@@ -18,6 +18,13 @@ fn overlapping(machine: &Machine) {
     protected(machine, "t", 120 * MIB, 115 * MIB);
     protected(machine, "s", 101 * MIB, 0);
     protected(machine, "s/a", 100 * MIB, 0);
+}
+
+/// A set that kills whatever grows, and rests for a tick then.
+fn growing(args: &str) -> String {
+    let args = format!(r#"{args}, "dry": true, "size_threshold": 90, "growing_size_percentile": 1"#);
+    let kill = plugin("kill_by_memory_size_or_growth", &args);
+    set("R", &[&[CONTINUE]], &[kill], r#""post_action_delay": 2"#)
 }
 
 fn three(machine: &Machine) {
@@ -135,6 +142,28 @@ fn by_size() -> Vec<Scene> {
             },
             // At first everybody looks as if it grew.
             &[&["R/A s/b"], &["R/A s/a"]],
+        )
+        .after(1, |machine| machine.write("s/a", "memory.current", "20000000\n")),
+        Scene::new(
+            "growth is watched while the set rests",
+            growing(r#""cgroup": "s/*""#),
+            |machine| {
+                machine.sized("s/a", 10 * MIB);
+                machine.sized("s/b", 20 * MIB);
+            },
+            // New to it they would grow alike, and b were the larger.
+            &[&["R/A s/b"], &[], &["R/A s/a"]],
+        )
+        .after(1, |machine| machine.write("s/a", "memory.current", "20000000\n")),
+        Scene::new(
+            "growth is watched of leaves too",
+            growing(r#""cgroup": "s", "recursive": true"#),
+            |machine| {
+                machine.sized("s", 30 * MIB);
+                machine.sized("s/a", 10 * MIB);
+                machine.sized("s/b", 20 * MIB);
+            },
+            &[&["R/A s/b"], &[], &["R/A s/a"]],
         )
         .after(1, |machine| machine.write("s/a", "memory.current", "20000000\n")),
         Scene::new(
