@@ -84,18 +84,25 @@ pub enum Phase {
     Whole,
     /// The same with somebody in it who is to live.
     Spared,
+    /// A file of rules has a cgroup killed, and that is told in its attributes.
+    Rules,
 }
 
 impl Phase {
-    pub const ALL: [(Self, &str); 4] =
-        [(Self::Steady, "steady"), (Self::Kill, "kill"), (Self::Whole, "whole"), (Self::Spared, "spared")];
+    pub const ALL: [(Self, &str); 5] = [
+        (Self::Steady, "steady"),
+        (Self::Kill, "kill"),
+        (Self::Whole, "whole"),
+        (Self::Spared, "spared"),
+        (Self::Rules, "rules"),
+    ];
 
     pub fn name(self) -> &'static str {
         Self::ALL.into_iter().find(|(phase, _)| *phase == self).expect("all are there").1
     }
 
     pub fn is_in_cgroup(self) -> bool {
-        matches!(self, Self::Whole | Self::Spared)
+        matches!(self, Self::Whole | Self::Spared | Self::Rules)
     }
 }
 

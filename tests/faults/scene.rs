@@ -32,7 +32,11 @@ pub struct Scene {
 pub struct Inside {
     outside: Eater,
     never: Option<Eater>,
-    // Last, since it is removed once nobody is in it.
+    /// As long as it is there, rules have nobody killed.
+    calm: Option<Confined>,
+    // Last, since each is removed when it is dropped, once nobody is in it.
+    #[allow(dead_code, reason = "it is there as long as this is")]
+    below: [Confined; 2],
     confined: Confined,
 }
 
@@ -71,6 +75,32 @@ const OPTIONS: &[&str] =
     &["--no-daemon", "--verbose", "--mem", "512M,1M", "--grace", "40", "--stats", "/run/kills.prom"];
 /// Programs that are started, for which there is no filter of calls.
 const HOOKS: &[&str] = &["--before-kill", "/bin/true", "--on-kill", "/bin/true"];
+const RULES: &str = "/run/rules.json";
+const OPTIONS_OF_RULES: &[&str] = &[
+    "--no-daemon",
+    "--verbose",
+    "--stats",
+    "/run/kills.prom",
+    "--no-default-rules",
+    "--rules",
+    RULES,
+    "--interval",
+    "1",
+];
+
+/// Rules that kill the victim's cgroup when there is no calm any more, and look at all of
+/// them until then.
+fn rules(path: &str) -> String {
+    let plugin = |name: &str, args: &str| format!(r#"{{"name": "{name}", "args": {{{args}}}}}"#);
+    let all = format!(r#""cgroup": "{path},{path}/*", "always": true"#);
+    let calm = format!(r#""cgroup": "{path}/calm", "negate": true"#);
+    let victims = format!(r#""cgroup": "{path}/jo*,{path}/job", "resource": "memory""#);
+    let [all, calm, kill] =
+        [plugin("dump_cgroup_overview", &all), plugin("exists", &calm), plugin("kill_by_pressure", &victims)];
+    let set = format!(r#"{{"name": "n", "detectors": [["g", {all}, {calm}]], "actions": [{kill}]}}"#);
+    format!(r#"{{"rulesets": [{set}]}}"#)
+}
+
 pub const NEAR_MIB: u64 = 600;
 const SHORT_MIB: u64 = 500;
 
@@ -86,18 +116,29 @@ impl Scene {
             let confined = Confined::new(Hierarchy::V2).expect("as before");
             let job = confined.below("job");
             job.take(victim.pid());
-            confined.below("other").take(innocent.pid());
+            let other = confined.below("other");
+            other.take(innocent.pid());
             let never = (phase == Phase::Spared).then(|| Eater::named("never").mib(1).start(&journal));
             never.iter().for_each(|never| job.take(never.pid()));
             let outside = Eater::named("outside").mib(60).start(&journal);
-            Inside { outside, never, confined }
+            let calm = (phase == Phase::Rules).then(|| confined.below("calm"));
+            Inside { outside, never, calm, below: [job, other], confined }
         });
         let dir = inside.as_ref().map(|inside| inside.confined.dir.to_str().expect("a path").to_owned());
         let scope = dir
             .as_ref()
             .map(|dir| ["--scope", dir, "--kill-cgroup", "--unkillables", "any:never|any:cgroup:/nowhere"]);
         let scope = scope.as_ref().map_or(&[][..], |scope| scope);
-        let guard = Guard::watching(&mut journal, &[OPTIONS, hooks, scope]);
+        let guard = if phase == Phase::Rules {
+            let path = inside.as_ref().map_or("", |inside| inside.confined.path.trim_start_matches('/'));
+            fs::write(RULES, rules(path)).expect("a file in scratch");
+            let guard = Guard::watching(&mut journal, &[OPTIONS_OF_RULES]);
+            // From the first tick on all cgroups are held.
+            journal.expect(&format!("cgroup \"{path}\""));
+            guard
+        } else {
+            Guard::watching(&mut journal, &[OPTIONS, hooks, scope])
+        };
         // The first survey, and that it is over.
         guard.look(&mut journal);
         guard.look(&mut journal);
@@ -136,6 +177,9 @@ impl Scene {
 
     /// Memory gets short, and it is plain whose doing that is.
     pub fn shorten(&mut self) {
+        if let Some(calm) = self.inside.as_mut().and_then(|inside| inside.calm.take()) {
+            return drop(calm);
+        }
         self.victim.grow(&mut self.journal);
         self.meminfo.set_available(SHORT_MIB);
         self.guard().send(Signal::USR1);

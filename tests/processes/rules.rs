@@ -3,12 +3,13 @@
 
 use crate::harness::{
     Confined, Eater, Guard, Hierarchy, Journal, NOBODY, OnTerm, PROGRAM, eventually, in_namespace,
-    in_namespace_with_users, skip,
+    in_namespace_with_users, mount, script, skip,
 };
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const FILE: &str = "/run/rules.json";
 const PIDFILE: &str = "/run/rules.pid";
@@ -44,7 +45,12 @@ impl Slice {
 
     /// Starts a guard that has no rules but these.
     fn guard(&self, journal: &mut Journal, options: &[&str]) -> Guard {
-        let own: &[&str] = &["--no-daemon", "--no-default-rules", "--rules", FILE, "--interval", "1"];
+        self.guard_each("1", journal, options)
+    }
+
+    /// The same with so many seconds between two ticks.
+    fn guard_each(&self, interval_s: &str, journal: &mut Journal, options: &[&str]) -> Guard {
+        let own: &[&str] = &["--no-daemon", "--no-default-rules", "--rules", FILE, "--interval", interval_s];
         Guard::watching(journal, &[own, options])
     }
 
@@ -327,6 +333,154 @@ fn a_hook_comes_first() {
         journal.expect(&format!("hook: file {}", dying.pid().as_raw_pid()));
         journal.expect(" died ");
         assert_eq!(dying.death(), Some(libc::SIGKILL));
+        guard.end();
+    });
+}
+
+/// A hook that does not end holds a kill up for as long as its set says, and no longer.
+#[test]
+fn a_hook_holds_a_kill_up_for_so_long() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        let mut journal = Journal::new();
+        let mut dying = Eater::named("dying").mib(1).start(&journal);
+        doomed.take(dying.pid());
+        let endless = script("endless", "#!/bin/sh\necho hook: started >&2\nexec sleep 1000\n");
+        let mut set = act(&[slice.kill("")]);
+        set.insert_str(set.len() - 1, r#", "prekill_hook_timeout": "2""#);
+        slice.rules(&[set]);
+        let guard = slice.guard(&mut journal, &["--before-kill", &endless]);
+        journal.expect("hook: started");
+        let started = Instant::now();
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        // From when it was started, which was not seen at once.
+        let held = started.elapsed();
+        assert!((Duration::from_secs(1)..Duration::from_secs(60)).contains(&held), "{held:?}");
+        guard.end();
+    });
+}
+
+/// What is only to be told kills nobody and leaves no attributes, though its set rests.
+#[test]
+fn what_is_dry_kills_nobody() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let spared = slice.0.below("spared");
+        let mut journal = Journal::new();
+        let living = Eater::named("living").mib(1).start(&journal);
+        spared.take(living.pid());
+        slice.rules(&[act(&[slice.kill(r#", "dry": true"#)])]);
+        let guard = slice.guard(&mut journal, &["--stats", "/run/kills.prom"]);
+        journal.expect("/spared 0 ruleset:[act] detectorgroup:[group] killer:(dry)kill_by_pressure v2");
+        slice.tick(&mut journal);
+        slice.tick(&mut journal);
+        assert_eq!(journal.count("killer:"), 1);
+        living.expect_unharmed(&mut journal);
+        for name in ["ooms", "kill", "kill_uuid"] {
+            let set = ["user", "trusted"].map(|of| attribute(&spared, &format!("{of}.oomd_{name}")));
+            assert_eq!(set, ["", ""], "{name}");
+        }
+        let stats = fs::read_to_string("/run/kills.prom").expect("statistics");
+        let counts = stats.lines().filter(|line| line.starts_with("bustd_kills_total{rule=\"file\""));
+        assert!(counts.clone().count() > 0 && counts.clone().all(|line| line.ends_with(" 0")), "{stats}");
+        guard.end();
+    });
+}
+
+/// The kernel's log has the line with what programs look for before it, whatever a set is
+/// silent about; and the attributes go on from what they were.
+#[test]
+fn the_kernels_log_is_told_by_silent_sets_too() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        if !mark(&doomed, "user.oomd_prefer") {
+            return;
+        }
+        for (name, value) in [("user.oomd_ooms", &b"41"[..]), ("user.oomd_kill", b"5")] {
+            setxattr(doomed.dir.as_os_str().as_bytes(), name, value, XattrFlags::empty())
+                .expect("an attribute");
+        }
+        const LOG: &str = "/run/kernel.log";
+        fs::write(LOG, "").expect("a file");
+        mount(&["--bind", LOG, "/dev/kmsg"]);
+        let mut journal = Journal::new();
+        let mut dying = Eater::named("dying").mib(1).start(&journal);
+        doomed.take(dying.pid());
+        let mut set = act(&[slice.kill("")]);
+        set.insert_str(set.len() - 1, r#", "silence-logs": "plugins""#);
+        slice.rules(&[set]);
+        let guard = slice.guard(&mut journal, &[]);
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        journal.expect(" died ");
+        let line = format!(
+            "<4>oomd kill: 0.00 0.00 0.00 {}/doomed 0 ruleset:[act] detectorgroup:[group] killer:kill_by_pressure v2\n",
+            slice.path()
+        );
+        assert_eq!(fs::read_to_string(LOG).expect("a file"), line);
+        assert_eq!(journal.count("killer:"), 0);
+        let told = ["user.oomd_ooms", "user.oomd_kill"].map(|name| attribute(&doomed, name));
+        assert_eq!(told, ["42", "6"]);
+        guard.end();
+    });
+}
+
+/// Where two kills come at once, by one set or by two, the second begins when the first is
+/// over, and finds whoever is left.
+#[test]
+fn kills_come_one_after_the_other() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let cgroups = ["one", "two", "three"].map(|name| slice.0.below(name));
+        if !mark(&cgroups[0], "user.oomd_prefer") || !mark(&cgroups[2], "user.oomd_avoid") {
+            return;
+        }
+        let mut journal = Journal::new();
+        let mut dying = ["a", "b", "c"].map(|name| Eater::named(name).mib(1).start(&journal));
+        for (cgroup, eater) in cgroups.iter().zip(&dying) {
+            cgroup.take(eater.pid());
+        }
+        let twice = act(&[slice.kill(r#", "always_continue": true"#), slice.kill("")]);
+        let once = set("again", r#"{"name": "continue"}"#, &[slice.kill("")]);
+        slice.rules(&[twice, once]);
+        let guard = slice.guard_each("4", &mut journal, &[]);
+        for cgroup in ["one", "two", "three"] {
+            journal.expect(&format!("/{cgroup} 0 ruleset:["));
+            journal.expect(" died ");
+        }
+        assert_eq!(dying.each_mut().map(Eater::death), [Some(libc::SIGKILL); 3]);
+        assert_eq!((journal.count("ruleset:[act]"), journal.count("ruleset:[again]")), (2, 1));
+        // Nobody waits for the next tick.
+        assert!(journal.count(&format!("cgroup \"{}\"", slice.path())) <= 1);
+        guard.end();
+    });
+}
+
+/// A unit is restarted by systemctl(1), and where that fails the next action has its turn.
+#[test]
+fn a_unit_is_restarted() {
+    const SYSTEMCTL: &str = "/usr/bin/systemctl";
+    in_namespace(|| {
+        if fs::metadata(SYSTEMCTL).is_err() {
+            return skip("no systemctl(1) to put another in the place of");
+        }
+        let Some(slice) = Slice::new() else { return };
+        let fake = script("systemctl", "#!/bin/sh\necho \"asked: $*\" >&2; [ \"$4\" != bad.service ]\n");
+        mount(&["--bind", &fake, SYSTEMCTL]);
+        let mut journal = Journal::new();
+        let restart = |unit: &str| plugin("systemd_restart", &format!(r#""service": "{unit}""#));
+        let third = plugin("systemd_restart", r#""service": "never.service", "dry": true"#);
+        slice.rules(&[act(&[restart("bad.service"), restart("good.service"), third])]);
+        let guard = slice.guard(&mut journal, &[]);
+        journal.expect("asked: --no-block restart -- bad.service");
+        journal.expect("asked: --no-block restart -- good.service");
+        let line = journal.expect("restarted systemd service=");
+        assert!(line.ends_with("restarted systemd service=good.service"), "{line}");
+        // The set rests now.
+        slice.tick(&mut journal);
+        slice.tick(&mut journal);
+        assert_eq!((journal.count("asked: "), journal.count("restarted systemd")), (2, 1));
         guard.end();
     });
 }

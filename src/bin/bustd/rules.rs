@@ -125,8 +125,12 @@ pub fn open_shelf(options: &Options, tree: &Tree) -> Option<Shelf<'static>> {
         let mut path = Line::default();
         path.text("dev/block/").number(major.into()).text(":").number(minor.into()).text("/queue/rotational");
         let sys = tree.sys.as_ref().ok_or(ReadError::Missing);
-        match sys.and_then(|sys| read_number(sys.as_fd(), path.as_cstr())) {
-            Ok(kind) => device.is_rotational = kind != 0,
+        let read = sys.and_then(|sys| match read_number(sys.as_fd(), path.as_cstr())? {
+            kind @ 0..=1 => Ok(kind == 1),
+            _ => Err(ReadError::Malformed),
+        });
+        match read {
+            Ok(is_rotational) => device.is_rotational = is_rotational,
             Err(error) => fail_about(EXIT_FAILURE, "--device: /sys/", path.as_bytes(), error.reason()),
         }
     }

@@ -1,6 +1,9 @@
 use super::super::forest::{MAX_SIBLINGS, open_hierarchy};
 use super::*;
+use crate::decide::rules::rank::Preference;
 use crate::read::kfile::Tree;
+use crate::read::memory::Meminfo;
+use rustix::fs::{XattrFlags, setxattr};
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::string::String;
@@ -154,6 +157,119 @@ fn there_is_room_for_some() {
     forest.begin_tick();
     forest.begin_tick();
     assert_eq!(paths(&mut forest, &[b"a/1", b"a/1/x"]).len(), 2);
+}
+
+/// The only one that is called so.
+fn one(forest: &mut Forest<'_>, path: &[u8]) -> Id {
+    let span = forest.find_patterns(&[path], &mut || {});
+    assert_eq!(span.len(), 1);
+    forest.at(span, 0)
+}
+
+/// Only that an attribute is there counts, and being preferred before being avoided.
+#[test]
+fn every_preference_is_known() {
+    const NAMES: [&str; 4] =
+        ["trusted.oomd_prefer", "user.oomd_prefer", "trusted.oomd_avoid", "user.oomd_avoid"];
+    let place = Place::new();
+    for set in 0..16 {
+        let name = format!("a{set}");
+        place.add(&name, 1);
+        for (at, attribute) in NAMES.iter().enumerate().filter(|(at, _)| set >> at & 1 == 1) {
+            let value: &[u8] = if set % 3 == 0 { b"" } else { b"0" };
+            let path = place.root().join(&name);
+            let path = path.to_str().unwrap();
+            if setxattr(path, *attribute, value, XattrFlags::empty()).is_err() {
+                std::println!("skipped: {} cannot be set here", NAMES[at]);
+                return;
+            }
+        }
+    }
+    let tree = place.tree();
+    let mut forest = forest(&tree, 100);
+    forest.begin_tick();
+    for set in 0..16 {
+        let id = one(&mut forest, format!("a{set}").as_bytes());
+        let expected = match set {
+            0 => Preference::Normal,
+            _ if set & 3 != 0 => Preference::Prefer,
+            _ => Preference::Avoid,
+        };
+        assert_eq!(forest.preference(id), expected, "{set:04b}");
+    }
+}
+
+/// What may be swapped out of a cgroup is bounded by all above it, and by what there is.
+#[test]
+fn swap_is_bounded_at_each_level() {
+    let place = Place::new();
+    for (path, swap, max) in [
+        ("a", 600, "1000"),
+        ("a/b", 300, "max"),
+        ("a/b/c", 100, "200"),
+        ("a/b/d", 0, "0"),
+        ("a/b/e", 100, "800"),
+        ("f", 50, "max"),
+    ] {
+        place.add(path, 4096);
+        let dir = place.root().join(path);
+        fs::write(dir.join("memory.swap.current"), format!("{swap}\n")).unwrap();
+        fs::write(dir.join("memory.swap.max"), format!("{max}\n")).unwrap();
+    }
+    let tree = place.tree();
+    let mut forest = forest(&tree, 100);
+    forest.begin_tick();
+    let machine = |total_kib, free_kib| Meminfo {
+        swap_total_kib: total_kib,
+        swap_free_kib: free_kib,
+        ..Meminfo::default()
+    };
+    let mut room = |path: &str, mem: &Meminfo| {
+        let id = one(&mut forest, path.as_bytes());
+        let figures = forest.senpai_figures(id, mem).unwrap();
+        (figures.swap_free, figures.swap_used.0 / 10_000)
+    };
+    let much = machine(100, 90);
+    assert_eq!(room("a", &much), (400, 60));
+    assert_eq!(room("a/b", &much), (400, 60));
+    assert_eq!(room("a/b/c", &much), (100, 60));
+    // None may be, and so none of it is used.
+    assert_eq!(room("a/b/d", &much), (0, 60));
+    assert_eq!(room("a/b/e", &much), (400, 60));
+    assert_eq!(room("f", &much), (90 * 1024, 10));
+    // The machine has less than the cgroup may have.
+    assert_eq!(room("a/b", &machine(10_000, 0)), (0, 100));
+    assert_eq!(room("f", &machine(0, 0)), (0, 0));
+}
+
+/// Only exactly one line with a 1 says that a cgroup is to die as a whole.
+#[test]
+fn one_is_a_whole_if_it_says_so() {
+    let place = Place::new();
+    for (name, text, expected) in [
+        ("a", "1\n", true),
+        ("b", "1", true),
+        ("c", "0\n", false),
+        ("d", "2\n", false),
+        ("e", "", false),
+        ("f", "1\n1\n", false),
+        ("g", "11\n", false),
+        ("h", " 1\n", false),
+    ] {
+        place.add(name, 1);
+        fs::write(place.root().join(name).join("memory.oom.group"), text).unwrap();
+        let tree = place.tree();
+        let mut forest = forest(&tree, 100);
+        forest.begin_tick();
+        let id = one(&mut forest, name.as_bytes());
+        assert_eq!(forest.is_whole(id), expected, "{text:?}");
+    }
+    place.add("none", 1);
+    let tree = place.tree();
+    let mut forest = forest(&tree, 100);
+    forest.begin_tick();
+    let id = one(&mut forest, b"none");
+    assert!(!forest.is_whole(id));
 }
 
 #[test]

@@ -265,7 +265,7 @@ impl<'d, 'b> Parser<'_, 'd, 'b> {
             Key::Threshold if number >= 100 => lit!("@: no pressure is above 100"),
             Key::Threshold | Key::ThresholdPct | Key::Duration if number < 0 => lit!("@ is below 0"),
             Key::ThresholdPct | Key::SizeThreshold if number > 100 => lit!("@ is above 100 per cent"),
-            Key::Duration | Key::PostActionDelay if number > 3600 => {
+            Key::Duration | Key::PostActionDelay | Key::PrekillHookTimeout if number > 3600 => {
                 lit!("@ is more than an hour: it is in seconds")
             }
             Key::LogKmemalloc if number != 0 => lit!("@: log_kmemalloc_prekill is ignored"),

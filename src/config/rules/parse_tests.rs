@@ -277,6 +277,7 @@ fn what_looks_wrong_is_warned_of() {
         (with_keys(r#""name": "m""#), r#"key "name" comes again below, and that counts"#),
         (with_keys(r#""post_action_delay": "10s""#), r#""10s" is read as 10"#),
         (with_keys(r#""post_action_delay": 7200"#), "7200 is more than an hour: it is in seconds"),
+        (with_keys(r#""prekill_hook_timeout": 5000"#), "5000 is more than an hour: it is in seconds"),
         (
             with_keys(r#""xattr_filter": "user.x""#),
             r#"key "xattr_filter" counts only together with "cgroup""#,

@@ -307,7 +307,7 @@ objects! {
         when "" then "for which most pages are scanned",
     SystemdRestart "systemd_restart"
         takes [bits(&[Key::PostActionDelay, Key::Dry, Key::MachineType])] needs [Service]
-        when "" then "restart {service} and rest {post_action_delay} s<dry?, in the log only>",
+        when "" then "restart {service} and rest {post_action_delay} s more<dry?, in the log only>",
     KernelPanic "kernel_panic" takes [] needs [] when "" then "crash the machine",
     Senpai "senpai"
         takes [bits(&[

@@ -154,7 +154,7 @@ mod tests {
         };
         assert_eq!([80, 67, 50, 20].map(|percentile| floor(percentile, 3)), [0, 0, 1, 2]);
         assert_eq!([80, 99, 1].map(|percentile| floor(percentile, 10)), [1, 0, 9]);
-        assert_eq!(growth_floor(&[], 80), 0);
+        assert_eq!((growth_floor(&[], 80), growth_floor(&[sized(1, 7, 0, 0)], 0)), (0, 0));
         let alike = [sized(1, u64::MAX, 0, 0), sized(2, u64::MAX, 0, 0), sized(3, 5, 0, 0)];
         assert_eq!([80, 50, 20].map(|percentile| growth_floor(&alike, percentile)), [u64::MAX, u64::MAX, 5]);
     }

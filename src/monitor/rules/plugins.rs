@@ -269,7 +269,9 @@ impl<'a> Monitor<'a> {
     #[inline(never)]
     fn restart_unit(&mut self, engine: &mut Engine<'a>, plugin: &Plugin<'_>, role: Role<'_>) -> Outcome {
         let service = plugin.words.first().copied().unwrap_or_default();
-        let delay_s = Some(plugin.unsigned(Key::PostActionDelay));
+        // The set's own comes behind it: whoever made that long wants few restarts.
+        let delay_s = plugin.unsigned(Key::PostActionDelay);
+        let delay_s = Some(delay_s.saturating_add(role.active.set.post_action_delay_s));
         let mut outcome = Outcome::Stop { delay_s };
         let is_dry = plugin.flag(Key::Dry) || self.config.dry_run;
         if !is_dry {

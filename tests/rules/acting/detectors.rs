@@ -10,6 +10,12 @@ fn victim(machine: &Machine) {
     machine.sized("watched/b", 1 << 20);
 }
 
+/// The pressure of the machine.
+fn press_all(machine: &Machine, full: u32) {
+    let line = |word, avg10| format!("{word} avg10={avg10}.00 avg60=0.00 avg300=0.00 total=0\n");
+    machine.tree.write("proc/pressure/memory", line("some", 99) + &line("full", full));
+}
+
 fn above(resource: &str, threshold: i32, duration: i32) -> String {
     let args = format!(
         r#""cgroup": "watched/*", "resource": "{resource}", "threshold": {threshold}, "duration": {duration}"#
@@ -101,6 +107,21 @@ fn of_pressure() -> Vec<Scene> {
             },
             &[nobody, nobody],
         ),
+        Scene::new(
+            "pressure on the root is the machine's",
+            when(&[&plugin(
+                "pressure_above",
+                r#""cgroup": "/", "resource": "memory", "threshold": 60, "duration": 0"#,
+            )]),
+            |machine| {
+                victim(machine);
+                machine.press("", "memory.pressure", [99; 3], [99; 3]);
+                press_all(machine, 60);
+            },
+            &[nobody, a],
+        )
+        .after(1, |machine| press_all(machine, 61))
+        .not_for_oomd(),
         Scene::new("a threshold below zero is always exceeded", above("memory", -1, 0), victim, &[a, a]),
         Scene::new(
             "rising fires from the second tick",
@@ -217,6 +238,40 @@ fn of_memory() -> Vec<Scene> {
         Scene::new("many are dying", dying(r#""count": 3, "lte": false"#), victim, &[nobody, nobody, a])
             .after(1, |machine| machine.write("watched/b", "cgroup.stat", "nr_dying_descendants 3\n"))
             .after(2, |machine| machine.write("watched/b", "cgroup.stat", "nr_dying_descendants 4\n")),
+        Scene::new(
+            "what the root has is what is not free",
+            when(&[
+                &plugin("memory_above", r#""cgroup": "/", "threshold": "1M", "duration": 0"#),
+                &plugin("exists", r#""cgroup": "watched/a""#),
+            ]),
+            victim,
+            &[a],
+        ),
+        Scene::new(
+            "and that is no more than there is",
+            when(&[&plugin("memory_above", r#""cgroup": "/", "threshold": "100%", "duration": 0"#)]),
+            victim,
+            &[nobody],
+        ),
+        Scene::new(
+            "a share is one of all memory",
+            memory_above(r#""threshold": "100%", "duration": 0"#),
+            victim,
+            &[nobody, a],
+        )
+        .after(1, |machine| machine.write("watched/b", "memory.current", "1125899906842624\n")),
+        Scene::new(
+            "few are dying, turned round",
+            dying(r#""count": 3, "negate": true"#),
+            victim,
+            &[nobody, a],
+        )
+        .after(1, |machine| {
+            for name in ["watched/a", "watched/b"] {
+                machine.write(name, "cgroup.stat", "nr_dying_descendants 4\n");
+            }
+        })
+        .not_for_oomd(),
         Scene::new(
             "an overview holds always",
             when(&[&plugin("dump_cgroup_overview", r#""cgroup": "watched/*", "always": true"#)]),

@@ -59,6 +59,15 @@ pub fn scenes() -> Vec<Scene> {
             &[nobody, &["R/A s/a/victim"]],
         )
         .after(1, |machine| machine.mark("s/a", "user.mine")),
+        Scene::new(
+            "an attribute without its namespace is nobody's",
+            each(r#""cgroup": "s/*", "xattr_filter": "mine", "post_action_delay": 0"#),
+            |machine| {
+                jobs(machine);
+                machine.mark("s/a", "user.mine");
+            },
+            &[nobody],
+        ),
         Scene::new("outside of an instance there is nothing below it", each(""), jobs, &[nobody, nobody]),
         Scene::new(
             "what is below an instance and what is not are one",
@@ -112,6 +121,87 @@ pub fn scenes() -> Vec<Scene> {
             &[&["R/A s/b"]],
         ),
         Scene::new(
+            "one that has no swap beyond that may be killed all the same",
+            set(
+                "R",
+                &[&[super::CONTINUE]],
+                &[kill_by("swap_usage", "s/*", r#""biased_swap_kill": true"#)],
+                r#""post_action_delay": 0"#,
+            ),
+            |machine| {
+                for name in ["s", "s/a"] {
+                    machine.sized(name, 1 << 30);
+                    machine.write(name, "memory.swap.current", "9000\n");
+                    machine.write(name, "memory.low", &format!("{}\n", 1_u64 << 40));
+                }
+                free_swap(machine, 900_000);
+            },
+            &[&["R/A s/a"]],
+        ),
+        Scene::new(
+            "so much is swapped out in a second",
+            set(
+                "R",
+                &[&[&plugin("swap_free", r#""threshold_pct": 100, "swapout_bps_threshold": "400000""#)]],
+                &[kill("s/*", "")],
+                r#""post_action_delay": 0"#,
+            ),
+            |machine| {
+                machine.sized("s/a", 5);
+                free_swap(machine, 900_000);
+                machine.tree.write("proc/vmstat", "pswpin 7\npswpout 5000\n");
+            },
+            // At first there is nothing to compare with.
+            &[nobody, &["R/A s/a"], nobody],
+        )
+        .after(1, |machine| machine.tree.write("proc/vmstat", "pswpin 7\npswpout 1005000\n"))
+        .after(2, |machine| machine.tree.write("proc/vmstat", "pswpin 9999999\npswpout 1005001\n")),
+        Scene::new(
+            "io costs by its device",
+            set("R", &[&[super::CONTINUE]], &[kill_by("io_cost", "s/*", "")], r#""post_action_delay": 0"#),
+            |machine| {
+                machine.tree.write("sys/dev/block/8:0/queue/rotational", "1\n");
+                machine.tree.write("sys/dev/block/8:16/queue/rotational", "0\n");
+                for name in ["s/a", "s/b", "s/c"] {
+                    machine.add(name, &[("io.stat", "")]);
+                }
+                spend(machine, "s/c", "8:0", 90_000, 90_000);
+            },
+            // What was spent before is no rate; nor does what there is no device for cost.
+            &[nobody, &["R/A s/a"], &["R/A s/b"], &["R/A s/a"], nobody],
+        )
+        // A write costs the disk that rotates more than a hundred.
+        .after(1, |machine| {
+            spend(machine, "s/a", "8:0", 0, 10);
+            spend(machine, "s/b", "8:16", 0, 900);
+            spend(machine, "s/c", "8:32", 0, 9_000_000);
+        })
+        // And a read the other one.
+        .after(2, |machine| {
+            spend(machine, "s/a", "8:0", 10, 10);
+            spend(machine, "s/b", "8:16", 2, 900);
+        })
+        // One line that is odd leaves the others.
+        .after(3, |machine| {
+            machine.write("s/a", "io.stat", "8:16 \n8:0 rbytes=0 wbytes=0 rios=90 wios=90 dbytes=0 dios=0\n");
+        })
+        .options(&["--device", "8:0,8:16"]),
+        Scene::new(
+            "what io costs can be said",
+            set("R", &[&[super::CONTINUE]], &[kill_by("io_cost", "s/*", "")], r#""post_action_delay": 0"#),
+            |machine| {
+                machine.tree.write("sys/dev/block/8:0/queue/rotational", "1\n");
+                machine.add("s/a", &[("io.stat", "")]);
+                machine.add("s/b", &[("io.stat", "")]);
+            },
+            &[nobody, &["R/A s/b"]],
+        )
+        .after(1, |machine| {
+            spend(machine, "s/a", "8:0", 0, 9000);
+            spend(machine, "s/b", "8:0", 1, 0);
+        })
+        .options(&["--device", "8:0", "--hdd-coeffs", "1"]),
+        Scene::new(
             "free swap of more than 32 bits",
             set(
                 "R",
@@ -147,6 +237,12 @@ pub fn scenes() -> Vec<Scene> {
         .after(1, |machine| machine.write("s/a", "memory.current", "11000000\n")),
     ];
     all.into_iter().map(Scene::not_for_oomd).collect()
+}
+
+/// So many reads and writes so far.
+fn spend(machine: &Machine, cgroup: &str, device: &str, reads: u64, writes: u64) {
+    let line = format!("{device} rbytes=0 wbytes=0 rios={reads} wios={writes} dbytes=0 dios=0\n");
+    machine.write(cgroup, "io.stat", &line);
 }
 
 fn free_swap(machine: &Machine, kib: u64) {

@@ -112,6 +112,104 @@ pub fn scenes() -> Vec<Scene> {
             two,
             &[b, b],
         ),
+        Scene::new(
+            "a kill among the detectors kills, and its group does not hold",
+            set("R", &[&[&kill("s/b", "")]], &[kill("s/a", "")], r#""post_action_delay": 15"#),
+            two,
+            &[&["R/ s/b"], &["R/ s/b"]],
+        )
+        // Its line does not even name the set.
+        .but_oomd(&[&["/ s/b"], &["/ s/b"]]),
+        Scene::new(
+            "a kill among the detectors that continues has its group hold",
+            set(
+                "R",
+                &[&[&kill("s/b", r#""always_continue": true"#)]],
+                &[kill("s/a", "")],
+                r#""post_action_delay": 0"#,
+            ),
+            two,
+            &[&["R/ s/b", "R/A s/a"], &["R/ s/b", "R/A s/a"]],
+        )
+        .but_oomd(&[&["/ s/b", "R/A s/a"], &["/ s/b", "R/A s/a"]]),
+        Scene::new(
+            "a detector that is not over yet holds",
+            set("R", &[&[&kill_by("pg_scan", "s/*", "")]], &[kill("s/a", "")], r#""post_action_delay": 0"#),
+            two,
+            &[&["R/A s/a"], &["R/ s/b"]],
+        )
+        .after(1, |machine| machine.write("s/b", "memory.stat", "anon 4096\npgscan 9\n"))
+        .but_oomd(&[&["R/A s/a"], &["/ s/b"]]),
+        Scene::new(
+            "a detector among the actions ends them where it says no",
+            chain(
+                &[
+                    kill("s/a", r#""always_continue": true"#),
+                    plugin("exists", r#""cgroup": "s/a""#),
+                    kill("s/b", r#""always_continue": true"#),
+                    plugin("exists", r#""cgroup": "s/c""#),
+                    kill("s/a", ""),
+                ],
+                r#""post_action_delay": 2"#,
+            ),
+            two,
+            &[&["R/A s/a", "R/A s/b"], nobody, &["R/A s/a", "R/A s/b"]],
+        ),
+        Scene::new(
+            "sets are suspended on their own",
+            [
+                set("one", &[&[CONTINUE]], &[kill_by("pg_scan", "s/*", "")], ""),
+                set("two", &[&[CONTINUE]], &[kill_by("pg_scan", "s/b", ""), kill("s/a", "")], ""),
+            ]
+            .join(", "),
+            two,
+            &[nobody, &["one/A s/b", "two/A s/b"], nobody],
+        )
+        .after(1, |machine| machine.write("s/b", "memory.stat", "anon 4096\npgscan 9\n")),
+        Scene::new(
+            "a suspended kill keeps its own time",
+            set(
+                "R",
+                &[&[&plugin("exists", r#""cgroup": "trouble""#)]],
+                &[kill_by("pg_scan", "s/*", r#""post_action_delay": 3"#)],
+                r#""post_action_delay": 0"#,
+            ),
+            |machine| {
+                two(machine);
+                machine.add("trouble", &[]);
+            },
+            // It takes a tick to tell a rate.
+            &[nobody, b, nobody, nobody, nobody, b],
+        )
+        .after(1, |machine| {
+            machine.remove("trouble");
+            machine.write("s/b", "memory.stat", "anon 4096\npgscan 9\n");
+        })
+        .after(2, |machine| {
+            machine.add("trouble", &[]);
+            machine.write("s/b", "memory.stat", "anon 4096\npgscan 10\n");
+        })
+        .after(5, |machine| machine.write("s/b", "memory.stat", "anon 4096\npgscan 11\n"))
+        // The set's own is taken for it, where nothing fires any more.
+        .but_oomd(&[nobody, b, b, nobody, nobody, nobody]),
+        Scene::new(
+            "after a restart the set rests for the action's time and for its own",
+            chain(
+                &[
+                    kill("s/b", r#""always_continue": true"#),
+                    plugin(
+                        "systemd_restart",
+                        r#""service": "a.service", "dry": true, "post_action_delay": 1"#,
+                    ),
+                    kill("s/a", ""),
+                ],
+                r#""post_action_delay": 2"#,
+            ),
+            two,
+            &[b, nobody, nobody, b],
+        )
+        // It sleeps for the first of them, and so there is no tick.
+        .but_oomd(&[b, nobody, b, nobody]),
         Scene::new("nobody is there", always(kill("nowhere/*", "")), two, &[nobody, nobody]),
         Scene::new(
             "the line tells pressure and usage",

@@ -1,7 +1,7 @@
 //! A tree of cgroups as plain files, of which a test says what differs from an idle one.
 
 use crate::tree::{Process, Tree};
-use rustix::fs::{XattrFlags, setxattr};
+use rustix::fs::{XattrFlags, getxattr, setxattr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -98,6 +98,43 @@ impl Machine {
 
     pub fn delete(&self, cgroup: &str, name: &str) {
         fs::remove_file(self.cgroups().join(cgroup).join(name)).unwrap();
+    }
+
+    /// Where drop-ins are.
+    pub fn drop_ins(&self) -> PathBuf {
+        self.tree.path().join("drop-ins")
+    }
+
+    /// Drops a file in, whole.
+    pub fn drop_in(&self, name: &str, text: &str) {
+        self.tree.write("new.json", text);
+        fs::rename(self.tree.path().join("new.json"), self.drop_ins().join(name)).unwrap();
+    }
+
+    /// Takes it out again.
+    pub fn take_out(&self, name: &str) {
+        fs::remove_file(self.drop_ins().join(name)).unwrap();
+    }
+
+    /// The cgroups that have an attribute which tells that they were killed.
+    pub fn marked(&self) -> Vec<PathBuf> {
+        let mut dirs = vec![self.cgroups()];
+        let mut at = 0;
+        while let Some(dir) = dirs.get(at) {
+            let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+            let below: Vec<_> = entries.filter(|path| path.is_dir()).collect();
+            dirs.extend(below);
+            at += 1;
+        }
+        let attributes = ["oomd_ooms", "oomd_kill", "oomd_kill_uuid"]
+            .map(|name| ["user", "trusted"].map(|of| format!("{of}.{name}")));
+        let is_marked = |dir: &PathBuf| {
+            let has = |name: &String| {
+                getxattr(dir.as_os_str().as_bytes(), name.as_str(), &mut [0_u8; 64][..]).is_ok()
+            };
+            attributes.iter().flatten().any(has)
+        };
+        dirs.into_iter().filter(is_marked).collect()
     }
 
     /// Sets an extended attribute, of which only that it is there matters.

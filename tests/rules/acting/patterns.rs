@@ -23,6 +23,9 @@ pub fn scenes() -> Vec<Scene> {
         scene("several", "s/b1,t/*", &["R/A t/a3"]),
         scene("slashes do not matter", "/s//a1/", &["R/A s/a1"]),
         scene("a blank belongs to the name", " s/a1", &[]),
+        scene("braces are cut at the comma", "s/{a1,b1}", &[]),
+        scene("nothing between commas", ",,s/a1,", &["R/A s/a1"]),
+        scene("a range of them", "s/a[2-9]", &["R/A s/a2"]),
         scene("one that is hidden by its name", "s/.hidden", &["R/A s/.hidden"]),
         scene("one that is not a directory", "s/a1/memory.current", &[]),
         scene("a parent beside its children", "s,t/*", &["R/A t/a3"]),
@@ -48,6 +51,12 @@ pub fn scenes() -> Vec<Scene> {
         Scene::new(
             "the root is there",
             when(&[&plugin("exists", r#""cgroup": "/""#)]),
+            several,
+            &[&["R/A s/b1"]],
+        ),
+        Scene::new(
+            "slashes alone are the root",
+            when(&[&plugin("exists", r#""cgroup": "////""#)]),
             several,
             &[&["R/A s/b1"]],
         ),

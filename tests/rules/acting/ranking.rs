@@ -1,7 +1,7 @@
 //! Who is killed first.
 
 use super::fixture::Machine;
-use super::{Scene, always, kill, kill_by};
+use super::{CONTINUE, Scene, always, kill, kill_by, plugin, set};
 
 const MIB: u64 = 1 << 20;
 
@@ -11,6 +11,20 @@ fn protected(machine: &Machine, cgroup: &str, current: u64, low: u64) {
 
 fn swapping(machine: &Machine, cgroup: &str, swap: u64) {
     machine.add(cgroup, &[("memory.swap.current", &format!("{swap}\n"))]);
+}
+
+/// t has half of what both have, though next to nothing that is not protected.
+fn overlapping(machine: &Machine) {
+    protected(machine, "t", 120 * MIB, 115 * MIB);
+    protected(machine, "s", 101 * MIB, 0);
+    protected(machine, "s/a", 100 * MIB, 0);
+}
+
+/// A set that kills whatever grows, and rests for a tick then.
+fn growing(args: &str) -> String {
+    let args = format!(r#"{args}, "dry": true, "size_threshold": 90, "growing_size_percentile": 1"#);
+    let kill = plugin("kill_by_memory_size_or_growth", &args);
+    set("R", &[&[CONTINUE]], &[kill], r#""post_action_delay": 2"#)
 }
 
 fn three(machine: &Machine) {
@@ -57,6 +71,15 @@ pub fn scenes() -> Vec<Scene> {
         marked("one that is to be avoided comes last", "none", "user"),
         marked("among those that are preferred the larger", "trusted", "trusted"),
         marked("one that is preferred and avoided comes first", "both", "both"),
+        Scene::new(
+            "one that is to be avoided dies where there is no other",
+            always(kill("s/*", "")),
+            |machine| {
+                machine.sized("s/b", 300 * MIB);
+                machine.mark("s/b", "trusted.oomd_avoid");
+            },
+            &[&["R/A s/b"]],
+        ),
     ]);
     all
 }
@@ -122,6 +145,28 @@ fn by_size() -> Vec<Scene> {
         )
         .after(1, |machine| machine.write("s/a", "memory.current", "20000000\n")),
         Scene::new(
+            "growth is watched while the set rests",
+            growing(r#""cgroup": "s/*""#),
+            |machine| {
+                machine.sized("s/a", 10 * MIB);
+                machine.sized("s/b", 20 * MIB);
+            },
+            // New to it they would grow alike, and b were the larger.
+            &[&["R/A s/b"], &[], &["R/A s/a"]],
+        )
+        .after(1, |machine| machine.write("s/a", "memory.current", "20000000\n")),
+        Scene::new(
+            "growth is watched of leaves too",
+            growing(r#""cgroup": "s", "recursive": true"#),
+            |machine| {
+                machine.sized("s", 30 * MIB);
+                machine.sized("s/a", 10 * MIB);
+                machine.sized("s/b", 20 * MIB);
+            },
+            &[&["R/A s/b"], &[], &["R/A s/a"]],
+        )
+        .after(1, |machine| machine.write("s/a", "memory.current", "20000000\n")),
+        Scene::new(
             "growth counts of the largest only",
             always(kill("s/*", r#""size_threshold": 90"#)),
             |machine| {
@@ -131,6 +176,24 @@ fn by_size() -> Vec<Scene> {
             &[&["R/A s/b"], &["R/A s/b"]],
         )
         .after(1, |machine| machine.write("s/a", "memory.current", "20000000\n")),
+        Scene::new(
+            "a parent and its child both count",
+            always(kill("t,s,s/a", "")),
+            overlapping,
+            &[&["R/A s"]],
+        ),
+        Scene::new(
+            "without the child one has half of all",
+            always(kill("t,s", "")),
+            overlapping,
+            &[&["R/A t"]],
+        ),
+        Scene::new(
+            "one that stands there twice counts once",
+            always(kill("t,s,t,/s/,[st]", "")),
+            overlapping,
+            &[&["R/A t"]],
+        ),
         Scene::new(
             "memory that is not told is none",
             always(kill("s/*", "")),
@@ -195,6 +258,19 @@ fn by_others() -> Vec<Scene> {
             },
             &[&["R/A s/a"]],
         ),
+        Scene::new(
+            "without a device io costs nothing",
+            always(kill_by("io_cost", "s/*", "")),
+            |machine| {
+                machine.add("s/a", &[("io.stat", "8:0 rbytes=0 wbytes=0 rios=1 wios=1 dbytes=0 dios=0\n")]);
+            },
+            &[nobody, nobody],
+        )
+        .after(1, |machine| {
+            machine.write("s/a", "io.stat", "8:0 rbytes=9 wbytes=9 rios=9 wios=9 dbytes=9 dios=9\n");
+        })
+        // It kills whoever there is.
+        .but_oomd(&[&["R/A s/a"], &["R/A s/a"]]),
         Scene::new(
             "most scanning, at the second tick",
             always(kill_by("pg_scan", "s/*", "")),

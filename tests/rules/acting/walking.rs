@@ -108,6 +108,52 @@ pub fn scenes() -> Vec<Scene> {
                 "R/A s/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep",
             ]],
         ),
+        Scene::new("the root is not killed", always(kill("/", "")), branches, &[nobody, nobody])
+            .but_oomd(&[&["R/A "], &["R/A "]]),
+        Scene::new(
+            "from the root down to the leaves",
+            always(kill("/", r#""recursive": true"#)),
+            |machine| {
+                for name in ["s", "s/a", "t"] {
+                    machine.sized(name, 100 << 20);
+                    machine.write(name, "memory.low", "0\n");
+                }
+                machine.mark("s", "user.oomd_prefer");
+            },
+            &[&["R/A s/a"]],
+        ),
+        Scene::new(
+            "what is hidden is no child",
+            always(kill("s/c", r#""recursive": true"#)),
+            |machine| {
+                branches(machine);
+                machine.sized("s/c/.hidden", 50);
+            },
+            &[&["R/A s/c"]],
+        ),
+        Scene::new(
+            "of one that is a whole nothing is counted below",
+            always(kill_by("pg_scan", "s", r#""recursive": true"#)),
+            |machine| {
+                machine.sized("s", 100);
+                machine.sized("s/a", 100);
+                machine.write("s", "memory.oom.group", "1\n");
+            },
+            &[nobody, nobody, &["R/A s/a"]],
+        )
+        .after(1, |machine| {
+            machine.write("s", "memory.oom.group", "0\n");
+            for name in ["s", "s/a"] {
+                machine.write(name, "memory.stat", "anon 4096\npgscan 50\n");
+            }
+        })
+        .after(2, |machine| {
+            for name in ["s", "s/a"] {
+                machine.write(name, "memory.stat", "anon 4096\npgscan 80\n");
+            }
+        })
+        // It takes who has no rate too.
+        .but_oomd(&[nobody, &["R/A s/a"], &["R/A s/a"]]),
         Scene::new(
             "pages are counted of leaves too",
             set(
