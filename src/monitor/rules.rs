@@ -12,7 +12,7 @@ use crate::config::rules::merge::Active;
 use crate::config::rules::model::Plugin;
 use crate::config::rules::shelf::Shelf;
 use crate::decide::rules::chain::Outcome;
-use crate::decide::rules::standing::{Run, Standing};
+use crate::decide::rules::standing::{MAX_INSTANCES, Run, Standing};
 use crate::read::kfile::Tree;
 use crate::sys::line::Line;
 use crate::sys::table::Table;
@@ -301,16 +301,24 @@ impl<'a> Monitor<'a> {
             }
             return;
         }
-        let span = engine.forest.find_patterns(active.set.cgroup, &mut || self.breathe());
+        let mut span = engine.forest.find_patterns(active.set.cgroup, &mut || self.breathe());
+        // Whoever makes many small ones is in nobody's way.
+        if span.len() > MAX_INSTANCES as usize {
+            span = engine.forest.largest_first(span);
+        }
         let mut name = Line::default();
         name.bytes(active.set.xattr_filter);
+        let mut left = MAX_INSTANCES;
         for at in 0..span.len() {
             let id = engine.forest.at(span, at);
             let is_wanted = active.set.xattr_filter.is_empty() || engine.forest.is_marked(id, name.as_cstr());
             if !is_wanted {
                 continue;
             }
-            match engine.standing.meet(set, engine.forest.inode(id), tick) {
+            let inode = engine.forest.inode(id);
+            let place = if left > 0 { engine.standing.meet(set, inode, tick) } else { None };
+            left = left.saturating_sub(1);
+            match place {
                 Some(place) => {
                     let instance = Some(id);
                     let role = Role { active, set, place, plugin: 0, instance, group: None, now_us };

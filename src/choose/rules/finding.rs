@@ -81,13 +81,26 @@ impl Forest<'_> {
         }
     }
 
+    /// The same list with those with the most memory first.
+    #[inline(never)]
+    pub fn largest_first(&mut self, span: Span) -> Span {
+        self.level.clear();
+        for at in 0..span.len() {
+            let _ = self.level.push(self.at(span, at));
+        }
+        self.sort_level();
+        core::mem::swap(&mut self.level, &mut self.next_level);
+        self.keep_next_level()
+    }
+
     /// Those with the most memory first.
     #[inline(never)]
     fn sort_level(&mut self) {
         for at in 0..self.level.len() {
             let id = self.level[at];
             let key = [self.current(id).unwrap_or(0), 0, 0];
-            let _ = self.weighed.push(Contender { key, id, ..Contender::default() });
+            let inode = self.inode(id);
+            let _ = self.weighed.push(Contender { key, inode, id, ..Contender::default() });
         }
         sort(&mut self.weighed);
         self.level.clear();

@@ -398,7 +398,7 @@ impl<'a> Forest<'a> {
     }
 
     /// Makes a list of the next level, for this tick.
-    fn keep_next_level(&mut self) -> Span {
+    pub(super) fn keep_next_level(&mut self) -> Span {
         let start = self.listed.len() as u32;
         for at in 0..self.next_level.len() {
             if !self.listed.push(self.next_level[at]) {

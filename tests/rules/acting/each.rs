@@ -60,6 +60,23 @@ pub fn scenes() -> Vec<Scene> {
         )
         .after(1, |machine| machine.mark("s/a", "user.mine")),
         Scene::new(
+            "of too many those with the most memory have one",
+            set(
+                "R",
+                &[&[&plugin("memory_above", r#""ruleset_cgroup": "/", "threshold": 1, "duration": 0"#)]],
+                &[plugin("kill_by_memory_size_or_growth", r#""ruleset_cgroup": "/", "dry": true"#)],
+                r#""cgroup": "s/*""#,
+            ),
+            |machine| {
+                for at in 0..70 {
+                    machine.sized(&format!("s/{at}"), 1000);
+                }
+            },
+            // One of the others makes room first.
+            &[nobody, nobody, &["R/A s/large"], nobody],
+        )
+        .after(1, |machine| machine.sized("s/large", 2 << 20)),
+        Scene::new(
             "an attribute without its namespace is nobody's",
             each(r#""cgroup": "s/*", "xattr_filter": "mine", "post_action_delay": 0"#),
             |machine| {
