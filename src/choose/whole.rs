@@ -126,23 +126,18 @@ impl Scope<'_> {
         })
     }
 
-    /// The cgroup of version 2 with this path, as `/proc/PID/cgroup` tells it, and this
-    /// directory: what rules have found. `None` where the path is too long.
+    /// The cgroup of version 2 with this path, as `/proc/PID/cgroup` tells it: what rules have
+    /// found. It is root who decides who dies with it, whoever it was delegated to, for a
+    /// user may have many numbers (subuid(5)). `None` where the path is too long.
     #[cfg(feature = "rules")]
     // Out of line, so that kills do not run below what it reads.
     #[inline(never)]
-    pub fn whole_at(
-        &self,
-        proc: BorrowedFd<'_>,
-        own: Pid,
-        path: &[u8],
-        dir: BorrowedFd<'_>,
-    ) -> Option<Whole> {
+    pub fn whole_at(&self, proc: BorrowedFd<'_>, own: Pid, path: &[u8]) -> Option<Whole> {
         let mut whole = Whole {
             version: Version::V2,
             path: [0; MAX_PATH + 1],
             below: path.len(),
-            owner: statat(dir, c".", AtFlags::empty()).ok()?.st_uid,
+            owner: 0,
             is_declared: false,
             is_ours: false,
         };

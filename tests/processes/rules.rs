@@ -2,8 +2,8 @@
 //! memory is short nowhere.
 
 use crate::harness::{
-    Confined, Eater, Guard, Hierarchy, Journal, NOBODY, OnTerm, PROGRAM, eventually, in_namespace,
-    in_namespace_with_users, mount, script, skip,
+    Confined, Eater, FakeMeminfo, Guard, Hierarchy, Journal, NOBODY, OnTerm, PROGRAM, eventually,
+    in_namespace, in_namespace_with_users, mount, script, skip,
 };
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use std::fs;
@@ -526,6 +526,197 @@ fn programs_are_run() {
         slice.tick(&mut journal);
         slice.tick(&mut journal);
         assert_eq!(journal.count("acts for each"), 1);
+        guard.end();
+    });
+}
+
+/// The hole: of the cgroups below one, 256 were looked through for somebody, so that whoever
+/// made more of them that were empty lived, and the next cgroup died.
+#[test]
+fn empty_cgroups_are_no_shelter() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let (doomed, other) = (slice.0.below("doomed"), slice.0.below("other"));
+        if !mark(&doomed, "user.oomd_prefer") {
+            return;
+        }
+        let names: Vec<String> = (0..400).map(|number| format!("empty{number}")).collect();
+        let empty: Vec<Confined> = names.iter().map(|name| doomed.below(name)).collect();
+        // As the guard is told of them.
+        let listed =
+            fs::read_dir(&doomed.dir).expect("a cgroup").map(|entry| entry.expect("a name").file_name());
+        let last = listed.filter(|name| name.as_bytes().starts_with(b"empty")).last().expect("a cgroup");
+        let last = empty.iter().find(|cgroup| cgroup.dir.ends_with(&last)).expect("it is one of ours");
+        a_rule_finds_who_is_in(&slice, last, &other);
+    });
+}
+
+/// The same for one below the other.
+#[test]
+fn three_hundred_levels_are_no_shelter() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let (doomed, other) = (slice.0.below("doomed"), slice.0.below("other"));
+        if !mark(&doomed, "user.oomd_prefer") {
+            return;
+        }
+        let mut levels = vec![doomed.below("d")];
+        for _ in 0..300 {
+            levels.push(levels[levels.len() - 1].below("d"));
+        }
+        a_rule_finds_who_is_in(&slice, levels.last().expect("a cgroup"), &other);
+    });
+}
+
+fn a_rule_finds_who_is_in(slice: &Slice, doomed: &Confined, other: &Confined) {
+    let mut journal = Journal::new();
+    let mut dying = Eater::named("dying").mib(1).start(&journal);
+    doomed.take(dying.pid());
+    let living = Eater::named("living").mib(1).start(&journal);
+    other.take(living.pid());
+    slice.rules(&[act(&[slice.kill("")])]);
+    let guard = slice.guard(&mut journal, &[]);
+    journal.expect("killer:kill_by_pressure");
+    journal.expect(" died ");
+    living.expect_unharmed(&mut journal);
+    assert_eq!(dying.death(), Some(libc::SIGKILL));
+    guard.end();
+}
+
+/// The hole: of a cgroup that is a user's only that user's processes died, and a user has many
+/// numbers (subuid(5)): whoever was there under another of them lived.
+#[test]
+fn a_users_many_numbers_are_no_shelter_from_rules() {
+    in_namespace_with_users(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        let inner = doomed.below("inner");
+        for cgroup in [&doomed, &inner] {
+            std::os::unix::fs::chown(&cgroup.dir, Some(NOBODY), None).expect("root");
+        }
+        let mut journal = Journal::new();
+        let mut dying = [("first", NOBODY), ("second", 100_000)]
+            .map(|(name, uid)| Eater::named(name).mib(1).uid(uid).start(&journal));
+        doomed.take(dying[0].pid());
+        inner.take(dying[1].pid());
+        slice.rules(&[act(&[slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &[]);
+        let line = journal.expect(" died ");
+        assert!(!line.contains("spared") && !line.contains("live"), "{line}");
+        assert_eq!(dying.each_mut().map(Eater::death), [Some(libc::SIGKILL); 2]);
+        guard.end();
+    });
+}
+
+/// The hole: paths too long to be told saved whoever has the number of root, in a container
+/// whose cgroup is theirs to write, and the next one died.
+#[test]
+fn long_names_do_not_save_a_containers_root() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let (container, other) = (slice.0.below("container"), slice.0.below("other"));
+        if !mark(&container, "user.oomd_prefer") {
+            return;
+        }
+        let long = "x".repeat(250);
+        let outer = container.below(&long);
+        let inner = outer.below(&long);
+        let mut journal = Journal::new();
+        let mut dying = Eater::named("dying").mib(1).start(&journal);
+        inner.take(dying.pid());
+        let living = Eater::named("living").mib(1).start(&journal);
+        other.take(living.pid());
+        slice.rules(&[act(&[slice.kill(r#", "recursive": true"#)])]);
+        let guard = slice.guard(&mut journal, &[]);
+        journal.expect(" died ");
+        living.expect_unharmed(&mut journal);
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        guard.end();
+    });
+}
+
+/// The hole: among cgroups of several users, which patterns make one list of, whoever wrote an
+/// attribute to his own had another user's die.
+#[test]
+fn a_user_does_not_avoid_himself_at_anothers_cost() {
+    in_namespace_with_users(|| {
+        let Some(slice) = Slice::new() else { return };
+        let (large, small) = (slice.0.below("large"), slice.0.below("small"));
+        if !mark(&large, "user.oomd_avoid") {
+            return;
+        }
+        for (cgroup, uid) in [(&large, NOBODY), (&small, 1000)] {
+            std::os::unix::fs::chown(&cgroup.dir, Some(uid), None).expect("root");
+        }
+        let mut journal = Journal::new();
+        let mut dying = Eater::named("dying").mib(1).uid(NOBODY).start(&journal);
+        large.take(dying.pid());
+        let living = Eater::named("living").mib(1).uid(1000).start(&journal);
+        small.take(living.pid());
+        // As neither has anything, the first that was made is first.
+        slice.rules(&[act(&[slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &[]);
+        journal.expect(" died ");
+        living.expect_unharmed(&mut journal);
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        guard.end();
+    });
+}
+
+/// The hole: a program for each cgroup was told of the root in place of one whose path is too
+/// long to be told.
+#[test]
+fn no_program_is_run_for_a_path_that_cannot_be_told() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let short = slice.0.below("short");
+        let _job = short.below("job");
+        let long = "x".repeat(250);
+        let outer = slice.0.below(&long);
+        let _inner = outer.below(&long);
+        let mut journal = Journal::new();
+        let action = script("action", "#!/bin/sh\necho \"acts in '$BUSTD_CGROUP'\" >&2\n");
+        let exec = plugin("exec", &format!(r#""command": "{action}""#));
+        let mut each = set("each", r#"{"name": "continue"}"#, &[exec]);
+        each.insert_str(each.len() - 1, &format!(r#", "cgroup": "{}/*/*""#, slice.path()));
+        slice.rules(&[each]);
+        let guard = slice.guard(&mut journal, &[]);
+        journal.expect(&format!("acts in '{}/short/job'", slice.path()));
+        slice.tick(&mut journal);
+        slice.tick(&mut journal);
+        assert_eq!(journal.count("acts in ''"), 0);
+        guard.end();
+    });
+}
+
+/// The hole: a rule that was choosing when memory became short began its own kill in the middle
+/// of the guard's, which was forgotten.
+#[test]
+fn a_rule_waits_for_a_kill_that_begins_while_it_chooses() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        let names: Vec<String> = (0..1000).map(|number| format!("empty{number}")).collect();
+        let _empty: Vec<Confined> = names.iter().map(|name| slice.0.below(name)).collect();
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        let mut large = Eater::named("large").mib(60).on_term(OnTerm::Ignore).start(&journal);
+        let mut member = Eater::named("member").mib(1).start(&journal);
+        doomed.take(member.pid());
+        let tell =
+            plugin("dump_cgroup_overview", &format!(r#""cgroup": "{}", "always": true"#, slice.path()));
+        slice.rules(&[act(&[tell, slice.kill("")])]);
+        let rules = ["--no-daemon", "--rules", FILE, "--interval", "1"];
+        let guard = Guard::watching(&mut journal, &[&rules, &["--mem", "512M,1M", "--grace", "300"]]);
+        // What is killed is chosen next, among a thousand.
+        journal.expect(&format!("cgroup \"{}\"", slice.path()));
+        meminfo.set_available(400);
+        journal.expect("\"large\" died ");
+        assert_eq!(journal.count("killing pid"), 1);
+        assert_eq!(large.death(), Some(libc::SIGKILL));
+        meminfo.set_available(600);
+        journal.expect("\"member\" died ");
+        assert_eq!(member.death(), Some(libc::SIGKILL));
         guard.end();
     });
 }

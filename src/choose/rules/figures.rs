@@ -6,7 +6,7 @@ use super::known::{Amount, Known};
 use crate::config::rules::model::{Millionths, Resource};
 use crate::config::rules::settings::Settings;
 use crate::decide::rules::derived;
-use crate::decide::rules::rank::Preference;
+use crate::decide::rules::rank::{Contender, Preference};
 use crate::decide::rules::senpai::{Figures, Watched};
 use crate::read::cgroup_values::{
     Costs, Stat, UNLIMITED, read_amount, read_full_pressure, read_io_cost, read_is_whole, read_key,
@@ -110,6 +110,24 @@ impl Forest<'_> {
             let set = PREFERENCES.iter().find(|&&(name, _)| has_xattr(dir, name));
             set.map_or(Preference::Normal, |&(_, preference)| preference)
         })
+    }
+
+    /// Where these belong to several users, none of them is to live because its own user, who
+    /// may write that, has it avoided: only root's word counts.
+    #[inline(never)]
+    pub(super) fn doubt(&self, contenders: &mut [Contender]) {
+        let is_avoided = |contender: &Contender| contender.preference == Preference::Avoid;
+        let first = contenders.first().and_then(|first| self.owner(first.id));
+        if !contenders.iter().any(is_avoided) || contenders.iter().all(|one| self.owner(one.id) == first) {
+            return;
+        }
+        for contender in contenders.iter_mut().filter(|contender| is_avoided(contender)) {
+            let is_roots = self.owner(contender.id) == Some(0)
+                || self.dir(contender.id).is_some_and(|dir| has_xattr(dir, c"trusted.oomd_avoid"));
+            if !is_roots {
+                contender.preference = Preference::Normal;
+            }
+        }
     }
 
     /// Does it have this extended attribute?

@@ -435,14 +435,21 @@ impl<'a> Forest<'a> {
         self.node(id).map_or(0, |node| node.inode)
     }
 
-    /// The one above it, if that belongs to the same user, and not to root: whoever nests
-    /// cgroups within their own has them die with each other.
+    /// The one above it that dies in its place, where its path is longer than can be told:
+    /// whoever makes names below one may as well be in it. None above those of `span`, which
+    /// a rule has named, but for what is the same user's, and not root's.
     #[inline(never)]
-    pub fn owners_parent(&self, id: Id) -> Option<Id> {
+    pub fn parent_in_charge(&self, id: Id, span: Span) -> Option<Id> {
         let parent = self.node(id)?.parent;
-        let owner = |id| Some(statat(self.dir(id)?, c".", AtFlags::empty()).ok()?.st_uid);
-        let is_theirs = owner(id)? != 0 && owner(id) == owner(parent);
-        is_theirs.then_some(parent)
+        let is_named = (0..span.len()).any(|at| self.at(span, at) == id);
+        let owner = self.owner(id)?;
+        let is_theirs = owner != 0 && self.owner(parent) == Some(owner);
+        (!is_named || is_theirs).then_some(parent)
+    }
+
+    /// Whose directory it is.
+    pub fn owner(&self, id: Id) -> Option<u32> {
+        Some(statat(self.dir(id)?, c".", AtFlags::empty()).ok()?.st_uid)
     }
 
     /// Its directory.

@@ -102,6 +102,7 @@ impl Walk {
                 forest.passed_over += 1;
             }
         }
+        forest.doubt(&mut self.contenders);
         rank(&mut self.contenders, &ask.rank);
         for contender in self.contenders.iter().rev() {
             if !self.next.push(contender.id) {

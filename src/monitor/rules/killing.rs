@@ -2,7 +2,7 @@
 
 use super::super::Monitor;
 use super::{Engine, Role};
-use crate::act::executor::{Event, FreeMemory};
+use crate::act::executor::FreeMemory;
 use crate::choose::rules::forest::{Id, ROOT, Span};
 use crate::choose::rules::walk::Question;
 use crate::choose::whole::Whole;
@@ -13,9 +13,9 @@ use crate::decide::rules::chain::Outcome;
 use crate::decide::rules::rank::Machine;
 use crate::decide::rules::standing::PluginState;
 use crate::decide::victim::{Candidate, VACANT};
-use crate::read::kfile::{parse_u64, read_lines};
-use crate::read::listing::parse_pid;
-use crate::read::process::{Identity, Leader, Pid, read_stat};
+use crate::read::kfile::parse_u64;
+use crate::read::listing::list_processes;
+use crate::read::process::{Identity, Pid, read_stat};
 use crate::read::status::read_status;
 use crate::sys::file::open;
 use crate::sys::line::{DIGITS, Line, digits};
@@ -25,12 +25,6 @@ use core::ffi::CStr;
 use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{OFlags, XattrFlags, fgetxattr, fsetxattr};
-
-/// So many of a cgroup are tried as the one by whom the others are told.
-const MAX_TRIED: usize = 16;
-
-/// So many cgroups below one are looked through for somebody.
-const MAX_LOOKED_THROUGH: u32 = 256;
 
 /// A hook may hold a rule's kill up for as long as its set says, but no longer than this:
 /// memory is short.
@@ -72,22 +66,25 @@ impl<'a> Monitor<'a> {
             }
         }
         let is_dry = kill.flag(Key::Dry) || self.config.dry_run;
-        if !is_dry && self.executor.is_killing() {
-            engine.waits = true;
-            return Outcome::Later;
-        }
         let mem = engine.machine.mem(engine.forest.tree());
         let machine = Machine { memory: mem.mem_total_kib * 1024, swap: mem.swap_total_kib * 1024 };
         let Some(rank) = kill.rank() else { return Outcome::Continue };
         let ask = Question { kill, rank, settings: &shelf.settings, machine };
         engine.walk.begin(&mut engine.forest, &ask, span, &mut || self.breathe());
-        while let Some(id) = engine.walk.advance(&mut engine.forest, &ask, &mut || self.breathe()) {
+        loop {
+            // Asked again and again, for memory is looked at meanwhile, and a kill may begin.
+            if !is_dry && self.executor.is_killing() {
+                engine.waits = true;
+                return Outcome::Later;
+            }
+            let next = engine.walk.advance(&mut engine.forest, &ask, &mut || self.breathe());
+            let Some(id) = next else { return Outcome::Continue };
             if id == ROOT {
                 // Everybody is in there.
                 report::root(self.log, role.active);
                 continue;
             }
-            if is_dry || self.strike_cgroup(engine, kill, id, role) {
+            if is_dry || self.strike_cgroup(engine, kill, id, span, role) {
                 self.tell_kill(engine, id, kill.name.word(), is_dry, role);
                 let delay_s = kill.post_action_delay_s();
                 return if kill.flag(Key::AlwaysContinue) {
@@ -97,30 +94,26 @@ impl<'a> Monitor<'a> {
                 };
             }
         }
-        Outcome::Continue
     }
 
-    /// Begins to kill everybody in a cgroup; false where nobody in it can be killed.
+    /// Begins to kill everybody in a cgroup, which is one of `span` or below one; false
+    /// where nobody in it can be killed, or another kill has begun meanwhile.
     #[inline(never)]
     fn strike_cgroup(
         &mut self,
         engine: &mut Engine<'a>,
         kill: &Plugin<'_>,
         mut id: Id,
+        span: Span,
         role: Role<'_>,
     ) -> bool {
-        let now_us = time::now_us();
-        let before = match self.look(now_us) {
-            Ok(judged) => FreeMemory::from(&judged.snapshot),
-            Err(_) => FreeMemory::default(),
-        };
         let proc = engine.forest.tree().proc.as_fd();
         // Who makes paths longer than can be told has the one above die.
         let whole = loop {
             if let Some(whole) = self.whole_of(engine, id) {
                 break whole;
             }
-            match engine.forest.owners_parent(id) {
+            match engine.forest.parent_in_charge(id, span) {
                 Some(parent) => id = parent,
                 None => {
                     report::not_told(self.log, role.active);
@@ -133,19 +126,17 @@ impl<'a> Monitor<'a> {
             return false;
         }
         let hold_us = (u64::from(role.active.set.prekill_hook_timeout_s) * SECOND).min(MAX_HOLD_US);
-        for nth in 0..MAX_TRIED {
-            let Some(pid) = self.find_member(engine, id, nth) else { return false };
-            let current = engine.forest.current(id).unwrap_or(0);
-            // Only then is it certain which process it is that is in there.
-            let victim = candidate(proc, pid, current)
-                .filter(|_| whole.has(proc, pid, Leader::TakenToLive) == Ok(true));
-            let Some(victim) = victim else { continue };
-            let reaps = kill.flag(Key::ReapMemory);
+        let current = engine.forest.current(id).unwrap_or(0);
+        let reaps = kill.flag(Key::ReapMemory);
+        let mut after = 0;
+        while let Some(victim) = self.find_member(proc, &whole, after, current) {
+            after = victim.id.pid.as_raw_pid();
+            let now_us = time::now_us();
+            let before = match self.look(now_us) {
+                Ok(judged) => FreeMemory::from(&judged.snapshot),
+                Err(_) => FreeMemory::default(),
+            };
             if self.executor.begin_cgroup(victim, whole, reaps, hold_us, before, now_us).is_err() {
-                continue;
-            }
-            let event = self.executor.step(None, now_us);
-            if matches!(event, Some(Event::Refused(_))) {
                 continue;
             }
             let dir = engine.forest.dir(id).map(|dir| open(dir, c".", OFlags::DIRECTORY));
@@ -153,10 +144,36 @@ impl<'a> Monitor<'a> {
                 mark(dir.as_fd());
                 engine.victim = Some(dir);
             }
+            let event = self.executor.step(None, now_us);
             let _ = self.heed_event(event, now_us);
             return true;
         }
         false
+    }
+
+    /// The first process past `after` that is in a cgroup, by where everybody is: of cgroups
+    /// below it there may be any number, however deep. `None` once another kill has begun.
+    #[inline(never)]
+    fn find_member(
+        &mut self,
+        proc: BorrowedFd<'_>,
+        whole: &Whole,
+        after: i32,
+        current: u64,
+    ) -> Option<Candidate> {
+        let mut found = None;
+        let _ = list_processes(proc, &mut |pid| {
+            if pid.as_raw_pid() <= after {
+                return ControlFlow::Continue(());
+            }
+            self.breathe();
+            if self.executor.is_killing() {
+                return ControlFlow::Break(());
+            }
+            found = candidate(proc, pid, whole, current);
+            if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        found
     }
 
     /// A cgroup by its path, if that can be told.
@@ -165,35 +182,11 @@ impl<'a> Monitor<'a> {
         let mut path = engine.prefix.clone();
         path.text("/");
         let is_told = engine.forest.push_path(id, &mut path);
-        let dir = engine.forest.dir(id).filter(|_| is_told)?;
-        let proc = engine.forest.tree().proc.as_fd();
-        self.scope.whole_at(proc, rustix::process::getpid(), path.as_bytes(), dir)
-    }
-
-    /// A process in a cgroup or below it, the `nth` that is found.
-    #[inline(never)]
-    fn find_member(&mut self, engine: &mut Engine<'a>, id: Id, nth: usize) -> Option<Pid> {
-        let (mut left, mut looked_through) = (nth, MAX_LOOKED_THROUGH);
-        self.find_below(engine, id, &mut left, &mut looked_through)
-    }
-
-    fn find_below(
-        &mut self,
-        engine: &mut Engine<'a>,
-        id: Id,
-        left: &mut usize,
-        looked_through: &mut u32,
-    ) -> Option<Pid> {
-        *looked_through = looked_through.checked_sub(1)?;
-        let found = read_member(engine.forest.dir(id)?, left);
-        if found.is_some() {
-            return found;
+        if !is_told {
+            return None;
         }
-        let children = engine.forest.children(id, &mut || self.breathe());
-        (0..children.len()).find_map(|at| {
-            let child = engine.forest.at(children, at);
-            self.find_below(engine, child, left, looked_through)
-        })
+        let proc = engine.forest.tree().proc.as_fd();
+        self.scope.whole_at(proc, rustix::process::getpid(), path.as_bytes())
     }
 
     /// The line that programs read.
@@ -251,27 +244,14 @@ impl<'a> Monitor<'a> {
     }
 }
 
-/// Reads who is in a cgroup, as far as the one before whom `left` others stand.
-fn read_member(dir: BorrowedFd<'_>, left: &mut usize) -> Option<Pid> {
-    let mut found = None;
-    let _ = read_lines(dir, c"cgroup.procs", &mut [0; 256], &mut |line| {
-        // 0 is one of another pid namespace.
-        let Some(pid) = parse_pid(line) else { return ControlFlow::Continue(()) };
-        if *left > 0 {
-            *left -= 1;
-            return ControlFlow::Continue(());
-        }
-        found = Some(pid);
-        ControlFlow::Break(())
-    });
-    found
-}
-
 // Out of line, as is what tells of a kill, so that what they read is not on the stack of who
 // begins it.
 #[inline(never)]
-fn candidate(proc: BorrowedFd<'_>, pid: Pid, current: u64) -> Option<Candidate> {
+fn candidate(proc: BorrowedFd<'_>, pid: Pid, whole: &Whole, current: u64) -> Option<Candidate> {
     let stat = read_stat(proc, pid).ok().filter(|stat| !stat.is_gone())?;
+    if whole.has(proc, pid, stat.leader()) != Ok(true) {
+        return None;
+    }
     let uid = read_status(proc, pid).ok()?.uid;
     let id = Identity { pid, starttime: stat.starttime };
     Some(Candidate { id, job: stat.job_key(uid), freeable_kib: current / 1024, ..VACANT })

@@ -258,8 +258,9 @@ impl<'a> Monitor<'a> {
         let group = Joined::new([b"BUSTD_GROUP=", group.map_or(&b""[..], |group| group.name)]);
         let mut path = Line::default();
         path.text("BUSTD_CGROUP=");
-        if let Some(instance) = role.instance {
-            engine.forest.push_path(instance, &mut path);
+        // Without its path it would be taken for the root.
+        if role.instance.is_some_and(|instance| !engine.forest.push_path(instance, &mut path)) {
+            return Err(rustix::io::Errno::NAMETOOLONG);
         }
         let variables = [set.as_cstr(), group.as_cstr(), path.as_cstr()];
         let number = (engine.generation % GENERATIONS) << PLUGIN_BITS | number;
