@@ -38,7 +38,7 @@ const PART_US: u64 = 10 * MS;
 const STEPS: u32 = 64;
 
 /// How much of the stack a step takes where there are rules.
-pub(super) const RULES_STACK: usize = 12 * 1024;
+pub(super) const RULES_STACK: usize = 12_288;
 
 /// Rules, how far they are, and when they are looked at next.
 #[derive(Debug)]

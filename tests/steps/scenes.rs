@@ -1,11 +1,11 @@
 //! What users may put in its way.
 
 use crate::harness::{
-    Eater, FakeMeminfo, Journal, SCRATCH, Writes, actor, eventually, living, map, mount_many, rest, script,
-    set_comm,
+    Confined, Eater, FakeMeminfo, Hierarchy, Journal, SCRATCH, Writes, actor, eventually, living, map,
+    mount_many, rest, script, set_comm, skip,
 };
-use crate::measured;
 use crate::tracer::Traced;
+use crate::{measured, measured_with_rules};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{PipeReader, Read, Write, pipe};
@@ -371,5 +371,53 @@ fn traced() {
         let guard = Traced::watching(&mut journal, &[LIMIT]);
         journal.expect("\"hog\" died ");
         guard.end()
+    });
+}
+
+/// A rule looks for somebody to kill among a thousand cgroups, and memory gets short
+/// meanwhile: the guard's own kill begins from there.
+#[test]
+fn rules() {
+    measured_with_rules(|| {
+        let Some(slice) = Confined::new(Hierarchy::V2) else {
+            skip("needs cgroups of version 2");
+            return None;
+        };
+        let names: Vec<String> = (0..1000).map(|number| format!("empty{number}")).collect();
+        let _empty: Vec<Confined> = names.iter().map(|name| slice.below(name)).collect();
+        let doomed = slice.below("doomed");
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(PLENTY_MIB);
+        let mut large = Eater::named("large").mib(60).start(&journal);
+        let mut member = Eater::named("member").mib(1).start(&journal);
+        doomed.take(member.pid());
+        let file = format!("{SCRATCH}/rules.json");
+        let path = slice.path.trim_start_matches('/');
+        let tell = format!(
+            r#"{{"name": "dump_cgroup_overview", "args": {{"cgroup": "{path}", "always": "true"}}}}"#
+        );
+        let kill = format!(
+            r#"{{"name": "kill_by_pressure", "args": {{"cgroup": "{path}/*", "resource": "memory"}}}}"#
+        );
+        let set = format!(
+            r#"{{"name": "set", "detectors": [["group", {{"name": "continue"}}]], "actions": [{tell}, {kill}]}}"#
+        );
+        std::fs::write(&file, format!(r#"{{"rulesets": [{set}]}}"#)).expect("a file in scratch");
+        let guard = Traced::watching(&mut journal, &[LIMIT, &["--rules", &file, "--interval", "1"]]);
+        journal.expect(&format!("cgroup \"{path}\""));
+        meminfo.set_available(SHORT_MIB);
+        // Whichever is first, the other comes too.
+        let dead = |journal: &mut Journal| {
+            ["large", "member"].map(|name| journal.count(&format!("\"{name}\" died ")))
+        };
+        eventually("one has died", || dead(&mut journal) != [0, 0]);
+        match dead(&mut journal) {
+            [0, _] => meminfo.set_available(SHORT_MIB / 2),
+            _ => meminfo.set_available(PLENTY_MIB),
+        }
+        eventually("both have died", || dead(&mut journal) == [1, 1]);
+        let steps = guard.end();
+        assert_eq!([large.death(), member.death()], [Some(libc::SIGTERM), Some(libc::SIGKILL)]);
+        Some(steps)
     });
 }

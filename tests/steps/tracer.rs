@@ -147,12 +147,15 @@ fn asked(pid: i32, timespec: u64) -> Duration {
 }
 
 /// As much as the loop makes resident of the stack before it begins.
-pub fn touched() -> usize {
+pub fn touched(has_rules: bool) -> usize {
+    let (file, name) = match has_rules {
+        false => ("monitor.rs", "const STEP_STACK: usize = "),
+        true => ("monitor/rules.rs", "const RULES_STACK: usize = "),
+    };
     let source =
-        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/monitor.rs")).expect("the source");
-    let line =
-        source.lines().find_map(|line| line.strip_prefix("const STEP_STACK: usize = ")).expect("it is there");
-    line.trim_end_matches(';').parse().expect("a number")
+        fs::read_to_string(format!("{}/src/{file}", env!("CARGO_MANIFEST_DIR"))).expect("the source");
+    let value = source.lines().find_map(|line| Some(line.split_once(name)?.1)).expect("it is there");
+    value.trim_end_matches(';').replace('_', "").parse().expect("a number")
 }
 
 /// A guard's stack, and where it began to be looked at.
