@@ -40,7 +40,8 @@ impl Hierarchy {
 pub fn oomd(name: &str, hierarchy: &Hierarchy, dir: &Path) -> Command {
     let mut oomd = Command::new(name);
     oomd.args(["--cgroup-fs", &hierarchy.0]).arg("--config").arg(dir.join("rules.json"));
-    oomd.arg("--kmsg-override").arg(dir.join("kmsg")).arg("--runtime-dir").arg(dir.join("run"));
+    // Its socket is there, whose address has room for a short path only.
+    oomd.arg("--kmsg-override").arg(dir.join("kmsg")).args(["--runtime-dir", "run"]).current_dir(dir);
     oomd.args(["--interval", "1"]).stdin(Stdio::null()).stdout(Stdio::null());
     oomd
 }
