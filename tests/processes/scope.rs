@@ -458,7 +458,8 @@ fn thousands_of_cgroups_two_hundred_deep_with_odd_names() {
         std::fs::write(deep.join("cgroup.procs"), hog.pid().as_raw_pid().to_string()).unwrap();
         let began = std::time::Instant::now();
         guard_over(confined, journal, &[FORCE, ONCE, &["--kill-cgroup"]]).finish();
-        assert!(began.elapsed() < std::time::Duration::from_secs(5));
+        // An emulated one takes six.
+        assert!(began.elapsed() < std::time::Duration::from_secs(30));
         assert_eq!(hog.death(), Some(libc::SIGKILL));
     });
 }
