@@ -547,7 +547,7 @@ fn empty_cgroups_are_no_shelter() {
             fs::read_dir(&doomed.dir).expect("a cgroup").map(|entry| entry.expect("a name").file_name());
         let last = listed.filter(|name| name.as_bytes().starts_with(b"empty")).last().expect("a cgroup");
         let last = empty.iter().find(|cgroup| cgroup.dir.ends_with(&last)).expect("it is one of ours");
-        a_rule_finds_who_is_in(&slice, last, &other);
+        a_rule_finds_who_is_in(&slice, "", [(last, None), (&other, None)]);
     });
 }
 
@@ -564,17 +564,25 @@ fn three_hundred_levels_are_no_shelter() {
         for _ in 0..300 {
             levels.push(levels[levels.len() - 1].below("d"));
         }
-        a_rule_finds_who_is_in(&slice, levels.last().expect("a cgroup"), &other);
+        a_rule_finds_who_is_in(&slice, "", [(levels.last().expect("a cgroup"), None), (&other, None)]);
     });
 }
 
-fn a_rule_finds_who_is_in(slice: &Slice, doomed: &Confined, other: &Confined) {
+/// Whoever is in the first of these dies by a kill with `more` arguments, and whoever is in the
+/// other lives; each is a process of that user, or of our own.
+fn a_rule_finds_who_is_in(slice: &Slice, more: &str, cgroups: [(&Confined, Option<u32>); 2]) {
     let mut journal = Journal::new();
-    let mut dying = Eater::named("dying").mib(1).start(&journal);
+    let [(doomed, dying_uid), (other, living_uid)] = cgroups;
+    let eater = |name, uid| {
+        let mut plan = Eater::named(name).mib(1);
+        plan.uid = uid;
+        plan.start(&journal)
+    };
+    let mut dying = eater("dying", dying_uid);
     doomed.take(dying.pid());
-    let living = Eater::named("living").mib(1).start(&journal);
+    let living = eater("living", living_uid);
     other.take(living.pid());
-    slice.rules(&[act(&[slice.kill("")])]);
+    slice.rules(&[act(&[slice.kill(more)])]);
     let guard = slice.guard(&mut journal, &[]);
     journal.expect("killer:kill_by_pressure");
     journal.expect(" died ");
@@ -621,17 +629,7 @@ fn long_names_do_not_save_a_containers_root() {
         let long = "x".repeat(250);
         let outer = container.below(&long);
         let inner = outer.below(&long);
-        let mut journal = Journal::new();
-        let mut dying = Eater::named("dying").mib(1).start(&journal);
-        inner.take(dying.pid());
-        let living = Eater::named("living").mib(1).start(&journal);
-        other.take(living.pid());
-        slice.rules(&[act(&[slice.kill(r#", "recursive": true"#)])]);
-        let guard = slice.guard(&mut journal, &[]);
-        journal.expect(" died ");
-        living.expect_unharmed(&mut journal);
-        assert_eq!(dying.death(), Some(libc::SIGKILL));
-        guard.end();
+        a_rule_finds_who_is_in(&slice, r#", "recursive": true"#, [(&inner, None), (&other, None)]);
     });
 }
 
@@ -648,18 +646,8 @@ fn a_user_does_not_avoid_himself_at_anothers_cost() {
         for (cgroup, uid) in [(&large, NOBODY), (&small, 1000)] {
             std::os::unix::fs::chown(&cgroup.dir, Some(uid), None).expect("root");
         }
-        let mut journal = Journal::new();
-        let mut dying = Eater::named("dying").mib(1).uid(NOBODY).start(&journal);
-        large.take(dying.pid());
-        let living = Eater::named("living").mib(1).uid(1000).start(&journal);
-        small.take(living.pid());
         // As neither has anything, the first that was made is first.
-        slice.rules(&[act(&[slice.kill("")])]);
-        let guard = slice.guard(&mut journal, &[]);
-        journal.expect(" died ");
-        living.expect_unharmed(&mut journal);
-        assert_eq!(dying.death(), Some(libc::SIGKILL));
-        guard.end();
+        a_rule_finds_who_is_in(&slice, "", [(&large, Some(NOBODY)), (&small, Some(1000))]);
     });
 }
 

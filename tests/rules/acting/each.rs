@@ -18,6 +18,12 @@ fn each(more: &str) -> String {
     set("R", &[&[&trouble]], &[kill], more)
 }
 
+/// A set that kills for swap beyond what is promised in memory.
+fn biased() -> String {
+    let kill = kill_by("swap_usage", "s/*", r#""biased_swap_kill": true"#);
+    set("R", &[&[super::CONTINUE]], &[kill], r#""post_action_delay": 0"#)
+}
+
 pub fn scenes() -> Vec<Scene> {
     let nobody: &[&'static str] = &[];
     let all = vec![
@@ -117,12 +123,7 @@ pub fn scenes() -> Vec<Scene> {
         ),
         Scene::new(
             "swap beyond what is promised in memory",
-            set(
-                "R",
-                &[&[super::CONTINUE]],
-                &[kill_by("swap_usage", "s/*", r#""biased_swap_kill": true"#)],
-                r#""post_action_delay": 0"#,
-            ),
+            biased(),
             |machine| {
                 for (name, swap, low) in [("s", 0, 1_u64 << 40), ("s/a", 9000, 1 << 40), ("s/b", 8000, 0)] {
                     machine.sized(name, 1 << 30);
@@ -139,12 +140,7 @@ pub fn scenes() -> Vec<Scene> {
         ),
         Scene::new(
             "one that has no swap beyond that may be killed all the same",
-            set(
-                "R",
-                &[&[super::CONTINUE]],
-                &[kill_by("swap_usage", "s/*", r#""biased_swap_kill": true"#)],
-                r#""post_action_delay": 0"#,
-            ),
+            biased(),
             |machine| {
                 for name in ["s", "s/a"] {
                     machine.sized(name, 1 << 30);

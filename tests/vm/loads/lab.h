@@ -58,6 +58,16 @@ static inline void pace(long long *due, long rate)
 		sleep_until(*due);
 }
 
+/* How many the kernel's killer has killed, by this file; -1 where it does not tell. */
+static inline long oom_kills(int vmstat)
+{
+	static char text[8192];
+	ssize_t got = pread(vmstat, text, sizeof text - 1, 0);
+	text[got > 0 ? got : 0] = 0;
+	char *line = strstr(text, "oom_kill ");
+	return line ? atol(line + 9) : -1;
+}
+
 static inline uint64_t noise(void)
 {
 	static uint64_t seed;

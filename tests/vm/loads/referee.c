@@ -58,15 +58,6 @@ static void report(const char *who, const char *what)
 	say("[%lld.%02lld] %s: %s\n", t / 1000000, t / 10000 % 100, who, what);
 }
 
-static long oom_kills(void)
-{
-	static char text[8192];
-	ssize_t got = pread(vmstat, text, sizeof text - 1, 0);
-	text[got > 0 ? got : 0] = 0;
-	char *line = strstr(text, "oom_kill ");
-	return line ? atol(line + 9) : -1;
-}
-
 static int is(struct player *p, const char *role)
 {
 	return p->role && strcmp(p->role, role) == 0;
@@ -265,7 +256,7 @@ static void result(long long began, long long gone, long ooms)
 		strcpy(text, began ? "never" : "-");
 	say("RESULT culprit_ms=%s oom_kill=%ld lost=%s ticks_ms=%lld starts_ms=%lld stalled_ms=%lld "
 	    "guard=%s stuck=%s worst_tick_at=%s worst_start_at=%s\n",
-	    text, oom_kills() - ooms, *lost ? lost : "-", worst[TICKS] / 1000, worst[STARTS] / 1000,
+	    text, oom_kills(vmstat) - ooms, *lost ? lost : "-", worst[TICKS] / 1000, worst[STARTS] / 1000,
 	    stalled / 1000, guard, stuck, when[TICKS], when[STARTS]);
 }
 
@@ -313,7 +304,7 @@ int main(int argc, char **argv)
 	/* Read end above CULPRIT_FD, and the writing end only the culprits'. */
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		perror("pipe");
-	long ooms = oom_kills();
+	long ooms = oom_kills(vmstat);
 	canary->epoch++;
 	watch_until(now_us() + 200000);
 	began = now_us();

@@ -69,15 +69,6 @@ static void put(const char *file, const char *text)
 	close(to);
 }
 
-static long oom_kills(void)
-{
-	static char text[8192];
-	ssize_t got = pread(vmstat, text, sizeof text - 1, 0);
-	text[got > 0 ? got : 0] = 0;
-	char *line = strstr(text, "oom_kill ");
-	return line ? atol(line + 9) : -1;
-}
-
 /* Starts a command in a session of its own. */
 static pid_t start(const char *command, int output, int culprit_pipe)
 {
@@ -286,7 +277,7 @@ int main(int argc, char **argv)
 		watch(-1, now_us() + 50000);
 	watch(-1, now_us() + 1000000);
 
-	long available = meminfo("MemAvailable:") / 4 * 3, ooms = oom_kills();
+	long available = meminfo("MemAvailable:") / 4 * 3, ooms = oom_kills(vmstat);
 	long long began = now_us();
 	while (guard.kills < wanted && !guard.ended && late + lost < 10) {
 		/* One that was lost is counted, and there is to be another. */
@@ -363,7 +354,7 @@ int main(int argc, char **argv)
 	    "rss_first=%ld rss_most=%ld data_first=%ld data_most=%ld locked_first=%ld locked_most=%ld "
 	    "files_first=%ld files_most=%ld children_most=%ld\n",
 	    guard.kills, rounds, seconds, guard.by_rule[0], guard.by_rule[1], guard.by_rule[2],
-	    guard.by_rule[3], guard.by_kill, guard.jobs, guard.writers, guard.deaths, missing, late, oom_kills() - ooms, lost,
+	    guard.by_rule[3], guard.by_kill, guard.jobs, guard.writers, guard.deaths, missing, late, oom_kills(vmstat) - ooms, lost,
 	    guard.ended ? "dead" : "alive", first.rss, most.rss, first.data, most.data,
 	    first.locked, most.locked, first.files, most.files, most.children);
 	reboot(RB_POWER_OFF);
