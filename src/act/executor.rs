@@ -2,7 +2,7 @@
 //! and tells what came of them; logs nothing.
 
 use super::companions::{Companions, Group, Members};
-use super::hook::{Children, Purpose, Reaped, StartHook};
+use super::hook::{Children, Purpose, Reaped, StartHook, TIMEOUT_US};
 use super::kill::{HOOK_HOLD_US, Kill, Outlook, Progress, Timeline};
 use super::signal::{Refusal, SignalContext, may_kill_group};
 use crate::choose::scope::Scope;
@@ -18,10 +18,12 @@ use crate::read::process::Pid;
 use crate::sys::child::Inherited;
 use crate::sys::positive_pid;
 use crate::sys::time::{self, MS, SECOND};
+use core::ffi::CStr;
 use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
 
 #[cfg(feature = "rules")]
-mod rules;
+pub mod rules;
 
 /// A victim not gone this long after SIGKILL has its memory released for it.
 /// Not at once: that takes a fork, which takes memory.
@@ -91,6 +93,11 @@ pub struct Death {
 }
 
 impl Death {
+    /// Was anybody signalled? Else it was the victim's own end.
+    pub fn was_killed(&self) -> bool {
+        self.signalled > 0
+    }
+
     /// What has become available since before.
     pub fn gained_kib(&self, after: &Snapshot) -> u64 {
         after.mem.mem_available_kib.saturating_sub(self.before.mem_available_kib)
@@ -284,7 +291,7 @@ impl<'a> Executor<'a> {
         let command = self.command.filter(|&command| command != victim.id.pid);
         let context = SignalContext { command, ..self.means.context(&self.config.policy) };
         let grace_us = self.grace_us(culprit);
-        let kill = Kill::begin(&context, &victim, Timeline::new(grace_us, 0, now_us))?;
+        let kill = Kill::begin(&context, &victim, Timeline::new(grace_us, now_us))?;
         let active = self.active.insert(ActiveKill {
             kill,
             rule,
@@ -313,14 +320,20 @@ impl<'a> Executor<'a> {
                 begun.spared_group = Some(group);
             }
         }
-        if let (Some(program), Some(start)) = (self.config.before_kill, self.start_hook) {
-            let inherited = &self.means.inherited;
-            match start(&mut self.children, Purpose::BeforeKill, program, &victim, rule, inherited, now_us) {
-                Ok(()) => active.kill.timeline = Timeline::new(grace_us, HOOK_HOLD_US, now_us),
-                Err(_) => begun.has_hook_failed = true,
-            }
-        }
+        begun.has_hook_failed = !self.start_before_kill(rule, HOOK_HOLD_US, now_us);
         Ok(begun)
+    }
+
+    /// Starts the before-kill hook, which may hold the active kill up for so long; false if
+    /// it cannot be started.
+    fn start_before_kill(&mut self, rule: Rule, hold_us: u64, now_us: u64) -> bool {
+        let started = self.run_hook(Purpose::BeforeKill, self.config.before_kill, rule, hold_us, now_us);
+        if started == Ok(true)
+            && let Some(active) = &mut self.active
+        {
+            active.kill.timeline.hold(hold_us, now_us);
+        }
+        started.is_ok()
     }
 
     /// One step of the active kill; `None` where there is none. `snapshot` and
@@ -375,10 +388,22 @@ impl<'a> Executor<'a> {
 
     /// Starts the on-kill hook; false if it cannot be started.
     pub fn start_on_kill(&mut self, death: &Death, now_us: u64) -> bool {
-        let (Some(program), Some(start)) = (self.config.on_kill, self.start_hook) else { return true };
+        self.run_hook(Purpose::OnKill, self.config.on_kill, death.rule, 0, now_us).is_ok()
+    }
+
+    /// Starts a hook for the victim, which has at least so long; `Ok(false)` where there is none.
+    fn run_hook(
+        &mut self,
+        purpose: Purpose,
+        program: Option<&CStr>,
+        rule: Rule,
+        least_us: u64,
+        now_us: u64,
+    ) -> Result<bool, Errno> {
+        let (Some(program), Some(start)) = (program, self.start_hook) else { return Ok(false) };
         let inherited = &self.means.inherited;
-        start(&mut self.children, Purpose::OnKill, program, &self.victim, death.rule, inherited, now_us)
-            .is_ok()
+        let until_us = now_us + least_us.max(TIMEOUT_US);
+        start(&mut self.children, purpose, program, &self.victim, rule, inherited, until_us).map(|()| true)
     }
 
     /// Reaps one child that has ended, if there is one.

@@ -12,7 +12,7 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus};
 
-/// A hook is ended after this.
+/// A hook is ended after this, or when it may not hold a kill up any longer, if that is later.
 pub const TIMEOUT_US: u64 = 5_000_000;
 
 /// Why a child was started.
@@ -91,7 +91,7 @@ pub struct Children {
 }
 
 impl Children {
-    /// Starts `program` for `victim`.
+    /// Starts `program` for `victim`. It is ended at `until_us`.
     ///
     /// # Errors
     /// Those of fork(2); EAGAIN when too many children are running.
@@ -102,7 +102,7 @@ impl Children {
         victim: &Candidate,
         rule: Rule,
         inherited: &Inherited,
-        now_us: u64,
+        until_us: u64,
     ) -> Result<(), Errno> {
         let place = self.free_place()?;
         let victim_pid = victim.id.pid.as_raw_pid().unsigned_abs();
@@ -114,7 +114,7 @@ impl Children {
         comm.text("BUSTD_COMM=").escaped(victim.job.comm.as_bytes());
         let variables = [pid.as_cstr(), uid.as_cstr(), comm.as_cstr(), freeable.as_cstr(), rule.as_cstr()];
         let pid = child::spawn(program, &variables, inherited)?;
-        *place = Some(Child { pid, purpose, until_us: now_us + TIMEOUT_US });
+        *place = Some(Child { pid, purpose, until_us });
         Ok(())
     }
 

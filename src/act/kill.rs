@@ -3,10 +3,13 @@
 use super::companions::{Companions, Round};
 use super::signal::{Refusal, SignalContext, Target, signal_process};
 use super::tracer::kill_tracers;
+use crate::choose::whole::Whole;
 use crate::decide::victim::Candidate;
 use crate::read::listing::Listed;
 use crate::read::process::{Identity, Pid};
-use rustix::fd::BorrowedFd;
+use crate::sys::file::open;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::OFlags;
 use rustix::process::Signal;
 
 /// A hook may hold a kill no longer than this.
@@ -25,8 +28,9 @@ pub const SLOW_AFTER_US: u64 = 10_000_000;
 /// How far a kill is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Nothing sent: a hook has until then.
-    Held { until_us: u64 },
+    /// Nothing sent: a hook has until then, or until memory is below the KILL limit and
+    /// that other time has come.
+    Held { until_us: u64, urgent_us: u64 },
     /// SIGTERM sent; SIGKILL follows then.
     Asked { until_us: u64 },
     /// SIGKILL sent; given up then.
@@ -66,15 +70,21 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Nothing is sent before `hold_us` have passed or the hold is released.
-    pub const fn new(grace_us: u64, hold_us: u64, now_us: u64) -> Self {
-        let stage = Stage::Held { until_us: now_us + hold_us };
+    /// The first signal is due at once.
+    pub const fn new(grace_us: u64, now_us: u64) -> Self {
+        let stage = Stage::Held { until_us: now_us, urgent_us: now_us };
         Self { stage, grace_us, signalled_us: None, is_asked: false, forced_us: None }
+    }
+
+    /// Nothing is sent before `hold_us` have passed or the hold is released; below the KILL
+    /// limit [`HOOK_HOLD_US`] are enough.
+    pub fn hold(&mut self, hold_us: u64, now_us: u64) {
+        self.stage = Stage::Held { until_us: now_us + hold_us, urgent_us: now_us + HOOK_HOLD_US };
     }
 
     /// The hook has ended: no reason to wait.
     fn release_hold(&mut self) {
-        if let Stage::Held { until_us } = &mut self.stage {
+        if let Stage::Held { until_us, .. } = &mut self.stage {
             *until_us = 0;
         }
     }
@@ -82,16 +92,23 @@ impl Timeline {
     /// When the next step is due at the latest.
     fn deadline_us(&self) -> u64 {
         match self.stage {
-            Stage::Held { until_us } | Stage::Asked { until_us } | Stage::Forced { until_us } => until_us,
+            Stage::Held { until_us, .. } | Stage::Asked { until_us } | Stage::Forced { until_us } => until_us,
         }
     }
 
     fn due(&self, outlook: Outlook, now_us: u64) -> Due {
         let is_overdue = now_us >= self.deadline_us();
         match self.stage {
-            Stage::Held { .. } if !is_overdue => Due::Nothing,
-            Stage::Held { .. } if outlook.is_urgent || self.grace_us == 0 => Due::Send(Signal::KILL),
-            Stage::Held { .. } => Due::Send(Signal::TERM),
+            Stage::Held { urgent_us, .. } => {
+                let is_over = is_overdue || outlook.is_urgent && now_us >= urgent_us;
+                if !is_over {
+                    Due::Nothing
+                } else if outlook.is_urgent || self.grace_us == 0 {
+                    Due::Send(Signal::KILL)
+                } else {
+                    Due::Send(Signal::TERM)
+                }
+            }
             Stage::Asked { .. } if is_overdue || outlook.is_urgent => Due::Send(Signal::KILL),
             Stage::Asked { .. } => Due::Nothing,
             Stage::Forced { until_us } if is_overdue => {
@@ -154,6 +171,9 @@ pub struct Kill {
     uid: u32,
     target: Target,
     companions: Option<Companions>,
+    /// The cgroup whose members are all meant, where the victim is any of them and may be
+    /// gone before it is signalled.
+    dir: Option<OwnedFd>,
     /// The round through the companions that is under way.
     round: Option<Round>,
     /// Why the victim itself could not be signalled.
@@ -188,6 +208,7 @@ impl Kill {
             uid: victim.job.uid,
             target,
             companions: None,
+            dir: None,
             round: None,
             refusal: None,
             has_signalled_companions: false,
@@ -202,6 +223,21 @@ impl Kill {
     /// Has others die with the victim. To be told before the first step.
     pub fn take_along(&mut self, companions: Companions) {
         self.companions = Some(companions);
+    }
+
+    /// Everybody in a cgroup dies, and `victim` is any of them, as long as the cgroup with
+    /// this directory is there. To be told before the first step.
+    pub fn take_all_of(&mut self, whole: Whole, dir: Option<OwnedFd>) {
+        self.companions = Some(Companions::Cgroup(whole));
+        self.dir = dir;
+    }
+
+    /// Is there more to kill than the victim?
+    fn is_of_more(&self) -> bool {
+        // One that was made anew has the same path, but nothing is in this directory then.
+        let is_there = |dir: &OwnedFd| open(dir.as_fd(), c"cgroup.procs", OFlags::PATH).is_ok();
+        self.timeline.signalled_us.is_some() && self.companions.is_some()
+            || self.dir.as_ref().is_some_and(is_there)
     }
 
     /// The hook has ended: no reason to wait.
@@ -228,7 +264,7 @@ impl Kill {
     pub fn step(&mut self, context: &SignalContext<'_>, outlook: Outlook, now_us: u64) -> Progress {
         let has_signalled = self.timeline.signalled_us.is_some();
         let is_victim_done = self.is_victim_done(context);
-        if is_victim_done && !(has_signalled && self.companions.is_some()) {
+        if is_victim_done && !self.is_of_more() {
             return Progress::Dead;
         }
         let due = self.timeline.due(outlook, now_us);
@@ -262,7 +298,10 @@ impl Kill {
     }
 
     fn send(&mut self, context: &SignalContext<'_>, signal: Signal, now_us: u64) -> Progress {
-        self.refusal = match signal_process(context, &self.target, signal) {
+        // The dead are not signalled, even where nobody has waited for them.
+        let is_gone = self.target.is_gone(context);
+        let sent = if is_gone { Err(Refusal::Gone) } else { signal_process(context, &self.target, signal) };
+        self.refusal = match sent {
             Ok(()) => None,
             Err(Refusal::Gone) if self.companions.is_none() => return Progress::Dead,
             // The companions may live on.
@@ -270,7 +309,7 @@ impl Kill {
             Err(refusal) if self.companions.is_none() => return Progress::Refused(refusal),
             Err(refusal) => Some(refusal),
         };
-        self.signalled += u32::from(self.refusal.is_none() && self.timeline.signalled_us.is_none());
+        self.signalled += u32::from(sent.is_ok() && self.timeline.signalled_us.is_none());
         self.timeline.note_sent(signal, now_us);
         self.is_first_round = true;
         self.round = self.companions.is_some().then(|| Round::new(Some(signal)));
@@ -348,7 +387,7 @@ mod tests {
     const GRACE_US: u64 = 1_000_000;
 
     fn after(signals: &[(Signal, u64)]) -> Timeline {
-        let mut timeline = Timeline::new(GRACE_US, 0, 0);
+        let mut timeline = Timeline::new(GRACE_US, 0);
         for &(signal, now_us) in signals {
             timeline.note_sent(signal, now_us);
         }
@@ -357,7 +396,7 @@ mod tests {
 
     #[test]
     fn sigterm_comes_first_and_sigkill_after_the_grace() {
-        let timeline = Timeline::new(GRACE_US, 0, 5);
+        let timeline = Timeline::new(GRACE_US, 5);
         assert_eq!(timeline.due(CALM, 5), Due::Send(Signal::TERM));
         let asked = after(&[(Signal::TERM, 5)]);
         assert_eq!(asked.due(CALM, 5 + GRACE_US - 1), Due::Nothing);
@@ -367,10 +406,10 @@ mod tests {
 
     #[test]
     fn below_the_kill_limit_there_is_no_time_to_ask() {
-        assert_eq!(Timeline::new(GRACE_US, 0, 5).due(URGENT, 5), Due::Send(Signal::KILL));
+        assert_eq!(Timeline::new(GRACE_US, 5).due(URGENT, 5), Due::Send(Signal::KILL));
         assert_eq!(after(&[(Signal::TERM, 5)]).due(URGENT, 6), Due::Send(Signal::KILL));
         // Nor without a grace.
-        assert_eq!(Timeline::new(0, 0, 5).due(CALM, 5), Due::Send(Signal::KILL));
+        assert_eq!(Timeline::new(0, 5).due(CALM, 5), Due::Send(Signal::KILL));
     }
 
     /// The hole: of a thousand, on a slow machine, most had not been signalled after two
@@ -388,12 +427,24 @@ mod tests {
 
     #[test]
     fn a_hook_holds_the_kill_until_it_ends_or_its_time_is_up() {
-        let mut timeline = Timeline::new(GRACE_US, HOOK_HOLD_US, 0);
+        let mut timeline = Timeline::new(GRACE_US, 0);
+        timeline.hold(HOOK_HOLD_US, 0);
         // However urgent: the hook was promised its time.
         assert_eq!(timeline.due(URGENT, HOOK_HOLD_US - 1), Due::Nothing);
         assert_eq!(timeline.due(CALM, HOOK_HOLD_US), Due::Send(Signal::TERM));
         timeline.release_hold();
         assert_eq!(timeline.due(CALM, 1), Due::Send(Signal::TERM));
+    }
+
+    /// The hole: for a rule's kill a hook may have a minute, in which nobody else could be
+    /// killed.
+    #[test]
+    fn a_long_hold_ends_where_memory_does() {
+        let mut timeline = Timeline::new(GRACE_US, 0);
+        timeline.hold(100 * HOOK_HOLD_US, 0);
+        assert_eq!(timeline.due(URGENT, HOOK_HOLD_US - 1), Due::Nothing);
+        assert_eq!(timeline.due(CALM, 100 * HOOK_HOLD_US - 1), Due::Nothing);
+        assert_eq!(timeline.due(URGENT, HOOK_HOLD_US), Due::Send(Signal::KILL));
     }
 
     #[test]

@@ -16,7 +16,7 @@ const PINNED_US: u64 = 10 * SECOND;
 /// Was the victim gone before it was signalled?
 fn is_too_late(event: Option<&Event>) -> bool {
     match event {
-        Some(Event::Died(death)) => death.timeline.signalled_us.is_none(),
+        Some(Event::Died(death)) => !death.was_killed(),
         Some(Event::Refused(refusal)) => *refusal == Refusal::Gone,
         _ => false,
     }
@@ -190,7 +190,7 @@ impl Monitor<'_> {
         {
             return (entry.finish_kill)(self, death, now_us);
         }
-        let was_killed = death.timeline.signalled_us.is_some();
+        let was_killed = death.was_killed();
         let after = self.observer.read(now_us);
         let mut has_it_gone = true;
         if was_killed {
@@ -215,16 +215,7 @@ impl Monitor<'_> {
         if let Some(left_kib) = left_kib {
             report::left_in_tmpfs(self.log, left_kib, &self.victims_file);
         }
-        if was_killed {
-            let is_forced = death.timeline.forced_us.is_some();
-            let urgency = if is_forced { Urgency::Kill } else { Urgency::Term };
-            self.stats.count(death.rule, urgency, &self.executor.victim().job.comm);
-            self.publish_stats();
-            if !self.executor.start_on_kill(death, now_us) {
-                report::hook_not_started(self.log, crate::act::hook::Purpose::OnKill);
-            }
-        }
-        self.executor.hold_off(Urgency::Kill, SETTLE_US, now_us);
+        self.count(death, now_us);
     }
 
     /// The same for a cgroup that rules killed: what it had was not looked for.
@@ -234,13 +225,22 @@ impl Monitor<'_> {
         let after = self.observer.read(now_us);
         self.observer.restart_baselines();
         self.note_death_for_rules(death.signalled);
-        let is_command = self.blame_command();
+        let is_command = death.was_killed() && self.blame_command();
         report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), is_command, now_us);
         self.selector.settle(None);
-        self.stats.count(death.rule, Urgency::Kill, &self.executor.victim().job.comm);
-        self.publish_stats();
-        if !self.executor.start_on_kill(death, now_us) {
-            report::hook_not_started(self.log, crate::act::hook::Purpose::OnKill);
+        self.count(death, now_us);
+    }
+
+    /// Counts who was killed, and has the hook know. Then memory is left to settle.
+    fn count(&mut self, death: &Death, now_us: u64) {
+        if death.was_killed() {
+            let is_forced = death.timeline.forced_us.is_some();
+            let urgency = if is_forced { Urgency::Kill } else { Urgency::Term };
+            self.stats.count(death.rule, urgency, &self.executor.victim().job.comm);
+            self.publish_stats();
+            if !self.executor.start_on_kill(death, now_us) {
+                report::hook_not_started(self.log, crate::act::hook::Purpose::OnKill);
+            }
         }
         self.executor.hold_off(Urgency::Kill, SETTLE_US, now_us);
     }

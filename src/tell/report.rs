@@ -225,7 +225,7 @@ pub fn death(
     let Death { members, is_of_many, rule, timeline, before, spared, .. } = death;
     log.warn(|line| {
         push_victims(line, victim, *members, *is_of_many);
-        match timeline.signalled_us {
+        match timeline.signalled_us.filter(|_| death.was_killed()) {
             Some(signalled_us) => {
                 line.text(" died ").number(now_us.saturating_sub(signalled_us) / MS).text(" ms after ");
                 line.text(match (timeline.is_asked, timeline.forced_us.is_some()) {

@@ -116,7 +116,7 @@ fn a_group_whose_number_is_used_again_is_another_group() {
         let (id, stat) = (leader.identity(), leader.stat());
         let victim = Candidate { id, job: stat.job_key(0), ..VACANT };
         let companions = Companions::Group(Group::find(&context, stat.pgrp, 0));
-        let mut kill = Kill::begin(&context, &victim, Timeline::new(1_000_000, 0, 0)).expect("it lives");
+        let mut kill = Kill::begin(&context, &victim, Timeline::new(1_000_000, 0)).expect("it lives");
         kill.take_along(companions);
         assert_eq!(
             kill.step(&context, Outlook { is_urgent: false, is_recovering: false }, 0),

@@ -274,7 +274,7 @@ impl Doomed {
 
     fn begin(&self, members: Members) -> Kill {
         let victim = Candidate { id: self.first.identity(), job: members.job, ..VACANT };
-        let timeline = Timeline::new(1_000_000, 0, 0);
+        let timeline = Timeline::new(1_000_000, 0);
         let mut kill = Kill::begin(&self.context(), &victim, timeline).expect("it lives");
         kill.take_along(Companions::Job(members));
         kill

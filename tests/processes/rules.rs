@@ -361,6 +361,102 @@ fn a_hook_holds_a_kill_up_for_so_long() {
     });
 }
 
+/// The hole: a hook was ended after five seconds, however long its set let it hold the kill up.
+#[test]
+fn a_hook_has_as_long_as_its_set_says() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        let mut journal = Journal::new();
+        let mut dying = Eater::named("dying").mib(1).start(&journal);
+        doomed.take(dying.pid());
+        let slow = script("slow", "#!/bin/sh\nsleep 7\necho hook: done >&2\n");
+        let mut set = act(&[slice.kill("")]);
+        set.insert_str(set.len() - 1, r#", "prekill_hook_timeout": "60""#);
+        slice.rules(&[set]);
+        let guard = slice.guard(&mut journal, &["--before-kill", &slow]);
+        journal.expect("hook: done");
+        journal.expect(" died ");
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        guard.end();
+    });
+}
+
+/// The hole: a minute that a hook has was one in which memory could run out, for only one
+/// kill is under way at a time.
+#[test]
+fn a_hook_holds_no_kill_up_below_the_kill_limit() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        let mut member = Eater::named("member").mib(1).start(&journal);
+        doomed.take(member.pid());
+        let mut large = Eater::named("large").mib(60).on_term(OnTerm::Ignore).start(&journal);
+        let endless = script("endless", "#!/bin/sh\necho hook: started >&2\nexec sleep 1000\n");
+        let mut set = act(&[slice.kill("")]);
+        set.insert_str(set.len() - 1, r#", "prekill_hook_timeout": "60""#);
+        slice.rules(&[set]);
+        let rules = ["--no-daemon", "--rules", FILE, "--interval", "1", "--before-kill", &endless];
+        let guard = Guard::watching(&mut journal, &[&rules, &["--mem", "512M,256M"]]);
+        journal.expect("hook: started");
+        meminfo.set_available(100);
+        assert_eq!(member.death(), Some(libc::SIGKILL));
+        // Nor was it the hook's end that let the kill go on.
+        assert_eq!(journal.count("--before-kill"), 0);
+        assert_eq!(large.death(), Some(libc::SIGKILL));
+        guard.end();
+    });
+}
+
+/// The hole: one process that ends while a hook runs saved all the others.
+#[test]
+fn who_ends_before_the_kill_saves_nobody() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        let mut journal = Journal::new();
+        let first = Eater::named("first").mib(1).start(&journal);
+        let mut second = Eater::named("second").mib(1).start(&journal);
+        doomed.take(first.pid());
+        doomed.take(second.pid());
+        let hook = script("hook", "#!/bin/sh\nkill -9 $BUSTD_PID\nsleep 0.5\n");
+        slice.rules(&[act(&[slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &["--before-kill", &hook]);
+        journal.expect(" died ");
+        assert_eq!(second.death(), Some(libc::SIGKILL));
+        assert_eq!(attribute(&doomed, "trusted.oomd_kill"), "1");
+        guard.end();
+    });
+}
+
+/// A service that is started anew while a hook runs has a cgroup of the same path.
+#[test]
+fn a_cgroup_that_was_made_anew_lives() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        let mut journal = Journal::new();
+        let first = Eater::named("first").mib(1).start(&journal);
+        let anew = Eater::named("anew").mib(1).start(&journal);
+        doomed.take(first.pid());
+        let dir = doomed.dir.display();
+        let hook = format!(
+            "#!/bin/sh\nkill -9 $BUSTD_PID\nuntil rmdir {dir}; do sleep 0.1; done\n\
+             mkdir {dir} && echo {} >{dir}/cgroup.procs && sleep 1 && echo hook: done >&2\n",
+            anew.pid().as_raw_pid()
+        );
+        slice.rules(&[act(&[slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &["--before-kill", &script("hook", &hook)]);
+        journal.expect("\"first\" was gone before it was signalled");
+        journal.expect("hook: done");
+        slice.tick(&mut journal);
+        assert!(!anew.stat().is_gone());
+        guard.end();
+    });
+}
+
 /// What is only to be told kills nobody and leaves no attributes, though its set rests.
 #[test]
 fn what_is_dry_kills_nobody() {

@@ -2,21 +2,31 @@
 //! file of a cgroup.
 
 use super::{ActiveKill, Begun, Executor, FreeMemory};
-use crate::act::companions::Companions;
-use crate::act::hook::Purpose;
 use crate::act::kill::{Kill, Timeline};
 use crate::act::signal::{Refusal, SignalContext};
 use crate::choose::whole::Whole;
 use crate::decide::verdict::Rule;
 use crate::decide::victim::Candidate;
 use core::ffi::CStr;
-use rustix::fd::BorrowedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
+
+/// A cgroup that rules have chosen, and how it is to die.
+#[derive(Debug)]
+pub struct Doomed {
+    /// Which it is.
+    pub whole: Whole,
+    /// Its directory, which one of the same path that is made later has not.
+    pub dir: Option<OwnedFd>,
+    /// Is its memory to be released if it takes long to die?
+    pub reaps: bool,
+    /// A hook may hold the kill up for so long, as long as memory lasts.
+    pub hold_us: u64,
+}
 
 impl Executor<'_> {
     /// Begins to kill everybody in a cgroup, as rules ask for, with SIGKILL at once:
-    /// `victim` is one of them, from whom the others are told. A hook may hold that up for
-    /// so long. With `reaps` its memory is released if it takes long to die.
+    /// `victim` is one of them, from whom the others are told.
     ///
     /// # Errors
     /// The victim cannot be had; nothing was done.
@@ -25,38 +35,26 @@ impl Executor<'_> {
     pub fn begin_cgroup(
         &mut self,
         victim: Candidate,
-        whole: Whole,
-        reaps: bool,
-        hold_us: u64,
+        doomed: Doomed,
         before: FreeMemory,
         now_us: u64,
     ) -> Result<Begun, Refusal> {
         let command = self.command.filter(|&command| command != victim.id.pid);
         let context = SignalContext { command, ..self.means.context(&self.config.policy) };
-        let kill = Kill::begin(&context, &victim, Timeline::new(0, 0, now_us))?;
+        let kill = Kill::begin(&context, &victim, Timeline::new(0, now_us))?;
         self.victim = victim;
-        let freeable_kib = victim.freeable_kib;
-        let active = ActiveKill {
+        let active = self.active.insert(ActiveKill {
             kill,
             rule: Rule::File,
             members: 1,
             is_of_many: false,
             before,
-            freeable_kib,
-            is_releasing: !reaps,
-        };
-        let active = self.active.insert(active);
-        active.kill.take_along(Companions::Cgroup(whole));
-        let mut begun = Begun { cgroup: Some(whole), ..Begun::default() };
-        if let Some(program) = self.config.before_kill {
-            let inherited = &self.means.inherited;
-            let (purpose, rule) = (Purpose::BeforeKill, Rule::File);
-            match self.children.start_hook(purpose, program, &victim, rule, inherited, now_us) {
-                Ok(()) => active.kill.timeline = Timeline::new(0, hold_us, now_us),
-                Err(_) => begun.has_hook_failed = true,
-            }
-        }
-        Ok(begun)
+            freeable_kib: victim.freeable_kib,
+            is_releasing: !doomed.reaps,
+        });
+        active.kill.take_all_of(doomed.whole, doomed.dir);
+        let has_hook_failed = !self.start_before_kill(Rule::File, doomed.hold_us, now_us);
+        Ok(Begun { cgroup: Some(doomed.whole), has_hook_failed, ..Begun::default() })
     }
 
     /// Starts a program for a rule; see

@@ -3,6 +3,7 @@
 use super::super::Monitor;
 use super::{Engine, Role};
 use crate::act::executor::FreeMemory;
+use crate::act::executor::rules::Doomed;
 use crate::choose::rules::forest::{Id, ROOT, Span};
 use crate::choose::rules::walk::Question;
 use crate::choose::whole::Whole;
@@ -23,7 +24,7 @@ use crate::sys::time::{self, SECOND, realtime_s};
 use crate::tell::rules as report;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{OFlags, XattrFlags, fgetxattr, fsetxattr};
 
 /// A hook may hold a rule's kill up for as long as its set says, but no longer than this:
@@ -37,6 +38,11 @@ const KILLED: [&CStr; 2] = [c"trusted.oomd_kill", c"user.oomd_kill"];
 const UUID: [&CStr; 2] = [c"trusted.oomd_kill_uuid", c"user.oomd_kill_uuid"];
 
 impl Engine<'_> {
+    /// Opens a cgroup's directory once more, for as long as its kill takes.
+    fn open_dir(&self, id: Id) -> Option<OwnedFd> {
+        open(self.forest.dir(id)?, c".", OFlags::DIRECTORY).ok()
+    }
+
     /// An action of this set has done something.
     pub(super) fn count_action(&mut self, set: usize) {
         self.has_acted = true;
@@ -136,11 +142,11 @@ impl<'a> Monitor<'a> {
                 Ok(judged) => FreeMemory::from(&judged.snapshot),
                 Err(_) => FreeMemory::default(),
             };
-            if self.executor.begin_cgroup(victim, whole, reaps, hold_us, before, now_us).is_err() {
+            let doomed = Doomed { whole, dir: engine.open_dir(id), reaps, hold_us };
+            if self.executor.begin_cgroup(victim, doomed, before, now_us).is_err() {
                 continue;
             }
-            let dir = engine.forest.dir(id).map(|dir| open(dir, c".", OFlags::DIRECTORY));
-            if let Some(Ok(dir)) = dir {
+            if let Some(dir) = engine.open_dir(id) {
                 mark(dir.as_fd());
                 engine.victim = Some(dir);
             }
