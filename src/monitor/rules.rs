@@ -104,6 +104,15 @@ struct Role<'r> {
     now_us: u64,
 }
 
+/// What is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// Everything, as at every tick.
+    Tick,
+    /// Actions that had to wait for another kill, as soon as that is over.
+    Waiting,
+}
+
 #[inline(never)]
 fn standing_of(shelf: &Shelf<'_>, old: Option<&Standing>, lack: &mut Option<Errno>) -> Standing {
     let each = |told: &mut dyn FnMut((u64, u32, bool))| {
@@ -217,29 +226,29 @@ impl<'a> Monitor<'a> {
                 ruled.shelf.settings.parser.give_up();
                 ruled.engine.stand_anew(&ruled.shelf);
             }
-            self.run_rules(ruled, false, now_us);
+            self.run_rules(ruled, Pass::Tick, now_us);
         } else if ruled.engine.waits && !self.executor.is_killing() {
-            self.run_rules(ruled, true, now_us);
+            self.run_rules(ruled, Pass::Waiting, now_us);
         }
         self.has_news |= core::mem::take(&mut ruled.engine.has_acted);
         ruled.due_us
     }
 
-    /// Looks at every rule set; with `resumes` only at actions that had to wait.
-    fn run_rules(&mut self, ruled: &mut Ruled<'a>, resumes: bool, now_us: u64) {
+    /// Looks at every rule set.
+    fn run_rules(&mut self, ruled: &mut Ruled<'a>, pass: Pass, now_us: u64) {
         let Ruled { shelf, engine, .. } = ruled;
         engine.waits = false;
-        if !resumes {
+        if pass == Pass::Tick {
             engine.forest.begin_tick();
             engine.machine.begin_tick();
             shelf.for_each(&mut |active| self.sample_set(engine, shelf, &active));
         }
         let mut set = 0;
         shelf.for_each(&mut |active| {
-            self.run_set(engine, shelf, set, &active, resumes, now_us);
+            self.run_set(engine, shelf, set, &active, pass, now_us);
             set += 1;
         });
-        if !resumes {
+        if pass == Pass::Tick {
             let passed_over = engine.forest.passed_over;
             if passed_over > 0 && !core::mem::replace(&mut engine.told_passed_over, true) {
                 report::passed_over(self.log, passed_over);
@@ -290,14 +299,14 @@ impl<'a> Monitor<'a> {
         shelf: &Shelf<'_>,
         set: usize,
         active: &Active<'_>,
-        resumes: bool,
+        pass: Pass,
         now_us: u64,
     ) {
         let tick = engine.forest.tick;
         if active.set.cgroup.is_empty() {
             if let Some(place) = engine.standing.meet(set, 0, tick) {
                 let role = Role { active, set, place, plugin: 0, instance: None, group: None, now_us };
-                self.run_instance(engine, shelf, role, resumes);
+                self.run_instance(engine, shelf, role, pass);
             }
             return;
         }
@@ -322,7 +331,7 @@ impl<'a> Monitor<'a> {
                 Some(place) => {
                     let instance = Some(id);
                     let role = Role { active, set, place, plugin: 0, instance, group: None, now_us };
-                    self.run_instance(engine, shelf, role, resumes);
+                    self.run_instance(engine, shelf, role, pass);
                 }
                 None => engine.forest.passed_over += 1,
             }
@@ -332,31 +341,25 @@ impl<'a> Monitor<'a> {
 
     /// Every detector is asked, whether that can change anything or not, for time goes on
     /// for each of them. Then the actions are run.
-    fn run_instance(
-        &mut self,
-        engine: &mut Engine<'a>,
-        shelf: &Shelf<'_>,
-        mut role: Role<'_>,
-        resumes: bool,
-    ) {
+    fn run_instance(&mut self, engine: &mut Engine<'a>, shelf: &Shelf<'_>, mut role: Role<'_>, pass: Pass) {
         let Role { active, set, place: instance, now_us, .. } = role;
         let mut fired = None;
         for (at, group) in active.groups.iter().enumerate() {
             let mut is_all = true;
             for detector in group.detectors {
-                if !resumes {
+                if pass == Pass::Tick {
                     let outcome = self.run_plugin(engine, shelf, detector, role);
                     is_all &= !matches!(outcome, Outcome::Stop { .. });
                 }
                 role.plugin += 1;
             }
-            if is_all && !resumes && fired.is_none() {
+            if is_all && pass == Pass::Tick && fired.is_none() {
                 fired = Some(at as u16);
             }
         }
         let first_action = role.plugin;
         let Some(chain) = engine.standing.chain(set, instance) else { return };
-        if resumes && !chain.is_suspended() {
+        if pass == Pass::Waiting && !chain.is_suspended() {
             return;
         }
         let mut place = chain.begin(fired, now_us);
