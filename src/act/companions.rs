@@ -92,8 +92,12 @@ pub struct Round {
     is_first_counted: bool,
     /// How far it is: everybody up to this pid has been looked at.
     after: i32,
+    /// When the round before it began, in clock ticks since boot.
+    since: u64,
     /// Members found alive that could be signalled.
     pub living: u32,
+    /// Those of them that were born since the round before.
+    pub newborn: u32,
     /// Members that were signalled.
     pub signalled: u32,
     /// Members that are to live.
@@ -101,9 +105,10 @@ pub struct Round {
 }
 
 impl Round {
-    /// A round from the start.
-    pub fn new(signal: Option<Signal>) -> Self {
-        Self { signal, is_first_counted: signal == Some(Signal::KILL), ..Self::default() }
+    /// A round from the start. The one before it began at `since`, in clock ticks since
+    /// boot; 0 where there was none.
+    pub fn new(signal: Option<Signal>, since: u64) -> Self {
+        Self { signal, is_first_counted: signal == Some(Signal::KILL), since, ..Self::default() }
     }
 }
 
@@ -178,7 +183,7 @@ impl Companions {
             round.signalled += round.living;
             return true;
         }
-        *round = Round { signal: round.signal, ..Round::default() };
+        *round = Round { signal: round.signal, since: round.since, ..Round::default() };
         false
     }
 
@@ -219,7 +224,9 @@ impl Companions {
             }
             if let Ok(Some((stat, is_spared))) = seen {
                 let id = Identity { pid, starttime: stat.starttime };
-                round.living += u32::from(!is_spared && pid != victim);
+                let is_to_die = !is_spared && pid != victim;
+                round.living += u32::from(is_to_die);
+                round.newborn += u32::from(is_to_die && stat.starttime >= round.since);
                 round.spared += u32::from(is_spared);
                 if let Some(signal) = round.signal
                     && !counts_only

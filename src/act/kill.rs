@@ -8,6 +8,7 @@ use crate::decide::victim::Candidate;
 use crate::read::listing::Listed;
 use crate::read::process::{Identity, Pid};
 use crate::sys::file::open;
+use crate::sys::time::boottime_ticks;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::process::Signal;
@@ -176,6 +177,8 @@ pub struct Kill {
     dir: Option<OwnedFd>,
     /// The round through the companions that is under way.
     round: Option<Round>,
+    /// When it began, or the last one that did, in clock ticks since boot.
+    round_ticks: u64,
     /// Why the victim itself could not be signalled.
     refusal: Option<Refusal>,
     /// Whether any companion was signalled, in whichever round.
@@ -210,6 +213,7 @@ impl Kill {
             companions: None,
             dir: None,
             round: None,
+            round_ticks: 0,
             refusal: None,
             has_signalled_companions: false,
             is_first_round: true,
@@ -312,7 +316,8 @@ impl Kill {
         self.signalled += u32::from(sent.is_ok() && self.timeline.signalled_us.is_none());
         self.timeline.note_sent(signal, now_us);
         self.is_first_round = true;
-        self.round = self.companions.is_some().then(|| Round::new(Some(signal)));
+        self.round_ticks = boottime_ticks();
+        self.round = self.companions.is_some().then(|| Round::new(Some(signal), 0));
         Progress::Signalled(signal)
     }
 
@@ -321,7 +326,9 @@ impl Kill {
     #[inline(never)]
     fn go_round(&mut self, context: &SignalContext<'_>, signal: Option<Signal>, now_us: u64) -> Progress {
         let Some(companions) = &self.companions else { return Progress::Waiting };
-        let mut round = self.round.take().unwrap_or(Round::new(signal));
+        let mut round = self.round.take().unwrap_or_else(|| {
+            Round::new(signal, core::mem::replace(&mut self.round_ticks, boottime_ticks()))
+        });
         let before = round.signalled;
         let listed = companions.advance(context, &mut round, self.id.pid);
         let is_over = listed == Ok(Listed::All) && companions.kill_at_once(context, &mut round);
@@ -332,8 +339,9 @@ impl Kill {
                 self.timeline.note_progress(now_us);
             }
         }
+        // Who takes more than one round to die is one process all the same.
         if listed == Ok(Listed::All) {
-            self.signalled += round.signalled;
+            self.signalled += round.signalled.min(round.newborn);
         }
         match listed {
             Ok(Listed::All) if is_over => {

@@ -5,6 +5,7 @@ use crate::harness::{
     Confined, Eater, FakeMeminfo, Guard, Hierarchy, Journal, NOBODY, OnTerm, PROGRAM, eventually,
     in_namespace, in_namespace_with_users, mount, script, skip,
 };
+use crate::stuck::{let_end, sleeps, stop_at_exit};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -427,6 +428,31 @@ fn who_ends_before_the_kill_saves_nobody() {
         journal.expect(" died ");
         assert_eq!(second.death(), Some(libc::SIGKILL));
         assert_eq!(attribute(&doomed, "trusted.oomd_kill"), "1");
+        guard.end();
+    });
+}
+
+#[test]
+fn who_takes_long_to_die_is_counted_once() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        let mut journal = Journal::new();
+        let mut first = Eater::named("first").mib(1).start(&journal);
+        let mut slow = Eater::named("slow").mib(1).start(&journal);
+        doomed.take(first.pid());
+        doomed.take(slow.pid());
+        stop_at_exit(slow.pid());
+        slice.rules(&[act(&[slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &[]);
+        assert_eq!(first.death(), Some(libc::SIGKILL));
+        // So many rounds find it alive.
+        let before = sleeps(&guard);
+        eventually("it was looked at", || sleeps(&guard) > before + 5);
+        let_end(slow.pid());
+        journal.expect(" died ");
+        assert_eq!(slow.death(), Some(libc::SIGKILL));
+        assert_eq!(attribute(&doomed, "trusted.oomd_kill"), "2");
         guard.end();
     });
 }

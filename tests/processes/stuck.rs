@@ -1,7 +1,7 @@
 //! Victims that do not die of SIGKILL: here a tracer stops them on their way
 //! out, as a device that does not answer would.
 
-use crate::harness::{Eater, FakeMeminfo, Guard, Journal, OnTerm, bustd, in_namespace, refuse};
+use crate::harness::{Eater, FakeMeminfo, Guard, Journal, OnTerm, bustd, eventually, in_namespace, refuse};
 use rustix::process::Pid;
 use std::fs;
 use std::time::Instant;
@@ -11,7 +11,7 @@ const STUBBORN: &[&str] = &["--no-daemon", "--mem", "512M,256M", "--grace", "0"]
 const SHORT_MIB: u64 = 400;
 
 /// Keeps `pid` from ending as long as this thread, its tracer, lives.
-fn stop_at_exit(pid: Pid) {
+pub fn stop_at_exit(pid: Pid) {
     let none = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: the pid of our own child; no memory is read or written.
     let answer =
@@ -19,8 +19,16 @@ fn stop_at_exit(pid: Pid) {
     assert_eq!(answer, 0, "ptrace");
 }
 
+/// Lets it end, once it has been stopped.
+pub fn let_end(pid: Pid) {
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: as above.
+    let is_let = || unsafe { libc::ptrace(libc::PTRACE_DETACH, pid.as_raw_pid(), none, none) } == 0;
+    eventually("it is let go of", is_let);
+}
+
 /// How often the guard has gone to sleep.
-fn sleeps(guard: &Guard) -> u64 {
+pub fn sleeps(guard: &Guard) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", guard.pid())).unwrap();
     let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:\t"));
     count.unwrap().parse().unwrap()
