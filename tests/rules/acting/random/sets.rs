@@ -2,6 +2,8 @@
 
 use super::super::{CONTINUE, STOP, plugin, set};
 use super::dice::Dice;
+use super::name_of;
+use super::states::END;
 
 /// What makes them.
 pub struct Sets<'d> {
@@ -12,6 +14,8 @@ pub struct Sets<'d> {
     pub has_device: bool,
     /// One set may, for of such a kill oomd does not tell which set it is of.
     pub may_kill_among_detectors: bool,
+    /// The numbers of sets that drop-ins are for.
+    pub targets: Vec<usize>,
 }
 
 impl Sets<'_> {
@@ -25,15 +29,67 @@ impl Sets<'_> {
     }
 
     fn set(&mut self, number: usize) -> String {
+        // Of a kill among detectors it could not be told whose it is.
+        let has_drop_ins = number > 0 && self.dice.chance(30);
+        let mut groups = self.groups();
+        let is_always = groups.iter().any(|group| group.iter().all(|detector| detector == CONTINUE));
+        let actions = self.actions(is_always && !has_drop_ins);
+        self.delay_io(&mut groups, &actions);
+        let mut more = format!(r#""post_action_delay": {}"#, self.dice.below(4));
+        if self.dice.chance(10) {
+            more += r#", "silence-logs": "engine""#;
+        }
+        if has_drop_ins {
+            self.targets.push(number);
+            let [detectors, actions, instead] = [90, 90, 30].map(|per_cent| self.dice.chance(per_cent));
+            more += &format!(
+                r#", "drop-in": {{"detectors": {detectors}, "actions": {actions}, "disable-on-drop-in": {instead}}}"#
+            );
+        }
+        let groups: Vec<Vec<&str>> =
+            groups.iter().map(|group| group.iter().map(String::as_str).collect()).collect();
+        let groups: Vec<&[&str]> = groups.iter().map(Vec::as_slice).collect();
+        set(&name_of(number), &groups, &actions, &more)
+    }
+
+    /// A file for the directory of drop-ins.
+    pub fn drop_in(&mut self) -> String {
+        let mut sets = Vec::new();
+        while sets.is_empty() || self.dice.chance(30) {
+            let target = self.dice.pick(&self.targets);
+            let mut keys = format!(r#""name": "{}""#, name_of(target));
+            let mut groups = self.groups();
+            let actions = self.actions(false);
+            self.delay_io(&mut groups, &actions);
+            if self.dice.chance(60) {
+                let groups: Vec<_> = groups
+                    .iter()
+                    .zip('S'..)
+                    .map(|(detectors, letter)| format!("[\"{letter}\", {}]", detectors.join(", ")))
+                    .collect();
+                keys += &format!(r#", "detectors": [{}]"#, groups.join(", "));
+            }
+            if self.dice.chance(60) {
+                keys += &format!(r#", "actions": [{}]"#, actions.join(", "));
+            }
+            sets.push(format!("{{{keys}}}"));
+        }
+        format!("{{\"rulesets\": [{}]}}", sets.join(", "))
+    }
+
+    fn groups(&mut self) -> Vec<Vec<String>> {
         let mut groups = Vec::new();
         for _ in 0..self.dice.between(1, 3) {
             let count = self.dice.between(1, 3);
-            groups.push((0..count).map(|_| self.detector()).collect::<Vec<_>>());
+            groups.push((0..count).map(|_| self.detector()).collect());
         }
         if self.dice.chance(40) {
             groups.push(vec![CONTINUE.to_owned()]);
         }
-        let is_always = groups.iter().any(|group| group.iter().all(|detector| detector == CONTINUE));
+        groups
+    }
+
+    fn actions(&mut self, is_always: bool) -> Vec<String> {
         let mut actions = Vec::new();
         for _ in 0..self.dice.between(1, 2) {
             let action = if self.dice.chance(10) { self.detector() } else { self.kill(false, is_always) };
@@ -41,22 +97,18 @@ impl Sets<'_> {
         }
         if self.dice.chance(50) {
             // Tells that whatever came before it did nothing.
-            let end = r#""cgroup": "end", "dry": true, "always_continue": true"#;
-            actions.push(plugin("kill_by_memory_size_or_growth", end));
+            let end = format!(r#""cgroup": "{END}", "dry": true, "always_continue": true"#);
+            actions.push(plugin("kill_by_memory_size_or_growth", &end));
         }
+        actions
+    }
+
+    /// At the first tick nobody's io is known to cost anything.
+    fn delay_io(&mut self, groups: &mut [Vec<String>], actions: &[String]) {
         if actions.iter().any(|action| action.contains("kill_by_io_cost")) && self.dice.chance(85) {
-            // At the first tick nobody's io is known to cost anything.
-            let later = plugin("memory_above", r#""cgroup": "end", "threshold": 0, "duration": 1"#);
-            groups.iter_mut().for_each(|group| group.push(later.clone()));
+            let later = format!(r#""cgroup": "{END}", "threshold": 0, "duration": 1"#);
+            groups.iter_mut().for_each(|group| group.push(plugin("memory_above", &later)));
         }
-        let mut more = format!(r#""post_action_delay": {}"#, self.dice.below(4));
-        if self.dice.chance(10) {
-            more += r#", "silence-logs": "engine""#;
-        }
-        let groups: Vec<Vec<&str>> =
-            groups.iter().map(|group| group.iter().map(String::as_str).collect()).collect();
-        let groups: Vec<&[&str]> = groups.iter().map(Vec::as_slice).collect();
-        set(&format!("R{number}"), &groups, &actions, &more)
     }
 
     /// What matches some of them, or none.
@@ -82,7 +134,8 @@ impl Sets<'_> {
         let (first, rest) = (letters.next().unwrap(), letters.as_str());
         match self.dice.below(10) {
             0..5 => name.into(),
-            5 => format!("{first}*"),
+            // `.*` would match `..` there.
+            5 if first != '.' => format!("{first}*"),
             6 => format!("?{rest}"),
             7 => format!("[{}]{rest}", self.dice.pick(&["ab", "a-c", "!a", "b-", "c-a"])),
             _ => "*".into(),

@@ -17,6 +17,9 @@ const PAGE: u64 = 4096;
 const MEMORY_KIB: u64 = 2_000_000;
 const SWAP_KIB: u64 = 1_000_000;
 
+/// One that `*` does not match, for what always has some memory.
+pub const END: &str = ".end";
+
 const NAMES: [&str; 16] = [
     "a",
     "b",
