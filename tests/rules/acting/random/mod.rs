@@ -1,5 +1,6 @@
 //! Random rules on random cgroups, beside oomd 0.5.0. RANDOM_CASES says how many there are,
-//! RANDOM_SEED which is the first; RANDOM_SETS names those sets that are to be tried alone.
+//! RANDOM_SEED which is the first; RANDOM_SETS names those sets that are to be tried alone, and
+//! RANDOM_TELL has all cgroups told where there is a difference.
 
 mod dice;
 mod sets;
@@ -259,7 +260,10 @@ impl Case {
                     same += our.len();
                     continue;
                 }
-                if their.iter().any(|line| self.is_without_rate(line, tick, place)) {
+                let is_meant = self.has_changed(&name, tick)
+                    || our.iter().chain(&their).any(|line| self.was_whole(line, tick))
+                    || their.iter().any(|line| self.is_without_rate(line, tick, place));
+                if is_meant {
                     // It may rest from now on, when the other one does not.
                     meant += 1;
                     break;
@@ -269,6 +273,11 @@ impl Case {
                     "set {name:?} at tick {tick}\n  bustd {our:#?}\n  oomd  {their:#?}\n{file:?}\n{:?}\n",
                     self.drop_ins[tick]
                 );
+                if std::env::var_os("RANDOM_TELL").is_some() {
+                    for (at, state) in self.states[..=tick].iter().enumerate() {
+                        differ += &format!("tick {at}\n{}", state.told());
+                    }
+                }
                 break;
             }
         }
@@ -276,6 +285,24 @@ impl Case {
             differ.insert_str(0, &format!("seed {}\n", self.seed));
         }
         Found { is_late: false, differ, same, meant }
+    }
+
+    /// Were drop-ins for a set written while it ran? There its other sets begin anew, or go on
+    /// after a rest as if there had been none, and averages begin with what was logged.
+    fn has_changed(&self, name: &str, tick: usize) -> bool {
+        let name = format!("\"name\": \"{name}\"");
+        let about =
+            |at: usize| self.drop_ins[at].values().filter(|text| text.contains(&name)).collect::<Vec<_>>();
+        (1..=tick).any(|at| about(at - 1) != about(at))
+    }
+
+    /// Is that one, or one above it, gone into only since a tick before? What is below was not
+    /// read then, or by the way of a log there.
+    fn was_whole(&self, line: &str, tick: usize) -> bool {
+        let path = path_of(line);
+        self.states[..=tick].iter().flat_map(|state| &state.cgroups).any(|(above, cgroup)| {
+            cgroup.is_whole && (path == *above || path.starts_with(&format!("{above}/")))
+        })
     }
 
     /// Does such a line tell of a kill by a rate that is 0, or unknown, of the cgroup or of
@@ -290,8 +317,7 @@ impl Case {
         if !of_scans && last.is_none_or(|last| self.drop_ins[last] != self.drop_ins[tick]) {
             return true;
         }
-        let path = super::short(line);
-        let path = path.split_once(' ').map_or("", |(_, path)| path).replace("\\xc3\\xa9", "é");
+        let path = path_of(line);
         let figure = |state: &State, path: &str| {
             let cgroup = state.cgroups.get(path)?;
             Some((cgroup.identity, cgroup.rate_base(of_scans, device_of(place).is_some())?))
@@ -331,6 +357,12 @@ fn elsewhere(command: &Command, tree: &Path) -> Command {
     unshare.args(["--mount", "sh", "-c", script, "sh"]).arg(tree).arg(command.get_program());
     unshare.args(command.get_args()).current_dir(command.get_current_dir().unwrap());
     unshare
+}
+
+/// Which cgroup is killed.
+fn path_of(line: &str) -> String {
+    let line = super::short(line);
+    line.split_once(' ').map_or("", |(_, path)| path).replace("\\xc3\\xa9", "é")
 }
 
 /// The lines of one set. Kills among detectors, which only the first has, oomd tells without

@@ -256,8 +256,9 @@ impl Sets<'_> {
         if self.dice.chance(50) {
             args.push(r#""recursive": true"#.into());
         }
-        // Its own delay is lost there once the detectors are quiet.
-        if (name != "pg_scan" || is_always) && self.dice.chance(40) {
+        // Its own delay is lost there once the detectors are quiet, and that of one among the
+        // detectors has the set rest.
+        if !is_detector && (name != "pg_scan" || is_always) && self.dice.chance(40) {
             args.push(format!(r#""post_action_delay": {}"#, self.dice.below(4)));
         }
         if self.dice.chance(25) {

@@ -73,7 +73,7 @@ pub struct Cgroup {
     pressure: [(u64, [u64; 3]); 2],
     dying: u64,
     is_populated: bool,
-    is_whole: bool,
+    pub is_whole: bool,
     /// Bytes and operations: read, written, discarded.
     pub io: [u64; 6],
     /// Nobody reclaims from it, and it does no io.
@@ -129,6 +129,12 @@ impl<'d> Maker<'d> {
             let Some(cgroup) = state.cgroups.get_mut(path) else { continue };
             if self.dice.chance(40) {
                 cgroup.current_mib = self.size();
+                // Those that have no more than what is promised to them are alike.
+                for promise in [&mut cgroup.low, &mut cgroup.min] {
+                    if *promise != u64::MAX && *promise >= cgroup.current_mib * MIB {
+                        *promise = self.protection(cgroup.current_mib);
+                    }
+                }
             }
             for (resource, in_use) in in_use.into_iter().enumerate() {
                 if self.dice.chance(30) {
@@ -258,7 +264,7 @@ impl<'d> Maker<'d> {
     }
 
     fn protection(&mut self, current_mib: u64) -> u64 {
-        // Less than it has; later it may have less.
+        // Less than it has.
         if self.dice.chance(60) { 0 } else { self.dice.below(current_mib * 256) * PAGE }
     }
 
@@ -376,6 +382,17 @@ impl State {
             fs::rename(made, dir).unwrap();
         }
         self.apply_to_machine(machine, last.is_none());
+    }
+
+    /// All of it, a line for each cgroup.
+    pub fn told(&self) -> String {
+        let lines = self.cgroups.iter().map(|(path, cgroup)| format!("  {path}: {cgroup:?}\n"));
+        format!(
+            "  swap used {}, pressure {:?}\n{}",
+            self.swap_used_kib,
+            self.pressure,
+            lines.collect::<String>()
+        )
     }
 
     fn apply_to_machine(&self, machine: &Machine, is_first: bool) {
