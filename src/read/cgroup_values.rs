@@ -65,13 +65,13 @@ fn read_pressure(dir: BorrowedFd<'_>, file: &CStr) -> Result<Pressure, ReadError
     parse_pressure(kfile::read_small(dir, file, &mut buf)?).ok_or(ReadError::Malformed)
 }
 
-/// Reads one number of a file of lines `key number`, whose key ends with a blank; `None`
-/// where it cannot be read.
+/// Reads one number of a file of lines `key number`, whose key ends with a blank, or
+/// `otherwise` where there is no such line; `None` where the file cannot be read.
 // Out of line, so that its buffer is not on the stack of who asks.
 #[inline(never)]
-pub fn read_key(dir: BorrowedFd<'_>, file: &CStr, key: &str) -> Option<u64> {
+pub fn read_key(dir: BorrowedFd<'_>, file: &CStr, key: &str, otherwise: u64) -> Option<u64> {
     let mut buf = [0; 256];
-    parse_flat_key(kfile::read_small(dir, file, &mut buf).ok()?, key)
+    Some(parse_flat_key(kfile::read_small(dir, file, &mut buf).ok()?, key).unwrap_or(otherwise))
 }
 
 /// What rules want of `memory.stat`; `None` where a line is missing.

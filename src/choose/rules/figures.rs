@@ -88,13 +88,13 @@ impl Forest<'_> {
     /// Reads how many of those below it are dying, where that is told.
     pub fn dying(&mut self, id: Id) -> Option<u64> {
         let (_, dir) = self.known(id)?;
-        read_key(dir, c"cgroup.stat", "nr_dying_descendants ")
+        read_key(dir, c"cgroup.stat", "nr_dying_descendants ", 0)
     }
 
     /// Is it certain that nobody is in it, or that nobody in it has memory of its own?
     pub fn is_empty(&mut self, id: Id) -> bool {
         let Some((_, dir)) = self.known(id) else { return true };
-        read_key(dir, c"cgroup.events", "populated ") == Some(0) || self.stat(id).anon == Some(0)
+        read_key(dir, c"cgroup.events", "populated ", 1) == Some(0) || self.stat(id).anon == Some(0)
     }
 
     /// Is it to die as a whole?

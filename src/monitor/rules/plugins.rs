@@ -160,7 +160,8 @@ impl<'a> Monitor<'a> {
             }
             Name::NrDyingDescendants => {
                 let (count, lte) = (plugin.unsigned(Key::Count).into(), plugin.flag(Key::Lte));
-                let dying = forest.dying(id).unwrap_or(0);
+                // One that is going away tells nothing; that is not few.
+                let Some(dying) = forest.dying(id) else { return };
                 if may_log && plugin.flag(Key::Debug) {
                     report::dying(self.log, active, dying);
                 }

@@ -1,7 +1,7 @@
 //! What each detector sees.
 
 use super::fixture::Machine;
-use super::{Scene, plugin, when};
+use super::{Scene, kill, plugin, set, when};
 
 /// One that is killed when the detector fires.
 fn victim(machine: &Machine) {
@@ -235,6 +235,30 @@ fn of_memory() -> Vec<Scene> {
             machine.write("watched/b", "cgroup.stat", "nr_descendants 0\nnr_dying_descendants 3\n");
         })
         .after(2, |machine| machine.write("watched/b", "cgroup.stat", "nr_descendants 0\n")),
+        Scene::new(
+            "of one that tells nothing neither few nor many are dying",
+            format!(
+                "{}, {}",
+                dying(r#""count": 3"#),
+                set(
+                    "S",
+                    &[&[&plugin(
+                        "nr_dying_descendants",
+                        r#""cgroup": "watched/*", "count": 0, "lte": false"#
+                    )]],
+                    &[kill("s/*", "")],
+                    r#""post_action_delay": 0"#
+                )
+            ),
+            |machine| {
+                victim(machine);
+                for name in ["watched/a", "watched/b"] {
+                    machine.delete(name, "cgroup.stat");
+                }
+            },
+            &[nobody, a],
+        )
+        .after(1, |machine| machine.write("watched/b", "cgroup.stat", "nr_dying_descendants 0\n")),
         Scene::new("many are dying", dying(r#""count": 3, "lte": false"#), victim, &[nobody, nobody, a])
             .after(1, |machine| machine.write("watched/b", "cgroup.stat", "nr_dying_descendants 3\n"))
             .after(2, |machine| machine.write("watched/b", "cgroup.stat", "nr_dying_descendants 4\n")),

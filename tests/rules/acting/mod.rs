@@ -8,6 +8,7 @@ mod engine;
 pub mod fixture;
 mod lines;
 mod patterns;
+mod random;
 mod ranking;
 mod walking;
 
