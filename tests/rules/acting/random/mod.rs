@@ -21,7 +21,7 @@ use std::thread;
 use std::time::Instant;
 
 /// So many without RANDOM_CASES.
-const CASES: u64 = 40;
+const CASES: u64 = 16;
 
 /// So many are tried at the same time: what takes time is the ticks.
 const AT_ONCE: usize = 10;
