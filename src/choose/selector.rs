@@ -15,6 +15,7 @@ use super::vigil::{Until, Vigil};
 use super::writers::Writers;
 use crate::config::policy::Policy;
 use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute, dies_with};
+use crate::decide::growth::{History, Reading};
 use crate::decide::levels::Levels;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency};
@@ -61,6 +62,8 @@ pub struct Selector<'a> {
     /// What the last survey that succeeded tells the next.
     remembered: Remembered,
     last: Option<LastSurvey>,
+    /// The levels that what was taken of memory had at the surveys.
+    taken: History,
     /// Who shares memory with one in the table.
     sharings: Sharings,
     /// How long before the last survey the one before it was; `None` where there was
@@ -108,6 +111,7 @@ impl<'a> Selector<'a> {
             table: Ranking::default(),
             remembered: Remembered::default(),
             last: None,
+            taken: History::NONE,
             sharings: Sharings::default(),
             span_us: None,
             is_partial: false,
@@ -226,7 +230,11 @@ impl<'a> Selector<'a> {
         self.failures = 0;
         self.span_us = self.last.map(|last| now_us.saturating_sub(last.at_us));
         self.remembered.renew(&self.table, now_us);
-        self.last = Some(LastSurvey { at_us: now_us, taken_kib: snapshot.mem.taken_kib(), processes });
+        // Nobody gives back what is taken again: each time somebody else may have it.
+        let taken_kib = snapshot.mem.taken_kib();
+        let reading = Reading { private_kib: 0, ..Reading::at_peak(taken_kib) };
+        self.taken = self.taken.after(reading, now_us);
+        self.last = Some(LastSurvey { at_us: now_us, taken_kib, processes });
         Ok(())
     }
 
@@ -326,7 +334,8 @@ impl<'a> Selector<'a> {
         if may_wait && has_time && !self.has_looked_twice() && self.may_look_again() {
             return Err(NoVictim::TooSoon);
         }
-        let is_found = match attribute(self.table.all(), &snapshot.loss, least_kib) {
+        let lost = self.taken.growth(self.last.map_or(0, |last| last.taken_kib), u64::MAX);
+        let is_found = match attribute(self.table.all(), &snapshot.loss, &lost, least_kib) {
             Attribution::Known(takers) => {
                 self.culprit.become_all_of(&takers);
                 self.add_sharers();

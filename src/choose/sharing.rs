@@ -147,23 +147,23 @@ impl LargestMappers {
             return;
         }
         let half_kib = first.shmem_kib / 2;
-        let others = || {
-            let others = mappers.iter().flatten().filter(|other| other.killable.id != first.killable.id);
-            others.filter(|other| other.shmem_kib >= half_kib)
-        };
+        let all = || mappers.iter().flatten().filter(|mapper| mapper.shmem_kib >= half_kib);
         // One that is spared may hold all of it.
         let is_alone = self.found.iter().flatten().all(|(pid, statm)| {
             let is_pid = |mapper: &Mapper| mapper.killable.id.pid == *pid;
             statm.shared_pages.saturating_mul(surveyor.context.page_kib) < half_kib
-                || is_pid(first)
-                || others().any(is_pid)
+                || all().any(is_pid)
                 || surveyor.maps_little_shmem(*pid, half_kib)
         });
         // Who maps least, or is youngest of those that map as much, is a guest of the others;
         // but nobody is to have a server of the system's map memory and die for it.
-        let mut guest = first;
+        // The one that has been known for longest stands for all.
+        let (mut guest, mut host) = (first, first);
         let is_systems = |mapper: &Mapper| mapper.killable.job.uid < FIRST_ORDINARY_UID;
-        for other in others() {
+        for other in all() {
+            if other.killable.id.starttime < host.killable.id.starttime {
+                host = other;
+            }
             if is_systems(guest) != is_systems(other) {
                 guest = if is_systems(guest) { other } else { guest };
                 continue;
@@ -174,7 +174,10 @@ impl LargestMappers {
                 guest = other;
             }
         }
-        if !is_alone || !others().all(|other| are_related(&first.killable, &other.killable)) {
+        let is_related = |other: &Mapper| {
+            other.killable.id == first.killable.id || are_related(&first.killable, &other.killable)
+        };
+        if !is_alone || !all().all(is_related) {
             // Those that have nothing to do with each other are not killed for what they
             // share, unless it is what grows.
             if surveyor.context.shmem_growth_kib >= half_kib {
@@ -183,18 +186,24 @@ impl LargestMappers {
             return;
         }
         let mut sharers = [None; MAX_SHARERS];
-        let mut private_kib = first.private_kib;
-        for (place, other) in sharers.iter_mut().zip(others()) {
-            private_kib = private_kib.saturating_add(other.private_kib);
+        let others = all().filter(|other| other.killable.id != host.killable.id);
+        for (place, other) in sharers.iter_mut().zip(others) {
             *place = Some(other.killable.id);
         }
         if sharers[0].is_none() {
             return;
         }
+        enter(host, host.private_kib, surveyor, ranking);
+        // What each has of its own is judged by itself. Where the host's is what grew, no
+        // other is to blame.
+        let has_grown = |held: &Candidate| {
+            held.id == host.killable.id && held.growth.kib / 2 > surveyor.context.shmem_growth_kib
+        };
+        if ranking.all().iter().any(has_grown) {
+            return;
+        }
         let guest = Some((guest.killable.id, guest.killable.job));
-        sharers.iter().flatten().for_each(|&id| ranking.remove(id));
-        enter(first, private_kib, surveyor, ranking);
-        add(sharings, Sharing { first: first.killable.id, others: sharers, guest });
+        add(sharings, Sharing { first: host.killable.id, others: sharers, guest });
     }
 }
 

@@ -1,9 +1,9 @@
 //! Who took what is missing. Pure.
 
-use crate::decide::growth::STOPPED_DEN;
+use crate::decide::growth::{Growth, OLD_DEN, STOPPED_DEN};
 use crate::decide::many::Many;
 use crate::decide::snapshot::Loss;
-use crate::decide::victim::{Candidate, TABLE};
+use crate::decide::victim::{Candidate, TABLE, pace_of_all};
 use crate::read::holdings::Holdings;
 use crate::read::process::{Identity, JobKey};
 
@@ -200,7 +200,8 @@ pub fn select_growing_group(ranked: &[Candidate], loss_kib: u64) -> Option<Taker
             most = Some(group);
         }
     }
-    most
+    // One that has taken more than all others of them is to blame by itself.
+    most.filter(|group| group.first.growth.kib <= group.growth_kib / 2)
 }
 
 /// One process, or many that grow as one, and what they have together.
@@ -245,18 +246,21 @@ impl<'r> Takers<'r> {
 /// worth looking into.
 // Out of line: inlined it is larger.
 #[inline(never)]
-pub fn attribute<'r>(ranked: &'r [Candidate], loss: &Loss, least_kib: u64) -> Attribution<'r> {
+pub fn attribute<'r>(ranked: &'r [Candidate], loss: &Loss, lost: &Growth, least_kib: u64) -> Attribution<'r> {
     let group = select_growing_group(ranked, loss.total_kib);
     let largest_growth_kib = ranked.iter().map(|held| held.growth.kib).max().unwrap_or(0);
     let group_growth_kib = group.map_or(0, |group| group.growth_kib);
     let many = Many::of(ranked);
     let known_kib = least_kib.max(largest_growth_kib).max(group_growth_kib).max(many.new_kib);
+    let growths = ranked.iter().map(|held| held.growth);
+    // Where those that grow now take what is being lost, who took the rest has stopped.
+    let is_old = pace_of_all(ranked, least_kib).explains(growths.clone(), &lost.recent_kib);
+    let known_kib = known_kib.saturating_mul(if is_old { OLD_DEN } else { 1 });
     // A process that fills a segment of its own has grown by nearly as much.
     if loss.shmem_kib / 2 > known_kib {
         return Attribution::Writer;
     }
-    let growths = ranked.iter().map(|held| held.growth.kib);
-    let explained_kib = growths.fold(loss.shmem_kib, u64::saturating_add);
+    let explained_kib = growths.fold(loss.shmem_kib, |all_kib, growth| all_kib.saturating_add(growth.kib));
     let unexplained_kib = loss.total_kib.saturating_sub(explained_kib);
     if unexplained_kib > known_kib {
         return Attribution::SpawnBurst { unexplained_kib };
@@ -274,7 +278,6 @@ mod tests {
     use super::*;
     use crate::config::policy::Preference;
     use crate::decide::baseline::weighted_kib;
-    use crate::decide::growth::Growth;
     use crate::decide::victim::{VACANT, score_kib};
     use crate::read::process::{Comm, Pid};
     use std::vec::Vec;
@@ -317,8 +320,8 @@ mod tests {
             process(99, 99, "canary", 8, 0),
             process(110, 110, "leak", 30, 28),
         ]);
-        let loss = Loss { total_kib: 31 * MIB, shmem_kib: 0, pinned_kib: 0 };
-        assert_eq!(known(attribute(&table, &loss, LEAST_KIB)), (110, 1));
+        let loss = Loss { total_kib: 31 * MIB, ..NO_LOSS };
+        assert_eq!(known(attribute(&table, &loss, &Growth::NONE, LEAST_KIB)), (110, 1));
         // Without a history there is only size.
         let table = ranked(
             table
@@ -326,7 +329,7 @@ mod tests {
                 .map(|held| process(held.id.pid.as_raw_pid(), 9, "x", held.freeable_kib / MIB, 0))
                 .collect(),
         );
-        assert_eq!(known(attribute(&table, &NO_LOSS, LEAST_KIB)), (98, 1));
+        assert_eq!(known(attribute(&table, &NO_LOSS, &Growth::NONE, LEAST_KIB)), (98, 1));
     }
 
     /// Recorded in the lab, scene leakers.
@@ -335,9 +338,9 @@ mod tests {
         let mut table: Vec<_> = (109..139).map(|pid| process(pid, 108, "leak", 5, 3)).collect();
         table.push(process(98, 98, "database", 52, 0));
         table.push(process(99, 99, "canary", 8, 0));
-        let loss = Loss { total_kib: 110 * MIB, shmem_kib: 0, pinned_kib: 0 };
+        let loss = Loss { total_kib: 110 * MIB, ..NO_LOSS };
         let table = ranked(table);
-        let Attribution::Known(takers) = attribute(&table, &loss, LEAST_KIB) else { panic!() };
+        let Attribution::Known(takers) = attribute(&table, &loss, &Growth::NONE, LEAST_KIB) else { panic!() };
         let mut growing_group = Culprit::one(table[0]);
         growing_group.become_all_of(&takers);
         assert_eq!(
@@ -355,8 +358,8 @@ mod tests {
         table.push(process(98, 98, "database", 52, 0));
         let first = |table: &[Candidate], loss_mib: u64| {
             let table = ranked(table.to_vec());
-            let loss = Loss { total_kib: loss_mib * MIB, shmem_kib: 0, pinned_kib: 0 };
-            let pid = known(attribute(&table, &loss, LEAST_KIB)).0;
+            let loss = Loss { total_kib: loss_mib * MIB, ..NO_LOSS };
+            let pid = known(attribute(&table, &loss, &Growth::NONE, LEAST_KIB)).0;
             if pid == 98 { "database" } else { "leak" }
         };
         assert_eq!(first(&table, 110), "leak");
@@ -423,6 +426,13 @@ mod tests {
         let in_turns = |pid| grown(pid, if pid % 5 == 0 { [MIB, 3 * MIB] } else { [0, 2 * MIB] });
         let leakers: Vec<_> = (10..40).map(in_turns).collect();
         assert_eq!(select_growing_group(&leakers, 0).map(|group| group.members), Some(30));
+        // Nor where one has taken more than all others: a compiler that balloons.
+        let build = |most_mib| {
+            let mut build: Vec<_> = (11..18).map(|pid| process(pid, 9, "cc1plus", 6, 5)).collect();
+            build.push(process(10, 9, "cc1plus", most_mib, most_mib));
+            select_growing_group(&ranked(build), 0).map_or(1, |group| group.members)
+        };
+        assert_eq!([35, 36].map(build), [8, 1]);
         // Children of one parent in groups of their own are one too.
         let jobs: Vec<_> = (10..15)
             .map(|pid| {
@@ -437,43 +447,43 @@ mod tests {
     fn one_that_grew_more_than_a_group_is_the_culprit() {
         let mut table: Vec<_> = (10..16).map(|pid| process(pid, 9, "worker", 4, 2)).collect();
         table.push(process(50, 50, "leak", 90, 80));
-        let loss = Loss { total_kib: 92 * MIB, shmem_kib: 0, pinned_kib: 0 };
-        assert_eq!(known(attribute(&ranked(table), &loss, LEAST_KIB)), (50, 1));
+        let loss = Loss { total_kib: 92 * MIB, ..NO_LOSS };
+        assert_eq!(known(attribute(&ranked(table), &loss, &Growth::NONE, LEAST_KIB)), (50, 1));
     }
 
     /// Recorded in the lab, scenes tmpfs and fork-storm.
     #[test]
     fn what_no_process_took_is_looked_for_elsewhere() {
         let table = ranked(std::vec![process(98, 98, "database", 52, 0), process(99, 99, "canary", 8, 0)]);
-        let filled = Loss { total_kib: 171 * MIB, shmem_kib: 168 * MIB, pinned_kib: 0 };
-        assert_eq!(attribute(&table, &filled, LEAST_KIB), Attribution::Writer);
-        let unexplained = Loss { total_kib: 160 * MIB, shmem_kib: 0, pinned_kib: 0 };
+        let filled = Loss { total_kib: 171 * MIB, shmem_kib: 168 * MIB, ..NO_LOSS };
+        assert_eq!(attribute(&table, &filled, &Growth::NONE, LEAST_KIB), Attribution::Writer);
+        let unexplained = Loss { total_kib: 160 * MIB, ..NO_LOSS };
         assert_eq!(
-            attribute(&table, &unexplained, LEAST_KIB),
+            attribute(&table, &unexplained, &Growth::NONE, LEAST_KIB),
             Attribution::SpawnBurst { unexplained_kib: 160 * MIB }
         );
         // One that fills a segment of its own was read a moment before Shmem.
         let segment =
             ranked(std::vec![process(98, 98, "database", 52, 0), process(110, 110, "segment", 160, 155)]);
-        assert_eq!(known(attribute(&segment, &filled, LEAST_KIB)), (110, 1));
+        assert_eq!(known(attribute(&segment, &filled, &Growth::NONE, LEAST_KIB)), (110, 1));
         // A leak beside a tmpfs that took more than twice as much, and not quite.
         let beside = |growth_mib| {
             ranked(std::vec![process(98, 98, "database", 52, 0), process(110, 110, "leak", 70, growth_mib)])
         };
-        let more = Loss { total_kib: 160 * MIB, shmem_kib: 100 * MIB, pinned_kib: 0 };
-        assert_eq!(attribute(&beside(49), &more, LEAST_KIB), Attribution::Writer);
-        assert_eq!(known(attribute(&beside(50), &more, LEAST_KIB)), (110, 1));
+        let more = Loss { total_kib: 160 * MIB, shmem_kib: 100 * MIB, ..NO_LOSS };
+        assert_eq!(attribute(&beside(49), &more, &Growth::NONE, LEAST_KIB), Attribution::Writer);
+        assert_eq!(known(attribute(&beside(50), &more, &Growth::NONE, LEAST_KIB)), (110, 1));
         // What is too little to be worth a kill is not looked into.
-        let little = Loss { total_kib: LEAST_KIB, shmem_kib: LEAST_KIB, pinned_kib: 0 };
-        assert_eq!(known(attribute(&table, &little, LEAST_KIB)), (98, 1));
+        let little = Loss { total_kib: LEAST_KIB, shmem_kib: LEAST_KIB, ..NO_LOSS };
+        assert_eq!(known(attribute(&table, &little, &Growth::NONE, LEAST_KIB)), (98, 1));
         // A leak beside a tmpfs that took less is the leak's.
         let table = ranked(std::vec![process(98, 98, "database", 52, 0), process(110, 110, "leak", 90, 85)]);
-        let both = Loss { total_kib: 130 * MIB, shmem_kib: 40 * MIB, pinned_kib: 0 };
-        assert_eq!(known(attribute(&table, &both, LEAST_KIB)), (110, 1));
+        let both = Loss { total_kib: 130 * MIB, shmem_kib: 40 * MIB, ..NO_LOSS };
+        assert_eq!(known(attribute(&table, &both, &Growth::NONE, LEAST_KIB)), (110, 1));
     }
 
     #[test]
     fn nobody_is_nobody() {
-        assert_eq!(attribute(&[], &NO_LOSS, LEAST_KIB), Attribution::Nobody);
+        assert_eq!(attribute(&[], &NO_LOSS, &Growth::NONE, LEAST_KIB), Attribution::Nobody);
     }
 }

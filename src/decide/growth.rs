@@ -10,7 +10,8 @@ use crate::sys::time::{MS, SECOND};
 ///
 /// [`BASELINE_TIME_CONSTANT_US`]: super::baseline::BASELINE_TIME_CONSTANT_US
 const HORIZONS_US: [u64; HORIZONS] = [500 * MS, 10 * SECOND];
-const HORIZONS: usize = 2;
+/// How many those are.
+pub const HORIZONS: usize = 2;
 
 /// Over a horizon somebody must have grown by this part of what is worth a kill, or
 /// it tells nothing: a leak of a megabyte a minute grows by chance in half a second.
@@ -18,7 +19,7 @@ const TELLING_DEN: [u64; HORIZONS] = [8, 2];
 
 /// Growth of who has stopped, and regained memory, count for this part. Not for
 /// nothing: memory is short because of them too, and a culprit may pause.
-const OLD_DEN: u64 = 4;
+pub const OLD_DEN: u64 = 4;
 
 /// Who has less by this part of the most that it had has given that back.
 const GIVEN_BACK_DEN: Kib = 8;
@@ -168,6 +169,15 @@ impl Pace {
         self.0.is_some_and(|(at, fastest_kib)| growth.recent_kib[at] < fastest_kib / STOPPED_DEN)
     }
 
+    /// Do those whose growth this is take half of what is being lost, of which so much is
+    /// gone since each horizon?
+    pub fn explains(self, growths: impl Iterator<Item = Growth>, lost_kib: &[u64; HORIZONS]) -> bool {
+        self.0.is_some_and(|(at, _)| {
+            growths.fold(0, |all_kib: u64, growth| all_kib.saturating_add(growth.recent_kib[at]))
+                >= lost_kib[at] / 2
+        })
+    }
+
     /// What its growth counts for: all of it for the fastest, and for others less
     /// the slower they grow.
     pub fn blamed_kib(self, growth: &Growth) -> u64 {
@@ -280,5 +290,20 @@ mod tests {
         assert!(blamed(&[]).is_empty());
         let huge = Growth { kib: u64::MAX, regained_kib: 0, recent_kib: [u64::MAX; 2] };
         assert!(blamed(&[huge])[0] > 0);
+    }
+
+    #[test]
+    fn what_is_being_lost_is_explained_by_who_grows_now() {
+        let leak = Growth { kib: 30 * MIB, regained_kib: 0, recent_kib: [4 * MIB, 20 * MIB] };
+        let explains = |growths: &[Growth], lost_kib| {
+            pace_of(growths.iter().copied(), LEAST_KIB).explains(growths.iter().copied(), &lost_kib)
+        };
+        assert!(explains(&[leak], [8 * MIB, 0]) && !explains(&[leak], [8 * MIB + 2, 0]));
+        assert!(explains(&[leak, leak], [16 * MIB, u64::MAX]));
+        // Who grows by next to nothing now is looked at over a longer time, ...
+        let slow = Growth { recent_kib: [9, 20 * MIB], ..leak };
+        assert!(explains(&[slow], [u64::MAX, 40 * MIB]) && !explains(&[slow], [0, 41 * MIB]));
+        // ... and who does not grow takes nothing.
+        assert!(!explains(&[Growth { recent_kib: [0; 2], ..leak }], [0; 2]) && !explains(&[], [0; 2]));
     }
 }

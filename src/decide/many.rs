@@ -8,7 +8,7 @@ use crate::decide::victim::Candidate;
 /// be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Many<'r> {
-    /// The one that ranks first of those that have not stopped.
+    /// The one of them that ranks first, also where it pauses just now.
     pub first: Option<&'r Candidate>,
     /// By how much they grew to what they never had before.
     pub new_kib: u64,
@@ -27,11 +27,11 @@ impl<'r> Many<'r> {
     #[inline(never)]
     pub fn of(ranked: &'r [Candidate]) -> Self {
         let growing = || ranked.iter().filter(|held| !held.has_stopped && new_kib(held) > 0);
-        let mut many =
-            Self { first: growing().next(), new_kib: 0, most_kib: 0, score_kib: 0, fastest_kib: 0 };
+        let mut many = Self { first: None, new_kib: 0, most_kib: 0, score_kib: 0, fastest_kib: 0 };
         many.fastest_kib = growing().map(|held| held.growth.recent_kib[1]).max().unwrap_or(0);
         for held in ranked {
             if many.has(held) {
+                many.first = many.first.or(Some(held));
                 many.new_kib = many.new_kib.saturating_add(new_kib(held));
                 many.most_kib = many.most_kib.max(new_kib(held));
                 many.score_kib = many.score_kib.saturating_add(held.score_kib);
@@ -65,4 +65,31 @@ impl<'r> Many<'r> {
 fn new_kib(held: &Candidate) -> u64 {
     let Candidate { growth, score_kib, .. } = held;
     if *score_kib > 0 { growth.kib - growth.regained_kib } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::growth::Growth;
+    use crate::decide::victim::VACANT;
+    use crate::read::process::{Identity, Pid};
+
+    /// Recorded in the lab, scene bursts: what warms up died for a leak that paused.
+    #[test]
+    fn the_first_of_many_is_the_one_that_ranks_first_although_it_pauses() {
+        let held = |pid, grown_kib, recent_kib, has_stopped| Candidate {
+            id: Identity { pid: Pid::from_raw(pid).unwrap(), starttime: 1 },
+            freeable_kib: grown_kib,
+            growth: Growth { kib: grown_kib, recent_kib, ..Growth::NONE },
+            has_stopped,
+            score_kib: grown_kib as i64,
+            ..VACANT
+        };
+        let ranked = [held(1, 90, [0, 30], true), held(2, 27, [2, 20], false)];
+        let first = |ranked: &[Candidate]| Many::of(ranked).first.map(|held| held.id.pid.as_raw_pid());
+        assert_eq!(first(&ranked), Some(1));
+        // Unless it has paused for long, or nobody is at it.
+        assert_eq!(first(&[held(1, 90, [0, 4], true), ranked[1]]), Some(2));
+        assert_eq!(first(&ranked[..1]), None);
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::config::policy::{Policy, Preference};
 use crate::decide::baseline::weighted_kib;
-use crate::decide::growth::{Growth, History, pace_of};
+use crate::decide::growth::{Growth, History, Pace, pace_of};
 use crate::read::process::{Comm, Identity, JobKey, Pid};
 
 /// A process that could be chosen.
@@ -143,6 +143,13 @@ pub const VACANT: Candidate = Candidate {
     score_kib: 0,
 };
 
+/// At what pace these grow.
+// Out of line: inlined it is larger.
+#[inline(never)]
+pub fn pace_of_all(ranked: &[Candidate], least_kib: u64) -> Pace {
+    pace_of(ranked.iter().map(|held| held.growth), least_kib)
+}
+
 /// Does `one` rank before `other`? The higher score; of equal ones the one
 /// with more freeable memory, then the younger, then the higher pid.
 fn ranks_before(one: &Candidate, other: &Candidate) -> bool {
@@ -187,7 +194,7 @@ impl<const N: usize> Ranking<N> {
     // Out of line: inlined it is larger.
     #[inline(never)]
     pub fn weigh_growth(&mut self, total_kib: u64) {
-        let pace = pace_of(self.all().iter().map(|held| held.growth), min_freeable_kib(total_kib));
+        let pace = pace_of_all(self.all(), min_freeable_kib(total_kib));
         for at in 0..self.taken {
             let held = &mut self.places[at];
             held.has_stopped = pace.has_stopped(&held.growth);

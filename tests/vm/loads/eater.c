@@ -16,6 +16,7 @@
  *   -a MIB     stops, as at LIMIT, once no more than MIB are available
  *   -c MIB     moves to a child each time it has eaten MIB more: the child keeps
  *              all that was eaten, and the parent ends
+ *   -p MIB,S   pauses for so many seconds each time it has eaten MIB more
  */
 #include "lab.h"
 
@@ -31,9 +32,9 @@ static void touch_again(long pages)
 int main(int argc, char **argv)
 {
 	int option, noisy = 0;
-	long again = 0, slow_at = 0, stop_at = 0, move = 0, hurry_to = 0;
+	long again = 0, slow_at = 0, stop_at = 0, move = 0, hurry_to = 0, burst = 0, rest = 0;
 
-	while ((option = getopt(argc, argv, "itr:s:a:b:c:")) != -1) {
+	while ((option = getopt(argc, argv, "itr:s:a:b:c:p:")) != -1) {
 		if (option == 'i')
 			noisy = 1;
 		else if (option == 't')
@@ -48,11 +49,13 @@ int main(int argc, char **argv)
 			move = atol(optarg);
 		else if (option == 'b')
 			hurry_to = atol(optarg) * 1024;
+		else if (option == 'p' && sscanf(optarg, "%ld,%ld", &burst, &rest) == 2)
+			;
 		else
 			return 2;
 	}
 	if (optind == argc) {
-		say("usage: eater [-i] [-t] [-r PAGES] [-s MIB] [-a MIB] [-b MIB] [-c MIB] RATE [LIMIT]\n");
+		say("usage: eater [-i] [-t] [-r PAGES] [-s MIB] [-a MIB] [-b MIB] [-c MIB] [-p MIB,S] RATE [LIMIT]\n");
 		return 2;
 	}
 	long rate = atol(argv[optind]);
@@ -89,6 +92,8 @@ int main(int argc, char **argv)
 		if (move && eaten % move == 0 && fork() > 0)
 			_exit(0);
 		touch_again(again);
+		if (burst && eaten % burst == 0)
+			sleep(rest);
 		pace(&due, hurries ? 0 : rate);
 	}
 	say("is full with %ld MiB\n", eaten);

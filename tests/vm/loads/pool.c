@@ -5,8 +5,8 @@
  *   pool [-a ADJ] NUMBER WARM RATE
  *
  * NUMBER of workers, each of which warms up to WARM MiB within a second and uses it
- * from then on. One of them goes on and leaks at RATE MiB/s. -a sets the workers'
- * oom_score_adj.
+ * from then on. One of them goes on and leaks at RATE MiB/s; with 0 none does, and the
+ * server is ready once they are warm. -a sets the workers' oom_score_adj.
  */
 #include "lab.h"
 
@@ -46,9 +46,10 @@ int main(int argc, char **argv)
 	if (optind + 3 > argc)
 		return 2;
 	int number = atoi(argv[optind]);
+	long rate = atol(argv[optind + 2]);
 	for (int i = 0; i < number; i++) {
 		/* In the middle: neither the oldest nor the youngest. */
-		int leaks = i == number / 2;
+		int leaks = rate && i == number / 2;
 		child = fork();
 		if (child == 0) {
 			if (adj) {
@@ -57,12 +58,17 @@ int main(int argc, char **argv)
 					perror("oom_score_adj");
 				close(file);
 			}
-			worker(atol(argv[optind + 1]), leaks ? atol(argv[optind + 2]) : 0);
+			worker(atol(argv[optind + 1]), leaks ? rate : 0);
 		}
 		if (leaks)
 			leak = child;
 	}
-	close(CULPRIT_FD);
+	if (rate) {
+		close(CULPRIT_FD);
+	} else {
+		usleep(1200000);
+		ready();
+	}
 	int lost = 0;
 	while ((child = wait(NULL)) > 0) {
 		if (child == leak) {
