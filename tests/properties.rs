@@ -265,6 +265,7 @@ proptest! {
             busy_file_kib: 0,
             swap_total_kib: known("SwapTotal"),
             swap_free_kib: known("SwapFree").min(known("SwapTotal")),
+            outside_kib: 0,
         });
         prop_assert_eq!(memory::parse_meminfo(text.as_bytes()), expected);
     }

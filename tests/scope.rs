@@ -621,6 +621,78 @@ fn a_limit_that_changes_is_followed() {
     assert!(watch.look().contains("3200 MiB available of 4000 MiB"));
 }
 
+/// What a kernel's `memory.max` is when Kubernetes limits one container of a pod later, or
+/// `docker update` one of a group of them.
+#[test]
+fn a_limit_that_is_set_below_the_guarded_cgroup_is_followed() {
+    let machine = Machine::new(V2, "0::/pod/app\n");
+    machine.v2("sys/fs/cgroup/pod", Figures { limit_kib: Some(1000 * MIB), swap_kib: Some((0, 0)), ..FREE });
+    machine.v2("sys/fs/cgroup/pod/app", Figures { limit_kib: None, swap_kib: Some((0, 0)), ..SMALL });
+    machine.process(11, "worker", 60, "0::/pod/app\n").process(12, "sibling", 640, "0::/pod/other\n");
+    let mut watch = Watch::over(&machine, &[]);
+    assert!(watch.look().contains("100 MiB available of 1000 MiB"));
+    machine.0.write("sys/fs/cgroup/pod/app/memory.max", format!("{}\n", (128 * MIB) << 10));
+    assert!(watch.look().contains("52 MiB available of 128 MiB"));
+    machine.v2(
+        "sys/fs/cgroup/pod/app",
+        Figures {
+            current_kib: 126 * MIB,
+            inactive_file_kib: 0,
+            slab_kib: 0,
+            swap_kib: Some((0, 0)),
+            ..SMALL
+        },
+    );
+    watch.expect("guarding another cgroup now, \"/pod/app\"");
+    watch.expect("would kill pid 11 \"worker\"");
+    // One that is set further up changes nothing for those who are there.
+    machine.0.write("sys/fs/cgroup/pod/memory.max", format!("{}\n", (100 * MIB) << 10));
+    assert!(watch.look().contains("of 100 MiB"));
+    let line = watch.expect("would kill pid");
+    assert!(line.contains("pid 11 \"worker\""), "{line}");
+}
+
+/// Beside the guarded cgroup somebody eats the limit of both, whom only the kernel can find.
+#[test]
+fn nobody_dies_for_what_others_took_below_the_same_limit() {
+    let machine = Machine::new(V2, "0::/pod/app\n");
+    let pod = Figures {
+        limit_kib: Some(300 * MIB),
+        inactive_file_kib: 0,
+        slab_kib: 0,
+        swap_kib: Some((0, 0)),
+        ..SMALL
+    };
+    machine.v2("sys/fs/cgroup/pod", Figures { current_kib: 100 * MIB, ..pod });
+    machine.v2("sys/fs/cgroup/pod/app", Figures { swap_kib: Some((0, 0)), ..SMALL }).process(
+        11,
+        "worker",
+        60,
+        "0::/pod/app\n",
+    );
+    machine.process(12, "sibling", 200, "0::/pod/other\n");
+    let mut watch = Watch::over(&machine, &[]);
+    assert!(watch.look().contains("52 MiB available of 128 MiB"));
+    machine.v2("sys/fs/cgroup/pod", Figures { current_kib: 299 * MIB, ..pod });
+    let line = watch.expect("exhaustion: ");
+    assert!(line.contains("no process is worth killing"), "{line}");
+    // But for what was taken in there, by somebody who was not there before.
+    machine.process(13, "leak", 50, "0::/pod/app\n");
+    machine.v2("sys/fs/cgroup/pod", Figures { current_kib: 100 * MIB, ..pod });
+    assert!(watch.look().contains("52 MiB available of 128 MiB"));
+    machine.v2("sys/fs/cgroup/pod", Figures { current_kib: 299 * MIB, ..pod });
+    let full = Figures {
+        current_kib: 127 * MIB,
+        anon_kib: 110 * MIB,
+        inactive_file_kib: 0,
+        slab_kib: 0,
+        swap_kib: Some((0, 0)),
+        ..SMALL
+    };
+    machine.v2("sys/fs/cgroup/pod/app", full);
+    watch.expect("would kill pid 13 \"leak\"");
+}
+
 #[test]
 fn a_cgroup_that_is_removed_and_made_anew_is_guarded_again() {
     let machine = Machine::new(V2, "0::/\n");
@@ -636,6 +708,22 @@ fn a_cgroup_that_is_removed_and_made_anew_is_guarded_again() {
     machine.v2("again", Figures { limit_kib: Some(200 * MIB), ..SMALL });
     fs::rename(&again, &dir).unwrap();
     watch.expect("guarding another cgroup now, \"/service\"");
+    assert!(watch.look().contains("124 MiB available of 200 MiB"));
+}
+
+/// The hole: it went on asking for what was not there any more.
+#[test]
+fn a_guard_whose_cgroup_is_removed_once_it_was_moved_guards_where_it_is() {
+    let machine = Machine::new(V2, "0::/one\n");
+    machine.v2("sys/fs/cgroup", FREE).v2("sys/fs/cgroup/one", SMALL);
+    machine.v2("sys/fs/cgroup/two", Figures { limit_kib: Some(200 * MIB), ..SMALL });
+    let mut watch = Watch::over(&machine, &[]);
+    assert!(watch.look().contains("52 MiB available of 128 MiB"));
+    machine.0.write("proc/self/cgroup", "0::/two\n");
+    let gone = machine.0.path().join("gone");
+    fs::rename(machine.0.path().join("sys/fs/cgroup/one"), &gone).unwrap();
+    fs::remove_dir_all(&gone).unwrap();
+    watch.expect("guarding another cgroup now, \"/two\"");
     assert!(watch.look().contains("124 MiB available of 200 MiB"));
 }
 

@@ -13,7 +13,7 @@ use rustix::process::getpid;
 
 fn main() -> Result<(), ReadError> {
     let tree = Tree::open_live()?;
-    let scope = Scope::find(&tree, Asked::Auto)?;
+    let scope = Scope::find(&tree, Asked::Auto, false)?;
     let mut observer = Observer::new(&tree, &scope, StallSource::KernelAverage);
     let snapshot = observer.read(now_us())?;
 

@@ -57,12 +57,14 @@ struct Place {
     is_machine: bool,
     /// So many levels above `base` is the guarded cgroup.
     up: u32,
+    /// And so many the first whose limit counts: those below it are for us alone.
+    from: u32,
     why: Why,
 }
 
 impl Place {
     fn of_machine(base: Option<Found>, why: Why) -> Self {
-        Self { base, is_machine: true, up: 0, why }
+        Self { base, is_machine: true, up: 0, from: 0, why }
     }
 
     /// The guarded cgroup: what it is looked at through, how many levels above that it
@@ -94,14 +96,15 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// Finds what was asked for.
+    /// Finds what was asked for, for a guard that `runs` a command: then no cgroup is for
+    /// us alone.
     ///
     /// # Errors
     /// The cgroup that was asked for cannot be found.
     // Out of line, so that the guard does not run below its stack.
     #[inline(never)]
-    pub fn find(tree: &'a Tree, asked: Asked<'a>) -> Result<Self, ReadError> {
-        let place = find_place(tree, asked)?;
+    pub fn find(tree: &'a Tree, asked: Asked<'a>, runs: bool) -> Result<Self, ReadError> {
+        let place = find_place(tree, asked, runs)?;
         let questions = (!place.is_machine).then_some(&QUESTIONS);
         Ok(Self { tree, asked, questions, place: RefCell::new(place), changes: Cell::new(0) })
     }
@@ -244,7 +247,7 @@ impl<'a> Scope<'a> {
     pub fn push_limit_file(&self, line: &mut Line) -> bool {
         let place = self.place.borrow();
         let Some((cgroup, from, _)) = place.guarded() else { return false };
-        let Some((up, _)) = tightest(cgroup, from, machine_kib(self.tree)) else { return false };
+        let Some(up) = tightest(cgroup, from, machine_kib(self.tree)) else { return false };
         let Ok(dir) = cgroup.open_file(up, ".", OFlags::PATH) else { return false };
         push_real_path(line, dir.as_fd());
         line.text("/").text(cgroup.limit_file());
@@ -257,34 +260,35 @@ fn machine_kib(tree: &Tree) -> u64 {
     memory::read_meminfo(tree.proc.as_fd()).map_or(u64::MAX, |mem| mem.total_kib())
 }
 
-fn find_place(tree: &Tree, asked: Asked<'_>) -> Result<Place, ReadError> {
-    let as_asked = |found| Place { base: Some(found), is_machine: false, up: 0, why: Why::Asked };
+fn find_place(tree: &Tree, asked: Asked<'_>, runs: bool) -> Result<Place, ReadError> {
+    let as_asked = |found| Place { base: Some(found), is_machine: false, up: 0, from: 0, why: Why::Asked };
     match asked {
         Asked::Path(path) => find_at(tree, path).map(as_asked),
         Asked::Cgroup => find_own(tree).map(as_asked),
         Asked::Machine => Ok(Place::of_machine(find_own(tree).ok(), Why::Asked)),
         Asked::Auto => {
             let Ok(found) = find_own(tree) else { return Ok(Place::of_machine(None, Why::Unseen)) };
-            let (is_machine, up, why) = judge(tree, &found.cgroup);
-            Ok(Place { base: Some(found), is_machine, up, why })
+            let (is_machine, from, up, why) = judge(tree, &found.cgroup, runs);
+            Ok(Place { base: Some(found), is_machine, up, from, why })
         }
     }
 }
 
-/// Is the machine to be guarded, or the cgroup how many levels above our own, and why?
-fn judge(tree: &Tree, own: &Cgroup) -> (bool, u32, Why) {
+/// Is the machine to be guarded, or from how many levels above our own on do limits count,
+/// which of them has the tightest, and why?
+fn judge(tree: &Tree, own: &Cgroup, runs: bool) -> (bool, u32, u32, Why) {
     let most_kib = machine_kib(tree);
     if tightest(own, 0, most_kib).is_none() {
-        return (true, 0, Why::NoLimit);
+        return (true, 0, 0, Why::NoLimit);
     }
     // A limit that a service manager has set for the guard itself says nothing about
-    // what it is to guard: that is above. Process 1 of a container is alone only until
-    // it is not.
-    let may_be_alone = tree.live && !getpid().is_init();
+    // what it is to guard: that is above. Process 1 of a container, and whoever runs a
+    // command, is alone only until it is not.
+    let may_be_alone = tree.live && !runs && !getpid().is_init();
     let from = (0..=own.levels_above).find(|&up| !may_be_alone || !own.has_only(up, getpid()));
-    match from.and_then(|from| tightest(own, from, most_kib)) {
-        Some((up, _)) => (false, up, Why::Limit),
-        None => (true, 0, Why::OnlyOurs),
+    match from.and_then(|from| Some((from, tightest(own, from, most_kib)?))) {
+        Some((from, up)) => (false, from, up, Why::Limit),
+        None => (true, 0, 0, Why::OnlyOurs),
     }
 }
 

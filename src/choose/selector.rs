@@ -353,9 +353,14 @@ impl<'a> Selector<'a> {
                 let (proc, ranked, culprit) = (self.terms.proc, self.table.all(), &mut self.culprit);
                 let burst =
                     survey_spawn_burst(proc, &context, young_since(), unexplained_kib, ranked, culprit);
-                burst.unwrap_or(false)
+                let is_found = burst.unwrap_or(false)
                     || self.search_holder(Sought::Kernel, unexplained_kib, snapshot, now_us)?
-                    || select_copies(self.table.all(), unexplained_kib, &mut self.culprit)
+                    || select_copies(self.table.all(), unexplained_kib, &mut self.culprit);
+                // Nobody in here is to die for what others have taken.
+                if !is_found && snapshot.mem.outside_kib > unexplained_kib / 2 {
+                    return Err(NoVictim::NoCandidate { processes });
+                }
+                is_found
             }
             Attribution::Writer => self.select_writer(may_wait, snapshot, now_us)?,
         };

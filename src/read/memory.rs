@@ -60,6 +60,9 @@ pub struct Meminfo {
     pub swap_total_kib: u64,
     /// `SwapFree`, never more than `SwapTotal`.
     pub swap_free_kib: u64,
+    /// What others have of the memory that is short, who cannot be chosen: of cgroups only,
+    /// where the limit that is reached first is above the guarded one.
+    pub outside_kib: u64,
 }
 
 impl Meminfo {
@@ -156,6 +159,7 @@ pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
         busy_file_kib: 0,
         swap_total_kib,
         swap_free_kib: swap_free_kib.min(swap_total_kib),
+        outside_kib: 0,
     })
 }
 

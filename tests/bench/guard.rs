@@ -97,11 +97,11 @@ fn measure_scans(table: &Table, tree: &Tree, bustd: &Program, peers: &[Program])
     println!("\nScanning {processes} processes, of which one is worth killing: CPU time per process");
     measure_survey(table, tree, &Scope::of_machine(tree), "", processes);
     // As in a container, whose processes are all that can be seen.
-    if let Ok(own) = Scope::find(tree, Asked::Cgroup) {
+    if let Ok(own) = Scope::find(tree, Asked::Cgroup, false) {
         measure_survey(table, tree, &own, ", own cgroup", processes);
     }
     if let Some(empty) = Empty::new(tree) {
-        let scope = Scope::find(tree, Asked::Path(&empty.dir)).expect("a cgroup");
+        let scope = Scope::find(tree, Asked::Path(&empty.dir), false).expect("a cgroup");
         measure_survey(table, tree, &scope, ", all outside", processes);
     }
     measure_decisions(table, "oldest", processes, bustd, peers);

@@ -54,7 +54,7 @@ fn nobody_is_signalled_who_has_left_the_cgroup() {
         let mover = Eater::named("mover").start(journal);
         let tree = Tree::open_live().unwrap();
         let dir = CString::new(confined.dir.to_str().unwrap()).unwrap();
-        let scope = Scope::find(&tree, Asked::Path(&dir)).unwrap();
+        let scope = Scope::find(&tree, Asked::Path(&dir), false).unwrap();
         let policy = Policy::default();
         let ask = || {
             let context = SignalContext::new(tree.proc.as_fd(), true, Pid::INIT, &policy, &scope);
@@ -438,6 +438,24 @@ fn a_limit_for_the_guard_alone_is_none_for_what_it_guards() {
         journal.expect("scope: machine (the limit of our cgroup is for us alone)");
         assert_eq!(outside.death(), Some(libc::SIGTERM));
         guard.end();
+    });
+}
+
+/// The hole: it is there by itself when it starts, but is going to run a command there, and
+/// guarded the machine. Below `docker run --init`, with a pod's shared namespace and in a
+/// service it is not process 1.
+#[test]
+fn a_limit_for_the_guard_and_its_command_is_guarded() {
+    in_namespace(|| {
+        let Some(confined) = limited() else { return };
+        let mut journal = Journal::new();
+        let mut command = bustd(&journal, &[&["--dry-run"]]);
+        command.args(["--", "sh", "-c", "exit 3"]);
+        let mut command = confined.start(&command);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+        let guard = Guard::spawn(command);
+        journal.expect("scope: cgroup (it has the tightest limit)");
+        assert_eq!(guard.exit().code(), Some(3));
     });
 }
 

@@ -57,7 +57,7 @@ pub fn open_tree(options: &Options) -> Tree {
 /// Finds the memory that is to be guarded, or ends the program.
 pub fn find_scope<'a>(options: &Options, tree: &'a Tree) -> Scope<'a> {
     let asked = options.config.scope;
-    Scope::find(tree, asked).unwrap_or_else(|error| {
+    Scope::find(tree, asked, options.command.is_some()).unwrap_or_else(|error| {
         let why =
             if error == ReadError::Malformed { named!("no cgroup with memory") } else { error.reason() };
         match asked {

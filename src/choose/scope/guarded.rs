@@ -8,6 +8,7 @@ use crate::read::membership::reader;
 use crate::read::memory::Meminfo;
 use crate::read::process::{HIDING, Leader, Pid};
 use rustix::fd::{AsFd, BorrowedFd};
+use rustix::process::getpid;
 
 /// What the scope asks. Not by name: so the linker can refuse a loop that refers to this
 /// code, which is given up where the machine is guarded.
@@ -30,7 +31,8 @@ fn read_memory(scope: &Scope<'_>, mem: &mut Meminfo) -> Result<u64, ReadError> {
     if told != Err(ReadError::Missing) {
         return told;
     }
-    // It was removed, and another may be there by now.
+    // It was removed. We may have been moved before that, or another is there by now.
+    follow(scope);
     reopen(scope, None)?;
     read_memory_now(scope, mem)
 }
@@ -38,9 +40,10 @@ fn read_memory(scope: &Scope<'_>, mem: &mut Meminfo) -> Result<u64, ReadError> {
 // Out of line, so that it is here once.
 #[inline(never)]
 fn read_memory_now(scope: &Scope<'_>, mem: &mut Meminfo) -> Result<u64, ReadError> {
-    match scope.place.borrow().guarded() {
+    let place = scope.place.borrow();
+    match place.guarded() {
         None => Ok(0),
-        Some((cgroup, up, _)) => read_memory_of(cgroup, up, mem),
+        Some((cgroup, up, _)) => read_memory_of(cgroup, place.from, up, mem),
     }
 }
 
@@ -52,9 +55,9 @@ fn read_available_kib(scope: &Scope<'_>) -> Option<u64> {
 
 fn read_free_kib(scope: &Scope<'_>, total_kib: u64) -> Option<u64> {
     let place = scope.place.borrow();
-    let (cgroup, from, _) = place.guarded()?;
+    let (cgroup, ..) = place.guarded()?;
     let (mut lowest_kib, mut free_kib) = (u64::MAX, None);
-    for up in from..=cgroup.levels_above {
+    for up in place.from..=cgroup.levels_above {
         if let Some(limit_kib) = cgroup.read_limit_kib(up).ok().flatten() {
             let here_kib = limit_kib.saturating_sub(cgroup.read_current_kib(up).ok()?);
             lowest_kib = lowest_kib.min(limit_kib);
@@ -98,11 +101,17 @@ fn follow(scope: &Scope<'_>) {
         return;
     }
     // As long as it cannot be seen, what was guarded is.
-    if reopen(scope, Some(scope.tree.proc.as_fd())) == Ok(true) && scope.asked == Asked::Auto {
-        let mut place = scope.place.borrow_mut();
-        if let Some(found) = &place.base {
-            place.up = tightest(&found.cgroup, 0, u64::MAX).map_or(0, |(up, _)| up);
-        }
+    let is_new = reopen(scope, Some(scope.tree.proc.as_fd())) == Ok(true);
+    let mut place = scope.place.borrow_mut();
+    // Else only a limit that was set below the guarded cgroup changes it: of one further up
+    // others would have to answer for it who are not asked.
+    if scope.asked == Asked::Auto
+        && let Some(found) = &place.base
+        && let Some(up) = tightest(&found.cgroup, place.from, u64::MAX)
+        && (is_new || up < place.up)
+    {
+        place.up = up;
+        scope.changes.set(scope.changes.get() + 1);
     }
 }
 
@@ -112,13 +121,14 @@ fn reopen(scope: &Scope<'_>, own: Option<BorrowedFd<'_>>) -> Result<bool, ReadEr
     let has_changed = found.reopen(own)?;
     let levels_above = found.cgroup.levels_above;
     place.up = place.up.min(levels_above);
+    place.from = place.from.min(levels_above);
     scope.changes.set(scope.changes.get() + u32::from(has_changed));
     Ok(has_changed)
 }
 
 /// The cgroup with the lowest limit of those that are `from` levels above `cgroup` or
 /// more, if that is below `most_kib`; of equals the nearest.
-pub(super) fn tightest(cgroup: &Cgroup, from: u32, most_kib: u64) -> Option<(u32, u64)> {
+pub(super) fn tightest(cgroup: &Cgroup, from: u32, most_kib: u64) -> Option<u32> {
     let mut found = None;
     let mut lowest_kib = most_kib;
     for up in from..=cgroup.levels_above {
@@ -126,27 +136,29 @@ pub(super) fn tightest(cgroup: &Cgroup, from: u32, most_kib: u64) -> Option<(u32
             && limit_kib < lowest_kib
         {
             lowest_kib = limit_kib;
-            found = Some((up, limit_kib));
+            found = Some(up);
         }
     }
     found
 }
 
-/// The memory of the cgroup `from` levels above `cgroup`. What is available is what is
-/// at the level that has least: a limit further up is no less a limit.
-fn read_memory_of(cgroup: &Cgroup, from: u32, mem: &mut Meminfo) -> Result<u64, ReadError> {
+/// The memory of the cgroup `guarded_up` levels above `cgroup`. What is available is what
+/// is at the level that has least, `from` that many levels above on: a limit further up is no
+/// less a limit, nor is one that was set below the guarded cgroup since.
+fn read_memory_of(cgroup: &Cgroup, from: u32, guarded_up: u32, mem: &mut Meminfo) -> Result<u64, ReadError> {
     let most_kib = mem.total_kib();
     let mut total_kib = most_kib;
     let (mut swap_total_kib, mut swap_free_kib) = (mem.swap_total_kib, mem.swap_free_kib);
     let (mut free_kib, mut available_kib) = (u64::MAX, u64::MAX);
+    let (mut least_up, mut least_current_kib) = (0, 0);
     let mut guarded: Option<CgroupStat> = None;
     for up in from..=cgroup.levels_above {
         // At the root there is none, and where the memory controller is off.
         let limit_kib = unless_missing(cgroup.read_limit_kib(up))?.flatten();
         let limit_kib = limit_kib.filter(|&limit_kib| limit_kib < most_kib);
-        // Of levels without a limit only the first tells something.
+        // Of levels without a limit only the guarded one tells something.
         let stat = match guarded {
-            Some(stat) if limit_kib.is_none() => stat,
+            Some(stat) if limit_kib.is_none() && up != guarded_up => stat,
             _ => match unless_missing(cgroup.read_stat(up))? {
                 Some(stat) => stat,
                 None => {
@@ -156,15 +168,19 @@ fn read_memory_of(cgroup: &Cgroup, from: u32, mem: &mut Meminfo) -> Result<u64, 
                 }
             },
         };
-        guarded = guarded.or(Some(stat));
+        guarded = if up <= guarded_up { Some(stat) } else { guarded };
         if let Ok((Some(most_kib), used_kib)) = cgroup.read_swap_kib(up, limit_kib, &stat) {
             swap_total_kib = swap_total_kib.min(most_kib);
             swap_free_kib = swap_free_kib.min(most_kib.saturating_sub(used_kib));
         }
         if let Some(limit_kib) = limit_kib {
-            let here_kib = limit_kib.saturating_sub(cgroup.read_current_kib(up)?);
+            let current_kib = cgroup.read_current_kib(up)?;
+            let here_kib = limit_kib.saturating_sub(current_kib);
             free_kib = free_kib.min(here_kib);
-            available_kib = available_kib.min(here_kib.saturating_add(stat.reclaimable_kib()).min(limit_kib));
+            let left_kib = here_kib.saturating_add(stat.reclaimable_kib()).min(limit_kib);
+            if left_kib < available_kib {
+                (available_kib, least_up, least_current_kib) = (left_kib, up, current_kib);
+            }
             total_kib = total_kib.min(limit_kib);
         }
     }
@@ -172,6 +188,9 @@ fn read_memory_of(cgroup: &Cgroup, from: u32, mem: &mut Meminfo) -> Result<u64, 
         // Of the machine's memory it can have all that is there.
         return Ok(0);
     };
+    // Process 1 sees nobody above its own cgroup.
+    let seen_up = if getpid().is_init() { 0 } else { guarded_up };
+    let seen_kib = if least_up > seen_up { cgroup.read_current_kib(seen_up).ok() } else { None };
     *mem = Meminfo {
         mem_total_kib: total_kib,
         mem_free_kib: free_kib,
@@ -183,6 +202,7 @@ fn read_memory_of(cgroup: &Cgroup, from: u32, mem: &mut Meminfo) -> Result<u64, 
         busy_file_kib: stat.busy_file_kib(),
         swap_total_kib,
         swap_free_kib,
+        outside_kib: seen_kib.map_or(0, |seen_kib| least_current_kib.saturating_sub(seen_kib)),
     };
     Ok(stat.refault_pages)
 }

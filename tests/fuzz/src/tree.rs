@@ -92,7 +92,7 @@ pub fn look(input: &[u8]) {
     let proc = tree.proc.as_fd();
     let _ = (swap::read_swaps(tree), memory::read_vmstat(proc));
     look_twice(tree, &Scope::of_machine(tree));
-    if let Ok(scope) = Scope::find(tree, Asked::Auto)
+    if let Ok(scope) = Scope::find(tree, Asked::Auto, false)
         && !scope.is_machine()
     {
         look_twice(tree, &scope);
