@@ -84,7 +84,9 @@ fn it_guards() {
     in_namespace(|| {
         let mut journal = Journal::new();
         let eater = Eater::named("victim").on_term(OnTerm::Die);
-        let init = Init::start(&mut journal, "\"$1\" &", ASK, Some(&Role::Eater(&eater)));
+        // It has its name when it says that it is ready.
+        let begin = "\"$1\" >/run/said & until [ -s /run/said ]; do sleep 0.02; done";
+        let init = Init::start(&mut journal, begin, ASK, Some(&Role::Eater(&eater)));
         journal.expect("\"victim\" with SIGTERM");
         journal.expect("\"victim\" died ");
         let guard = init.pid();

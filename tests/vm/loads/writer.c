@@ -10,10 +10,11 @@
  */
 #define _GNU_SOURCE
 #include "lab.h"
+#include <limits.h>
 
 #define CHUNK (MIB / 4)
-/* As much as may be filled through the mapping. */
-#define MAPPED (4096 * MIB)
+/* As much as may be filled through the mapping; fewer addresses are of 32 bits. */
+#define MAPPED ((LONG_MAX / MIB > 4096 ? 4096 : 1024) * MIB)
 
 int main(int argc, char **argv)
 {
