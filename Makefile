@@ -17,7 +17,7 @@ help:
 	@echo 'make demo          a virtual machine running out of memory, and saved'
 	@echo 'make vm            scenes of memory running out, judged (SCENARIO= GUARD= MEM= REPEAT=)'
 	@echo 'make soak          five hundred kills one after the other, and what the guard takes (KILLS=)'
-	@echo 'make matrix        all scenes, five times, with bustd, earlyoom and no guard'
+	@echo 'make matrix        all scenes, five times, with bustd, earlyoom, oomd and no guard'
 	@echo 'make kernels       some scenes with every kernel that Debian offers (SUITES=)'
 	@echo 'make install       what was built, with manual, completions and a service'
 	@echo 'make uninstall     what make install put there, away again'
@@ -109,6 +109,7 @@ soak: static
 matrix: static
 	.ci/setup vm bench
 	@GUARD='earlyoom none' REPEAT=$(or $(PEERS),$(REPEAT),5) JOBS=$(or $(JOBS),1) tests/vm/lab || [ $$? -eq 1 ]
+	@GUARD=oomd REPEAT=$(or $(PEERS),$(REPEAT),5) JOBS=$(or $(JOBS),1) tests/vm/lab || [ $$? -eq 1 ]
 	@GUARD=bustd REPEAT=$(or $(REPEAT),5) JOBS=$(or $(JOBS),1) tests/vm/lab || [ $$? -eq 1 ]
 	@tests/vm/lab table
 
