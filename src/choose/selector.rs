@@ -230,10 +230,8 @@ impl<'a> Selector<'a> {
         self.failures = 0;
         self.span_us = self.last.map(|last| now_us.saturating_sub(last.at_us));
         self.remembered.renew(&self.table, now_us);
-        // Nobody gives back what is taken again: each time somebody else may have it.
         let taken_kib = snapshot.mem.taken_kib();
-        let reading = Reading { private_kib: 0, ..Reading::at_peak(taken_kib) };
-        self.taken = self.taken.after(reading, now_us);
+        self.taken = self.taken.after(Reading::of_all(taken_kib), now_us);
         self.last = Some(LastSurvey { at_us: now_us, taken_kib, processes });
         Ok(())
     }

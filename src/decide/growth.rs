@@ -73,6 +73,12 @@ impl Reading {
         Self { freeable_kib, private_kib: freeable_kib, peak_kib: freeable_kib }
     }
 
+    /// What was taken of all memory. Nobody gives that back and takes it again: each time
+    /// somebody else may have it.
+    pub fn of_all(taken_kib: u64) -> Self {
+        Self { private_kib: 0, ..Self::at_peak(taken_kib) }
+    }
+
     /// Has it about as much as ever?
     pub fn is_at_peak(&self) -> bool {
         self.freeable_kib >= self.peak_kib - self.peak_kib / 8
