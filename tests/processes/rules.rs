@@ -5,7 +5,7 @@ use crate::harness::{
     Confined, Eater, FakeMeminfo, Guard, Hierarchy, Journal, NOBODY, OnTerm, PROGRAM, eventually,
     in_namespace, in_namespace_with_users, mount, script, skip,
 };
-use crate::stuck::{let_end, sleeps, stop_at_exit};
+use crate::stuck::{sleeps, stop_at_exit};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -100,6 +100,14 @@ fn attribute(cgroup: &Confined, name: &str) -> String {
 fn is_machines_root() -> bool {
     let namespace = fs::read_link("/proc/self/ns/user").expect("/proc");
     rustix::process::geteuid().is_root() && namespace == Path::new("user:[4026531837]")
+}
+
+/// Lets a process end that was to stop at its exit, once it has.
+fn let_end(pid: rustix::process::Pid) {
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: the pid of our own child; no memory is read or written.
+    let is_let = || unsafe { libc::ptrace(libc::PTRACE_DETACH, pid.as_raw_pid(), none, none) } == 0;
+    eventually("it is let go of", is_let);
 }
 
 /// What `--status` says of the guard's rules, once one has acted.

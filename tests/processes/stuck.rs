@@ -1,7 +1,7 @@
 //! Victims that do not die of SIGKILL: here a tracer stops them on their way
 //! out, as a device that does not answer would.
 
-use crate::harness::{Eater, FakeMeminfo, Guard, Journal, OnTerm, bustd, eventually, in_namespace, refuse};
+use crate::harness::{Eater, FakeMeminfo, Guard, Journal, OnTerm, bustd, in_namespace, refuse};
 use rustix::process::Pid;
 use std::fs;
 use std::time::Instant;
@@ -17,14 +17,6 @@ pub fn stop_at_exit(pid: Pid) {
     let answer =
         unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid.as_raw_pid(), none, libc::PTRACE_O_TRACEEXIT) };
     assert_eq!(answer, 0, "ptrace");
-}
-
-/// Lets it end, once it has been stopped.
-pub fn let_end(pid: Pid) {
-    let none = std::ptr::null_mut::<libc::c_void>();
-    // SAFETY: as above.
-    let is_let = || unsafe { libc::ptrace(libc::PTRACE_DETACH, pid.as_raw_pid(), none, none) } == 0;
-    eventually("it is let go of", is_let);
 }
 
 /// How often the guard has gone to sleep.
