@@ -127,14 +127,20 @@ impl Holders {
         let Self { search: Some(Search { sought, .. }), after, most, ends, .. } = self else { return None };
         let proc = surveyor.proc;
         let until_us = time::now_us() + part_us;
+        let mut is_first = true;
         let listed = list_processes(proc, &mut |pid| {
             if pid.as_raw_pid() > *after && pid != Pid::INIT {
-                *after = pid.as_raw_pid();
-                let process_until_us = until_us.min(time::now_us() + PROCESS_US);
+                let whole_us = time::now_us() + PROCESS_US;
+                let process_until_us = until_us.min(whole_us);
                 let most_kib = most.map_or(missing_kib / 2, |most: Holder| sought.kib(&most.held) + 1);
                 if surveyor.is_in_scope(pid)
-                    && let Ok((held, _)) = read_holdings(proc, pid, process_until_us)
+                    && let Ok((held, read)) = read_holdings(proc, pid, process_until_us)
                 {
+                    // The end of the part came in between. What it has is then known roughly,
+                    // and how much more than before not at all: the next begins with it.
+                    if read == Listed::Stopped && until_us < whole_us && !is_first {
+                        return ControlFlow::Break(());
+                    }
                     ends.enter(pid, &held);
                     if sought.kib(&held) >= most_kib.max(1)
                         && let Some((killable, _)) = surveyor.read_killable(pid)
@@ -142,6 +148,8 @@ impl Holders {
                         *most = Some(Holder { id: killable.id, held });
                     }
                 }
+                *after = pid.as_raw_pid();
+                is_first = false;
             }
             if time::now_us() >= until_us { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
