@@ -153,6 +153,8 @@ const SMALL: Figures = Figures {
     shmem_kib: 8 * MIB,
     swap_kib: None,
 };
+/// The same, of which nothing can be had back.
+const FULL: Figures = Figures { inactive_file_kib: 0, slab_kib: 0, swap_kib: Some((0, 0)), ..SMALL };
 const FREE: Figures = Figures {
     limit_kib: None,
     current_kib: 900 * MIB,
@@ -606,16 +608,7 @@ fn a_limit_that_changes_is_followed() {
     // Below what is used: there is only what can be reclaimed.
     machine.0.write("sys/fs/cgroup/app/memory.max", format!("{}\n", (80 * MIB) << 10));
     assert!(watch.look().contains("12 MiB available of 80 MiB"));
-    machine.v2(
-        "sys/fs/cgroup/app",
-        Figures {
-            limit_kib: Some(80 * MIB),
-            inactive_file_kib: 0,
-            slab_kib: 0,
-            swap_kib: Some((0, 0)),
-            ..SMALL
-        },
-    );
+    machine.v2("sys/fs/cgroup/app", Figures { limit_kib: Some(80 * MIB), ..FULL });
     watch.expect("would kill pid 11 \"worker\"");
     machine.0.write("sys/fs/cgroup/app/memory.max", "max\n");
     assert!(watch.look().contains("3200 MiB available of 4000 MiB"));
@@ -633,16 +626,7 @@ fn a_limit_that_is_set_below_the_guarded_cgroup_is_followed() {
     assert!(watch.look().contains("100 MiB available of 1000 MiB"));
     machine.0.write("sys/fs/cgroup/pod/app/memory.max", format!("{}\n", (128 * MIB) << 10));
     assert!(watch.look().contains("52 MiB available of 128 MiB"));
-    machine.v2(
-        "sys/fs/cgroup/pod/app",
-        Figures {
-            current_kib: 126 * MIB,
-            inactive_file_kib: 0,
-            slab_kib: 0,
-            swap_kib: Some((0, 0)),
-            ..SMALL
-        },
-    );
+    machine.v2("sys/fs/cgroup/pod/app", Figures { current_kib: 126 * MIB, ..FULL });
     watch.expect("guarding another cgroup now, \"/pod/app\"");
     watch.expect("would kill pid 11 \"worker\"");
     // One that is set further up changes nothing for those who are there.
@@ -656,13 +640,7 @@ fn a_limit_that_is_set_below_the_guarded_cgroup_is_followed() {
 #[test]
 fn nobody_dies_for_what_others_took_below_the_same_limit() {
     let machine = Machine::new(V2, "0::/pod/app\n");
-    let pod = Figures {
-        limit_kib: Some(300 * MIB),
-        inactive_file_kib: 0,
-        slab_kib: 0,
-        swap_kib: Some((0, 0)),
-        ..SMALL
-    };
+    let pod = Figures { limit_kib: Some(300 * MIB), ..FULL };
     machine.v2("sys/fs/cgroup/pod", Figures { current_kib: 100 * MIB, ..pod });
     machine.v2("sys/fs/cgroup/pod/app", Figures { swap_kib: Some((0, 0)), ..SMALL }).process(
         11,
@@ -681,14 +659,7 @@ fn nobody_dies_for_what_others_took_below_the_same_limit() {
     machine.v2("sys/fs/cgroup/pod", Figures { current_kib: 100 * MIB, ..pod });
     assert!(watch.look().contains("52 MiB available of 128 MiB"));
     machine.v2("sys/fs/cgroup/pod", Figures { current_kib: 299 * MIB, ..pod });
-    let full = Figures {
-        current_kib: 127 * MIB,
-        anon_kib: 110 * MIB,
-        inactive_file_kib: 0,
-        slab_kib: 0,
-        swap_kib: Some((0, 0)),
-        ..SMALL
-    };
+    let full = Figures { current_kib: 127 * MIB, anon_kib: 110 * MIB, ..FULL };
     machine.v2("sys/fs/cgroup/pod/app", full);
     watch.expect("would kill pid 13 \"leak\"");
 }
@@ -738,28 +709,9 @@ fn a_guard_that_is_moved_guards_where_it_is() {
     let mut watch = Watch::over(&machine, &[]);
     machine.0.write("proc/self/cgroup", "0::/pod/two\n");
     // What it has becomes less, so everybody is looked at.
-    machine.v2(
-        "sys/fs/cgroup/one",
-        Figures {
-            current_kib: 127 * MIB,
-            inactive_file_kib: 0,
-            slab_kib: 0,
-            swap_kib: Some((0, 0)),
-            ..SMALL
-        },
-    );
+    machine.v2("sys/fs/cgroup/one", Figures { current_kib: 127 * MIB, ..FULL });
     watch.expect("guarding another cgroup now, \"/pod\"");
     assert!(watch.look().contains("224 MiB available of 300 MiB"));
-    machine.v2(
-        "sys/fs/cgroup/pod",
-        Figures {
-            limit_kib: Some(300 * MIB),
-            current_kib: 299 * MIB,
-            inactive_file_kib: 0,
-            slab_kib: 0,
-            swap_kib: Some((0, 0)),
-            ..SMALL
-        },
-    );
+    machine.v2("sys/fs/cgroup/pod", Figures { limit_kib: Some(300 * MIB), current_kib: 299 * MIB, ..FULL });
     watch.expect("would kill pid 11 \"worker\"");
 }

@@ -188,9 +188,16 @@ pub struct Means<'a> {
 }
 
 impl Means<'_> {
-    fn context<'s>(&'s self, policy: &'s Policy<'_>) -> SignalContext<'s> {
+    /// For a kill of `victim`. The command that we run does not die with others.
+    fn context<'s>(
+        &'s self,
+        policy: &'s Policy<'_>,
+        command: Option<Pid>,
+        victim: &Candidate,
+    ) -> SignalContext<'s> {
+        let command = command.filter(|&command| command != victim.id.pid);
         let context = SignalContext::new(self.proc, self.pidfd, self.own, policy, self.scope);
-        SignalContext { sees_everybody: self.sees_everybody, ..context }
+        SignalContext { command, sees_everybody: self.sees_everybody, ..context }
     }
 }
 
@@ -288,8 +295,7 @@ impl<'a> Executor<'a> {
     ) -> Result<Begun, Refusal> {
         let victim = culprit.victim;
         self.victim = victim;
-        let command = self.command.filter(|&command| command != victim.id.pid);
-        let context = SignalContext { command, ..self.means.context(&self.config.policy) };
+        let context = self.means.context(&self.config.policy, self.command, &victim);
         let grace_us = self.grace_us(culprit);
         let kill = Kill::begin(&context, &victim, Timeline::new(grace_us, now_us))?;
         let active = self.active.insert(ActiveKill {
@@ -339,8 +345,7 @@ impl<'a> Executor<'a> {
     /// One step of the active kill; `None` where there is none. `snapshot` and
     /// `verdict` are those of this turn, if memory could be read.
     pub fn step(&mut self, now: Option<(&Snapshot, Verdict)>, now_us: u64) -> Option<Event> {
-        let command = self.command.filter(|&command| command != self.victim.id.pid);
-        let context = SignalContext { command, ..self.means.context(&self.config.policy) };
+        let context = self.means.context(&self.config.policy, self.command, &self.victim);
         let active = self.active.as_mut()?;
         let progress = active.kill.step(&context, outlook(active, now), now_us);
         let event = match progress {

@@ -1,39 +1,12 @@
 //! Trees, sound and gone wrong.
 
+use crate::tree::dice::Dice;
 use std::collections::BTreeMap;
 
 /// No file of a tree is longer.
 const MAX_LEN: usize = 64 << 10;
 /// The processes of a tree before anything happens to it.
 const PIDS: [u32; 6] = [1, 2, 100, 101, 200, 4_194_303];
-
-/// A generator of numbers that look random and are always the same (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        if most == 0 { 0 } else { (self.roll() % most as u64) as usize }
-    }
-
-    fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
-
-    fn pick<'t, Item>(&mut self, items: &'t [Item]) -> &'t Item {
-        &items[self.below(items.len())]
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.roll() as u8).collect()
-    }
-}
 
 /// What stands under a name.
 #[derive(Clone, Debug)]
@@ -149,7 +122,7 @@ fn spoil(text: &mut Vec<u8>, dice: &mut Dice) {
             text.splice(at..end, junk);
         }
         8 => {
-            let name = *dice.pick(&NAMES);
+            let name = dice.pick(&NAMES);
             let open = text.iter().position(|&byte| byte == b'(').map_or(at, |open| open + 1);
             let close = text.iter().rposition(|&byte| byte == b')').filter(|&close| close >= open);
             text.splice(open..close.unwrap_or(open), name.iter().copied());
@@ -157,7 +130,7 @@ fn spoil(text: &mut Vec<u8>, dice: &mut Dice) {
         // As long as they get: one line again and again, or one line.
         9 | 10 => {
             let line: Vec<u8> = text.split_inclusive(|&byte| byte == b'\n').next().unwrap_or(b"x").to_vec();
-            let filler = if dice.one_in(2) { line } else { vec![*dice.pick(b"\n 0x)\0:\xff")] };
+            let filler = if dice.one_in(2) { line } else { vec![dice.pick(b"\n 0x)\0:\xff")] };
             let len = MAX_LEN.saturating_sub(text.len());
             let len = if dice.one_in(2) { len } else { dice.below(len) };
             let filler: Vec<u8> = filler.iter().copied().cycle().take(len).collect();
@@ -166,7 +139,7 @@ fn spoil(text: &mut Vec<u8>, dice: &mut Dice) {
         11 => text.retain(|&byte| byte != b'\n'),
         12 => text.iter_mut().filter(|byte| **byte == b' ').for_each(|byte| *byte = b'\t'),
         _ => {
-            let len = *dice.pick(&[0, 1, 191, 192, 383, 384, 511, 512, 1024, 2047, 2048, 4096, MAX_LEN]);
+            let len = dice.pick(&[0, 1, 191, 192, 383, 384, 511, 512, 1024, 2047, 2048, 4096, MAX_LEN]);
             *text = dice.bytes(len);
         }
     }
@@ -180,7 +153,7 @@ fn set_number(text: &mut Vec<u8>, number: &[u8], dice: &mut Dice) {
     if starts.is_empty() {
         return;
     }
-    let start = *dice.pick(&starts);
+    let start = dice.pick(&starts);
     let len = text[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     text.splice(start..start + len, number.iter().copied());
 }
@@ -193,14 +166,14 @@ pub fn grown_wild(number: u64) -> (Nodes, Vec<String>) {
         let paths: Vec<String> = nodes.keys().cloned().collect();
         // Every other time one of those that are read first.
         let path = if dice.one_in(2) { dice.pick(&paths) } else { dice.pick(&paths[paths.len() - 11..]) };
-        let node = nodes.get_mut(path).expect("one of them");
+        let node = nodes.get_mut(&path).expect("one of them");
         let deed = dice.below(16);
         deeds.push(format!("{path}: {deed}"));
         match (deed, &mut *node) {
-            (0, _) => drop(nodes.remove(path)),
+            (0, _) => drop(nodes.remove(&path)),
             (1, _) => *node = Node::Directory,
             (2, _) => *node = Node::Fifo,
-            (3, _) => *node = Node::Link((*dice.pick(&LINKS)).to_owned()),
+            (3, _) => *node = Node::Link((dice.pick(&LINKS)).to_owned()),
             (4, _) => *node = Node::Link(path.rsplit('/').next().expect("a name").to_owned()),
             (5, Node::File(text)) => *node = Node::Locked(text.clone()),
             (6, _) => {
@@ -210,7 +183,7 @@ pub fn grown_wild(number: u64) -> (Nodes, Vec<String>) {
                 nodes.insert(format!("proc/{name}/{file}"), Node::File(dice.bytes(text)));
             }
             (7, _) => {
-                let (link, pid) = (dice.below(5000), *dice.pick(&PIDS));
+                let (link, pid) = (dice.below(5000), dice.pick(&PIDS));
                 nodes.insert(format!("proc/{}", 300 + link), Node::Link(pid.to_string()));
             }
             (_, Node::File(text)) => (0..1 + dice.below(3)).for_each(|_| spoil(text, dice)),

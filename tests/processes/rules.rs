@@ -80,6 +80,23 @@ fn act(actions: &[String]) -> String {
     set("act", r#"{"name": "continue"}"#, actions)
 }
 
+/// The same after a hook that has so many seconds.
+fn act_after(hook_s: u32, actions: &[String]) -> String {
+    let mut set = act(actions);
+    set.insert_str(set.len() - 1, &format!(r#", "prekill_hook_timeout": "{hook_s}""#));
+    set
+}
+
+/// A hook that does not end by itself.
+const ENDLESS: &str = "#!/bin/sh\necho hook: started >&2\nexec sleep 1000\n";
+
+/// A process that is in a cgroup.
+fn member(cgroup: &Confined, name: &str, journal: &Journal) -> Eater {
+    let eater = Eater::named(name).mib(1).start(journal);
+    cgroup.take(eater.pid());
+    eater
+}
+
 /// Sets an attribute; false where the kernel has none for cgroups.
 fn mark(cgroup: &Confined, name: &str) -> bool {
     let is_set = setxattr(cgroup.dir.as_os_str().as_bytes(), name, b"1", XattrFlags::empty()).is_ok();
@@ -142,8 +159,7 @@ fn a_cgroup_dies_as_a_whole(more: &str) {
     doomed.take(dying[0].pid());
     nested.take(dying[1].pid());
     doomed.take(dying[2].pid());
-    let living = Eater::named("living").mib(1).start(&journal);
-    spared.take(living.pid());
+    let living = member(&spared, "living", &journal);
     slice.rules(&[act(&[slice.kill(more)])]);
     let guard = slice.guard(&mut journal, &["--stats", "/run/kills.prom", "--pidfile", PIDFILE]);
     let line = format!(
@@ -208,8 +224,7 @@ fn a_cgroup_whose_attributes_are_nonsense_dies() {
         set("user.oomd_ooms", b"x");
         set("user.oomd_kill", &[b'9'; 200]);
         let mut journal = Journal::new();
-        let mut dying = Eater::named("dying").mib(1).start(&journal);
-        doomed.take(dying.pid());
+        let mut dying = member(&doomed, "dying", &journal);
         slice.rules(&[act(&[slice.kill("")])]);
         let guard = slice.guard(&mut journal, &[]);
         journal.expect("killer:kill_by_pressure");
@@ -313,12 +328,10 @@ fn the_dead_are_not_killed_again() {
             return;
         }
         let mut journal = Journal::new();
-        let zombie = Eater::named("zombie").mib(1).start(&journal);
-        dead.take(zombie.pid());
+        let zombie = member(&dead, "zombie", &journal);
         rustix::process::kill_process(zombie.pid(), rustix::process::Signal::KILL).expect("our child");
         eventually("it is a zombie", || zombie.stat().is_gone());
-        let mut dying = Eater::named("dying").mib(1).start(&journal);
-        doomed.take(dying.pid());
+        let mut dying = member(&doomed, "dying", &journal);
         slice.rules(&[act(&[slice.kill("")])]);
         let guard = slice.guard(&mut journal, &[]);
         journal.expect("/doomed ");
@@ -336,13 +349,11 @@ fn a_hook_comes_first() {
         let mut journal = Journal::new();
         let mut dying = Eater::named("dying").mib(1).on_term(OnTerm::Ignore).start(&journal);
         doomed.take(dying.pid());
-        let script =
+        let text =
             "#!/bin/sh\nkill -0 $BUSTD_PID && sleep 0.5 && echo \"hook: $BUSTD_RULE $BUSTD_PID\" >&2\n";
-        fs::write("/run/hook", script).expect("a file");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions("/run/hook", mode).expect("a mode");
+        let hook = script("hook", text);
         slice.rules(&[act(&[slice.kill("")])]);
-        let guard = slice.guard(&mut journal, &["--before-kill", "/run/hook"]);
+        let guard = slice.guard(&mut journal, &["--before-kill", &hook]);
         journal.expect(&format!("hook: file {}", dying.pid().as_raw_pid()));
         journal.expect(" died ");
         assert_eq!(dying.death(), Some(libc::SIGKILL));
@@ -357,12 +368,9 @@ fn a_hook_holds_a_kill_up_for_so_long() {
         let Some(slice) = Slice::new() else { return };
         let doomed = slice.0.below("doomed");
         let mut journal = Journal::new();
-        let mut dying = Eater::named("dying").mib(1).start(&journal);
-        doomed.take(dying.pid());
-        let endless = script("endless", "#!/bin/sh\necho hook: started >&2\nexec sleep 1000\n");
-        let mut set = act(&[slice.kill("")]);
-        set.insert_str(set.len() - 1, r#", "prekill_hook_timeout": "2""#);
-        slice.rules(&[set]);
+        let mut dying = member(&doomed, "dying", &journal);
+        let endless = script("endless", ENDLESS);
+        slice.rules(&[act_after(2, &[slice.kill("")])]);
         let guard = slice.guard(&mut journal, &["--before-kill", &endless]);
         journal.expect("hook: started");
         let started = Instant::now();
@@ -381,12 +389,9 @@ fn a_hook_has_as_long_as_its_set_says() {
         let Some(slice) = Slice::new() else { return };
         let doomed = slice.0.below("doomed");
         let mut journal = Journal::new();
-        let mut dying = Eater::named("dying").mib(1).start(&journal);
-        doomed.take(dying.pid());
+        let mut dying = member(&doomed, "dying", &journal);
         let slow = script("slow", "#!/bin/sh\nsleep 7\necho hook: done >&2\n");
-        let mut set = act(&[slice.kill("")]);
-        set.insert_str(set.len() - 1, r#", "prekill_hook_timeout": "60""#);
-        slice.rules(&[set]);
+        slice.rules(&[act_after(60, &[slice.kill("")])]);
         let guard = slice.guard(&mut journal, &["--before-kill", &slow]);
         journal.expect("hook: done");
         journal.expect(" died ");
@@ -404,13 +409,10 @@ fn a_hook_holds_no_kill_up_below_the_kill_limit() {
         let doomed = slice.0.below("doomed");
         let mut journal = Journal::new();
         let meminfo = FakeMeminfo::mount(600);
-        let mut member = Eater::named("member").mib(1).start(&journal);
-        doomed.take(member.pid());
+        let mut member = member(&doomed, "member", &journal);
         let mut large = Eater::named("large").mib(60).on_term(OnTerm::Ignore).start(&journal);
-        let endless = script("endless", "#!/bin/sh\necho hook: started >&2\nexec sleep 1000\n");
-        let mut set = act(&[slice.kill("")]);
-        set.insert_str(set.len() - 1, r#", "prekill_hook_timeout": "60""#);
-        slice.rules(&[set]);
+        let endless = script("endless", ENDLESS);
+        slice.rules(&[act_after(60, &[slice.kill("")])]);
         let rules = ["--no-daemon", "--rules", FILE, "--interval", "1", "--before-kill", &endless];
         let guard = Guard::watching(&mut journal, &[&rules, &["--mem", "512M,256M"]]);
         journal.expect("hook: started");
@@ -430,10 +432,8 @@ fn who_ends_before_the_kill_saves_nobody() {
         let Some(slice) = Slice::new() else { return };
         let doomed = slice.0.below("doomed");
         let mut journal = Journal::new();
-        let first = Eater::named("first").mib(1).start(&journal);
-        let mut second = Eater::named("second").mib(1).start(&journal);
-        doomed.take(first.pid());
-        doomed.take(second.pid());
+        let _first = member(&doomed, "first", &journal);
+        let mut second = member(&doomed, "second", &journal);
         let hook = script("hook", "#!/bin/sh\nkill -9 $BUSTD_PID\nsleep 0.5\n");
         slice.rules(&[act(&[slice.kill("")])]);
         let guard = slice.guard(&mut journal, &["--before-kill", &hook]);
@@ -450,10 +450,8 @@ fn who_takes_long_to_die_is_counted_once() {
         let Some(slice) = Slice::new() else { return };
         let doomed = slice.0.below("doomed");
         let mut journal = Journal::new();
-        let mut first = Eater::named("first").mib(1).start(&journal);
-        let mut slow = Eater::named("slow").mib(1).start(&journal);
-        doomed.take(first.pid());
-        doomed.take(slow.pid());
+        let mut first = member(&doomed, "first", &journal);
+        let mut slow = member(&doomed, "slow", &journal);
         stop_at_exit(slow.pid());
         slice.rules(&[act(&[slice.kill("")])]);
         let guard = slice.guard(&mut journal, &[]);
@@ -476,9 +474,8 @@ fn a_cgroup_that_was_made_anew_lives() {
         let Some(slice) = Slice::new() else { return };
         let doomed = slice.0.below("doomed");
         let mut journal = Journal::new();
-        let first = Eater::named("first").mib(1).start(&journal);
+        let _first = member(&doomed, "first", &journal);
         let anew = Eater::named("anew").mib(1).start(&journal);
-        doomed.take(first.pid());
         let dir = doomed.dir.display();
         let hook = format!(
             "#!/bin/sh\nkill -9 $BUSTD_PID\nuntil rmdir {dir}; do sleep 0.1; done\n\
@@ -502,8 +499,7 @@ fn what_is_dry_kills_nobody() {
         let Some(slice) = Slice::new() else { return };
         let spared = slice.0.below("spared");
         let mut journal = Journal::new();
-        let living = Eater::named("living").mib(1).start(&journal);
-        spared.take(living.pid());
+        let living = member(&spared, "living", &journal);
         slice.rules(&[act(&[slice.kill(r#", "dry": true"#)])]);
         let guard = slice.guard(&mut journal, &["--stats", "/run/kills.prom"]);
         journal.expect("/spared 0 ruleset:[act] detectorgroup:[group] killer:(dry)kill_by_pressure v2");
@@ -540,8 +536,7 @@ fn the_kernels_log_is_told_by_silent_sets_too() {
         fs::write(LOG, "").expect("a file");
         mount(&["--bind", LOG, "/dev/kmsg"]);
         let mut journal = Journal::new();
-        let mut dying = Eater::named("dying").mib(1).start(&journal);
-        doomed.take(dying.pid());
+        let mut dying = member(&doomed, "dying", &journal);
         let mut set = act(&[slice.kill("")]);
         set.insert_str(set.len() - 1, r#", "silence-logs": "plugins""#);
         slice.rules(&[set]);
@@ -823,8 +818,7 @@ fn a_rule_waits_for_a_kill_that_begins_while_it_chooses() {
         let mut journal = Journal::new();
         let meminfo = FakeMeminfo::mount(600);
         let mut large = Eater::named("large").mib(60).on_term(OnTerm::Ignore).start(&journal);
-        let mut member = Eater::named("member").mib(1).start(&journal);
-        doomed.take(member.pid());
+        let mut member = member(&doomed, "member", &journal);
         let tell =
             plugin("dump_cgroup_overview", &format!(r#""cgroup": "{}", "always": true"#, slice.path()));
         slice.rules(&[act(&[tell, slice.kill("")])]);

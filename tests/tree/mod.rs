@@ -1,6 +1,8 @@
 //! A captured tree that is made at test time and removed with its owner.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod dice;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

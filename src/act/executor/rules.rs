@@ -3,7 +3,7 @@
 
 use super::{ActiveKill, Begun, Executor, FreeMemory};
 use crate::act::kill::{Kill, Timeline};
-use crate::act::signal::{Refusal, SignalContext};
+use crate::act::signal::Refusal;
 use crate::choose::whole::Whole;
 use crate::decide::verdict::Rule;
 use crate::decide::victim::Candidate;
@@ -39,8 +39,7 @@ impl Executor<'_> {
         before: FreeMemory,
         now_us: u64,
     ) -> Result<Begun, Refusal> {
-        let command = self.command.filter(|&command| command != victim.id.pid);
-        let context = SignalContext { command, ..self.means.context(&self.config.policy) };
+        let context = self.means.context(&self.config.policy, self.command, &victim);
         let kill = Kill::begin(&context, &victim, Timeline::new(0, now_us))?;
         self.victim = victim;
         let active = self.active.insert(ActiveKill {

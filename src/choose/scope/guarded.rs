@@ -189,7 +189,7 @@ fn read_memory_of(cgroup: &Cgroup, from: u32, guarded_up: u32, mem: &mut Meminfo
         return Ok(0);
     };
     // Process 1 sees nobody above its own cgroup.
-    let seen_up = if getpid().is_init() { 0 } else { guarded_up };
+    let seen_up = if least_up > 0 && getpid().is_init() { 0 } else { guarded_up };
     let seen_kib = if least_up > seen_up { cgroup.read_current_kib(seen_up).ok() } else { None };
     *mem = Meminfo {
         mem_total_kib: total_kib,

@@ -28,13 +28,10 @@ static void backend(char *shared, long size, long rate)
 		say("pid %d begins to leak\n", getpid());
 	for (long leaked = 0;;) {
 		write_pages(own, OWN * MIB);
-		if (rate) {
-			fill(memory(MIB), MIB);
-			if (++leaked % 16 == 0)
-				say("pid %d has leaked %ld MiB\n", getpid(), leaked);
-		} else {
+		if (rate)
+			leak_more(&leaked);
+		else
 			write_pages(shared, size);
-		}
 		pace(&due, rate ? rate : 2);
 	}
 }
@@ -68,16 +65,5 @@ int main(int argc, char **argv)
 		usleep(1500000);
 		ready();
 	}
-	int lost = 0;
-	while ((child = wait(NULL)) > 0) {
-		if (child == leak) {
-			say("the backend that leaks, pid %d, has ended\n", child);
-			continue;
-		}
-		say("an innocent backend, pid %d, has ended\n", child);
-		/* How many it was is told before the end. */
-		if (!lost++)
-			alarm(1);
-	}
-	return 1;
+	return outlive(leak, "backend");
 }

@@ -137,3 +137,30 @@ static inline long meminfo(const char *key)
 #define say(...) dprintf(1, __VA_ARGS__)
 /* The referee waits for this before it starts anybody else. */
 static inline void ready(void) { say("ready\n"); }
+
+/* One MiB more. */
+static inline void leak_more(long *leaked)
+{
+	fill(memory(MIB), MIB);
+	if (++*leaked % 16 == 0)
+		say("pid %d has leaked %ld MiB\n", getpid(), *leaked);
+}
+
+/* A server whose child `leak` may end, and that ends itself if it loses another one. */
+static inline int outlive(pid_t leak, const char *child_is)
+{
+	pid_t child;
+	int lost = 0;
+
+	while ((child = wait(NULL)) > 0) {
+		if (child == leak) {
+			say("the %s that leaks, pid %d, has ended\n", child_is, child);
+			continue;
+		}
+		say("an innocent %s, pid %d, has ended\n", child_is, child);
+		/* How many it was is told before the end. */
+		if (!lost++)
+			alarm(1);
+	}
+	return 1;
+}

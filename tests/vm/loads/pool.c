@@ -25,11 +25,8 @@ static void worker(long warm, long rate)
 		say("pid %d begins to leak\n", getpid());
 	for (long leaked = 0;;) {
 		write_pages(all, warm * MIB);
-		if (rate) {
-			fill(memory(MIB), MIB);
-			if (++leaked % 16 == 0)
-				say("pid %d has leaked %ld MiB\n", getpid(), leaked);
-		}
+		if (rate)
+			leak_more(&leaked);
 		pace(&due, rate ? rate : 2);
 	}
 }
@@ -69,16 +66,5 @@ int main(int argc, char **argv)
 		usleep(1200000);
 		ready();
 	}
-	int lost = 0;
-	while ((child = wait(NULL)) > 0) {
-		if (child == leak) {
-			say("the worker that leaks, pid %d, has ended\n", child);
-			continue;
-		}
-		say("an innocent worker, pid %d, has ended\n", child);
-		/* How many it was is told before the end. */
-		if (!lost++)
-			alarm(1);
-	}
-	return 1;
+	return outlive(leak, "worker");
 }

@@ -2,13 +2,12 @@
 //! RANDOM_SEED which is the first; RANDOM_SETS names those sets that are to be tried alone, and
 //! RANDOM_TELL has all cgroups told where there is a difference.
 
-mod dice;
 mod sets;
 mod states;
 
 use super::fixture::Machine;
 use super::{CONTINUE, Hierarchy, Running, bustd, kill, kill_by, oomd, peer, set};
-use dice::Dice;
+use crate::tree::dice::Dice;
 use rustix::fs::{XattrFlags, setxattr};
 use sets::Sets;
 use states::{Maker, State};
@@ -96,7 +95,7 @@ fn find_place(oomd: String) -> Place {
 }
 
 fn make(seed: u64, place: &Place) -> Case {
-    let mut dice = Dice::new(seed);
+    let mut dice = Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
     let mut maker = Maker::new(&mut dice, place.has_trusted);
     let mut states = vec![maker.first()];
     for at in 1..TICKS {
@@ -201,18 +200,6 @@ impl Case {
         }
     }
 
-    /// Plays until the machine was quick enough.
-    fn play_in_time(&self, play: impl Fn() -> Result<Ticks, String>) -> Result<Ticks, String> {
-        let mut played = Err(LATE.into());
-        for _ in 0..TRIES {
-            played = play();
-            if played != Err(LATE.into()) {
-                break;
-            }
-        }
-        played
-    }
-
     fn play_bustd(&self, place: &Place) -> Result<Ticks, String> {
         let machine = self.machine(place);
         let mut command = bustd(&machine);
@@ -234,8 +221,8 @@ impl Case {
 
     fn compare(&self, place: &Place) -> Found {
         let (ours, theirs) = thread::scope(|scope| {
-            let ours = scope.spawn(|| self.play_in_time(|| self.play_bustd(place)));
-            let theirs = self.play_in_time(|| self.play_oomd(place));
+            let ours = scope.spawn(|| play_in_time(|| self.play_bustd(place)));
+            let theirs = play_in_time(|| self.play_oomd(place));
             (ours.join().unwrap(), theirs)
         });
         let (ours, theirs) = match (ours, theirs) {
@@ -339,6 +326,18 @@ impl Case {
             }
         }
     }
+}
+
+/// Plays until the machine was quick enough.
+fn play_in_time(play: impl Fn() -> Result<Ticks, String>) -> Result<Ticks, String> {
+    let mut played = Err(LATE.into());
+    for _ in 0..TRIES {
+        played = play();
+        if played != Err(LATE.into()) {
+            break;
+        }
+    }
+    played
 }
 
 fn name_of(set: usize) -> String {

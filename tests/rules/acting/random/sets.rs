@@ -1,9 +1,9 @@
 //! Rule sets of all detectors and kills, for cgroups that there are or that may come.
 
 use super::super::{CONTINUE, STOP, plugin, set};
-use super::dice::Dice;
 use super::name_of;
 use super::states::END;
+use crate::tree::dice::Dice;
 
 /// What makes them.
 pub struct Sets<'d> {

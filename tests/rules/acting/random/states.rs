@@ -2,7 +2,7 @@
 //! ranks is the same for two of them, for oomd has those in no order.
 
 use super::super::fixture::Machine;
-use super::dice::Dice;
+use crate::tree::dice::Dice;
 use rustix::fs::{XattrFlags, setxattr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
