@@ -1,6 +1,6 @@
 //! Becoming a daemon, and being the only one.
 
-use crate::harness::{Guard, Journal, QUIET, SCRATCH, bustd, eventually, in_namespace, mount};
+use crate::harness::{Guard, Journal, QUIET, SCRATCH, bustd, eventually, in_namespace, living, mount};
 use bustd::read::kfile::Tree;
 use bustd::read::process::{Pid, read_stat};
 use rustix::fd::AsFd;
@@ -33,6 +33,18 @@ fn a_second_instance_names_the_first_and_exits_1() {
         assert_eq!(pid_in(PIDFILE), first.pid());
         first.end();
         assert!(!Path::new(PIDFILE).exists());
+    });
+}
+
+/// Most programs tell their version for it.
+#[test]
+fn the_letter_for_verbose_alone_starts_no_guard() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let asked = bustd(&journal, &[]).arg("-V").status().expect("a program");
+        assert_eq!(asked.code(), Some(2));
+        journal.expect("bustd: -V: alone it starts no guard; write --version for the version, or --verbose");
+        assert_eq!(living("bustd"), []);
     });
 }
 

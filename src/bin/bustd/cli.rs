@@ -386,6 +386,14 @@ impl<'a> Reader<'a> {
                 named!("a daemon has none, add --no-daemon"),
             );
         }
+        // Most programs tell their version for that, and nobody who asks wants a guard.
+        if let Some(argv) = self.argv
+            && let [_, letter] = argv.0[..]
+            && letter == c"-V"
+        {
+            let why = named!("-V: alone it starts no guard; write --version for the version, or --verbose");
+            fail(EXIT_USAGE, why);
+        }
         let is_status = matches!(command, Command::Status);
         if *json && !is_status && !matches!(command, Command::Oom(_)) {
             self.place.refuse(b"json", None, named!("only with --status or --oom"));

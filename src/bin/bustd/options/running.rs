@@ -180,7 +180,8 @@ pub const RUNNING: [OptionSpec; 23] = [
         letter: Some('V'),
         name: "verbose",
         help: "log changes of state",
-        detail: "Log changes of state, and not only kills.",
+        detail: "Log changes of state, and not only kills. As -V it does not stand alone: most programs tell \
+            their version for that.",
         ..ROW
     },
     OptionSpec {
