@@ -4,7 +4,7 @@
 //! the arithmetic of that is the [`Decoder`]'s and the packer's. Seven contexts guess: each
 //! has seen what followed the last bytes, or the last parts of instructions, before. How
 //! far each is believed is learned as well: a mixer adds up the guesses with weights, and
-//! the weights are changed towards those that would have been right. Four mixers know
+//! the weights are changed towards those that would have been right. Five mixers know
 //! different things about the place, and a last one mixes these.
 //!
 //! Guesses are mixed as ln(p / (1 − p)), in 256ths, between −8 and 8. All is done with
@@ -32,14 +32,18 @@ pub trait Bits {
 const CONTEXTS: usize = 7;
 /// One of each context, one of the copy, and a constant.
 const GUESSES: usize = CONTEXTS + 2;
-const MIXERS: usize = 4;
+const MIXERS: usize = 5;
 /// Mixers are chosen by the bits of the byte and whether there is a copy, by the place
-/// in an instruction, and by each of the last two bytes: where the sets of each begin.
+/// in an instruction, by each of the last two bytes, and by which contexts have often been seen:
+/// where the sets of each begin.
 const PLACES: usize = 16 * 8;
 const BY_PLACE: usize = 2 * 256;
 const BY_LAST: usize = BY_PLACE + PLACES;
 const BY_LAST_BUT_ONE: usize = BY_LAST + 256;
-const WEIGHT_SETS: usize = BY_LAST_BUT_ONE + 256;
+const BY_OFTEN: usize = BY_LAST_BUT_ONE + 256;
+const WEIGHT_SETS: usize = BY_OFTEN + (1 << CONTEXTS);
+/// More often than this.
+const OFTEN: u32 = 4;
 /// What the constant guess is: the larger, the faster its weight follows.
 const CONSTANT: i32 = 768;
 /// How fast weights follow.
@@ -150,7 +154,6 @@ impl Memory {
         let sum = sum ^ sum >> 15;
         let owner = sum & OWNER_MASK;
         let first = (sum.wrapping_mul(0x9e37_79b1) >> (32 - SLOTS_LOG2)) as usize;
-        let count = |slot: Slot| slot >> COUNT_SHIFT & COUNT_MASK;
         let mut least = first;
         for at in (0..WAYS).map(|way| first ^ way) {
             if self.slots[at] & OWNER_MASK == owner {
@@ -172,8 +175,12 @@ fn learn_copy(probability: &mut u16, is_right: bool) {
     *probability = (i32::from(*probability) + ((target - i32::from(*probability)) >> 6)) as u16;
 }
 
+fn count(slot: Slot) -> u32 {
+    slot >> COUNT_SHIFT & COUNT_MASK
+}
+
 fn learn_slot(slot: Slot, bit: u32) -> Slot {
-    let count = slot >> COUNT_SHIFT & COUNT_MASK;
+    let count = count(slot);
     let probability = (slot >> 16) as i32;
     let target = -(bit as i32) & ONE;
     // The product of 17 and 16 bits with their sign.
@@ -296,10 +303,13 @@ pub fn code(image: &mut [u8], bits: &mut impl Bits, memory: &mut Memory, code: C
             let expected = copied >> bit_at & 1;
             let mut guesses = [0; GUESSES];
             let mut found = [0; CONTEXTS];
+            let mut often = 0;
             for which in 0..CONTEXTS {
                 let slot_at = memory.find(contexts[which].wrapping_add(node.wrapping_mul(0x9e37_79b1)));
                 found[which] = slot_at;
-                guesses[which] = memory.logit(memory.slots[slot_at] >> 16);
+                let slot = memory.slots[slot_at];
+                guesses[which] = memory.logit(slot >> 16);
+                often = often << 1 | usize::from(count(slot) > OFTEN);
             }
             if is_copy {
                 let sign = 2 * expected as i32 - 1;
@@ -311,6 +321,7 @@ pub fn code(image: &mut [u8], bits: &mut impl Bits, memory: &mut Memory, code: C
                 BY_PLACE + place * 8 + bit_at,
                 BY_LAST + (past.bytes as usize & 255),
                 BY_LAST_BUT_ONE + (past.bytes as usize >> 8 & 255),
+                BY_OFTEN + often,
             ];
             let mut mixed = [0; MIXERS];
             for (mixed, set) in mixed.iter_mut().zip(sets) {
