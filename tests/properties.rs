@@ -137,7 +137,7 @@ proptest! {
         let mut vmstat = Vmstat::default();
         (0..3).for_each(|_| kfile::lines(&text).for_each(|line| vmstat.add_line(line)));
         let _ = (process::parse_statm(&text), process::parse_stat(&text), parse_status(&text));
-        let _ = (listing::parse_pid(&text), writing::parse_undisked_bytes(&text));
+        let _ = (listing::parse_pid(&text), writing::parse_written(&text));
         let _ = holdings::parse_device_kib(&text);
         if let Ok(globs) = Globs::parse(&text) {
             prop_assert!(globs.items().all(|item| !item.glob.is_empty()));

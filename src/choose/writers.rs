@@ -7,12 +7,12 @@ use crate::decide::attribution::Culprit;
 use crate::decide::growth::{Growth, History};
 use crate::decide::pacing::LOOK_AGAIN_US;
 use crate::decide::victim::min_freeable_kib;
-use crate::read::holdings::read_holdings;
+use crate::read::holdings::{has_new_tmpfs_file, read_holdings};
 use crate::read::listing::{Listed, list_processes};
 use crate::read::process::{self, Identity, Leader, Pid};
 use crate::read::status::read_status;
-use crate::read::writing;
-use crate::sys::time;
+use crate::read::writing::{Written, read_written};
+use crate::sys::time::{self, MS};
 use core::ops::ControlFlow;
 use rustix::fd::BorrowedFd;
 
@@ -35,7 +35,7 @@ const LEAST_SHARE_DEN: u64 = 2;
 #[derive(Clone, Copy, Debug)]
 struct Writer {
     pid: Pid,
-    bytes: u64,
+    written: Written,
 }
 
 /// Who had written most to what is not a disk, at one time.
@@ -51,23 +51,29 @@ struct Look {
 
 impl Look {
     fn keep(&mut self, writer: Writer) {
-        let key = |place: &Option<Writer>| place.map(|held| held.bytes);
+        let key = |place: &Option<Writer>| place.map(|held| held.written.most_bytes());
         if let Some(least) = self.table.iter_mut().min_by_key(|place| key(place))
-            && key(least) < Some(writer.bytes)
+            && key(least) < Some(writer.written.most_bytes())
         {
             *least = Some(writer);
         }
     }
 
-    /// How much a process with `bytes` must have written since this look.
-    fn written_since(&self, bytes: u64, id: &Identity) -> u64 {
+    /// How much a process that has written so much must have written since this look.
+    fn written_since(&self, written: &Written, id: &Identity) -> Written {
         if id.starttime > self.at_ticks {
-            return bytes;
+            return *written;
         }
-        let known = self.table.iter().flatten().find(|held| held.pid == id.pid && held.bytes <= bytes);
+        let is_before = |held: &&Writer| {
+            held.pid == id.pid && held.written.bytes <= written.bytes && held.written.calls <= written.calls
+        };
+        if let Some(known) = self.table.iter().flatten().find(is_before) {
+            let Written { bytes, calls } = known.written;
+            return Written { bytes: written.bytes - bytes, calls: written.calls - calls };
+        }
         // Whoever was not kept had written no more than who was.
-        let most_unkept = self.table.iter().map(|place| place.map_or(0, |held| held.bytes)).min();
-        bytes - known.map_or(most_unkept.unwrap_or(0).min(bytes), |held| held.bytes)
+        let most = self.table.iter().map(|place| place.map_or(0, |held| held.written.most_bytes())).min();
+        Written { bytes: written.bytes.saturating_sub(most.unwrap_or(0)), calls: 0 }
     }
 }
 
@@ -94,8 +100,13 @@ pub struct Writers {
     suspect: Option<Suspect>,
 }
 
-/// Those that have written most since the look before, while they are found.
+/// Those that have written most since the look before, while they are found, and how much in bytes.
 type Active = [Option<(Identity, u64)>; LEAST_SHARE_DEN as usize];
+
+/// What a small file takes of a tmpfs at most.
+const SMALL_FILE_KIB: u64 = 64;
+/// Whoever makes many has made one so lately. A pidfile is older.
+const NEW_FILE_US: u64 = 200 * MS;
 
 impl Writers {
     /// Reads `/proc/PID/io` of every process that may have written at least
@@ -124,18 +135,27 @@ impl Writers {
         let at_ticks = time::boottime_ticks();
         let mut now = Look { at_us: now_us, at_ticks, shmem_kib, table: [None; WRITERS] };
         let mut active: Active = [None; LEAST_SHARE_DEN as usize];
+        // By the most that it can take of a tmpfs.
+        let mut busy = active;
         // Where /proc cannot be listed nobody is known to write, and nobody is
         // blamed for it.
         let _ = list_processes(proc, &mut |pid| {
             if context.vigil.is_over() {
                 return ControlFlow::Break(());
             }
-            if let Ok(bytes) = writing::read_undisked_bytes(proc, pid)
-                && bytes / 1024 >= least_kib.min(grown_kib.max(1))
+            if let Ok(written) = read_written(proc, pid)
+                && written.most_bytes() / 1024 >= least_kib.min(grown_kib.max(1))
                 && context.scope.has(pid, Leader::TakenToLive) == Ok(true)
             {
-                now.keep(Writer { pid, bytes });
-                note_active(&mut active, proc, Writer { pid, bytes }, before.as_ref());
+                now.keep(Writer { pid, written });
+                if let Some(before) = &before
+                    && let Ok(stat) = process::read_stat(proc, pid)
+                {
+                    let id = Identity { pid, starttime: stat.starttime };
+                    let since = before.written_since(&written, &id);
+                    note_active(&mut active, id, since.bytes);
+                    note_active(&mut busy, id, since.most_bytes());
+                }
             }
             ControlFlow::Continue(())
         });
@@ -147,13 +167,18 @@ impl Writers {
         let suspects = || active.iter().flatten().filter(wrote_enough);
         // It is looked at while it writes: after its last byte it may have closed
         // the file.
-        let seen = suspects().find(|(id, _)| writes_to_tmpfs(proc, id.pid));
+        let seen = suspects().find(|(id, _)| writes_to_tmpfs(proc, id.pid)).or_else(|| {
+            // Many small files are few bytes, and each of them is open for a moment only.
+            let makes_files = |(id, _): &&(Identity, u64)| makes_small_files(proc, id.pid);
+            busy.iter().flatten().filter(wrote_enough).find(makes_files)
+        });
         let unseen = || suspects().find(|(id, _)| is_ordinary(proc, id.pid));
         if let Some(&(id, bytes)) = seen.or_else(unseen) {
             let is_seen = seen.is_some();
             // One that was not does not take the place of one that was.
             if is_seen || self.suspect.is_none_or(|suspect| !suspect.is_seen) {
-                self.suspect = Some(Suspect { id, written_kib: bytes / 1024, at_us: now_us, is_seen });
+                let written_kib = (bytes / 1024).min(grown_kib);
+                self.suspect = Some(Suspect { id, written_kib, at_us: now_us, is_seen });
             }
         }
     }
@@ -195,13 +220,9 @@ impl Writers {
     }
 }
 
-/// Keeps the writer if it is one of the most active since the look before: two
+/// Keeps the writer of so much if it is one of the most active since the look before: two
 /// can have written a half each, and no more than two.
-fn note_active(active: &mut Active, proc: BorrowedFd<'_>, writer: Writer, before: Option<&Look>) {
-    let Some(before) = before else { return };
-    let Ok(stat) = process::read_stat(proc, writer.pid) else { return };
-    let id = Identity { pid: writer.pid, starttime: stat.starttime };
-    let since_bytes = before.written_since(writer.bytes, &id);
+fn note_active(active: &mut Active, id: Identity, since_bytes: u64) {
     let key = |place: &Option<(Identity, u64)>| place.map(|(_, bytes)| bytes);
     if let Some(least) = active.iter_mut().min_by_key(|place| key(place))
         && key(least) < Some(since_bytes)
@@ -227,6 +248,12 @@ fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid) -> bool {
     let until_us = time::now_us() + MAX_FILES_US;
     let Ok((held, listed)) = read_holdings(proc, pid, until_us) else { return false };
     held.tmpfs_kib > LEAST_FILE_KIB || listed == Listed::Stopped && is_ordinary(proc, pid)
+}
+
+/// Has this process made a small file on a tmpfs just now, that it has open for writing?
+fn makes_small_files(proc: BorrowedFd<'_>, pid: Pid) -> bool {
+    let until_us = time::now_us() + MAX_FILES_US;
+    has_new_tmpfs_file(proc, pid, NEW_FILE_US, SMALL_FILE_KIB, until_us) == Ok(true)
 }
 
 fn is_ordinary(proc: BorrowedFd<'_>, pid: Pid) -> bool {

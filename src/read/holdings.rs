@@ -6,7 +6,7 @@ use super::listing::{Listed, list_names};
 use super::process::{Pid, path_of};
 use super::status::{FIRST_ORDINARY_UID, read_status};
 use crate::sys::file::is_on_tmpfs;
-use crate::sys::time::now_us;
+use crate::sys::time::{SECOND, now_us, realtime_us};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd};
@@ -248,6 +248,39 @@ pub fn read_largest_tmpfs_file(
         if now_us() >= until_us { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(())
+}
+
+/// Does `pid` have a file on a tmpfs open for writing, of at most `most_kib`, that was changed within
+/// the last `within_us`? As far as that is known in time.
+///
+/// # Errors
+/// See [`ReadError`]; [`ReadError::NotPermitted`] where we may not trace it.
+pub fn has_new_tmpfs_file(
+    proc: BorrowedFd<'_>,
+    pid: Pid,
+    within_us: u64,
+    most_kib: u64,
+    until_us: u64,
+) -> Result<bool, ReadError> {
+    let files = open_dir(proc, path_of(pid, "/fd").as_cstr())?;
+    let since_us = realtime_us().saturating_sub(within_us);
+    let listed = list_names(files.as_fd(), &mut |name| {
+        if is_writable_tmpfs(files.as_fd(), name)
+            && let Ok(stat) = statat(files.as_fd(), name, AtFlags::empty())
+            && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && changed_us(&stat) >= since_us
+            && stat.st_blocks as u64 / 2 <= most_kib
+        {
+            return ControlFlow::Break(());
+        }
+        if now_us() >= until_us { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(listed == Listed::Stopped && now_us() < until_us)
+}
+
+/// When what is known of the file was changed last, in microseconds since 1970.
+fn changed_us(stat: &rustix::fs::Stat) -> u64 {
+    (stat.st_ctime as u64).saturating_mul(SECOND).saturating_add(stat.st_ctime_nsec as u64 / 1000)
 }
 
 /// What a file on a tmpfs takes up, if `owner` made it.

@@ -11,9 +11,14 @@ pub fn now_us() -> u64 {
     clock_us(ClockId::Monotonic)
 }
 
+/// Microseconds since 1970.
+pub fn realtime_us() -> u64 {
+    clock_us(ClockId::Realtime)
+}
+
 /// Seconds since 1970.
 pub fn realtime_s() -> u64 {
-    clock_us(ClockId::Realtime) / SECOND
+    realtime_us() / SECOND
 }
 
 /// Now, as `/proc/PID/stat` tells of the start of a process: in clock ticks of

@@ -378,7 +378,12 @@ impl Filled {
 
     /// Has it become fuller by as much as `writer` writes meanwhile.
     fn fill_more(&mut self, guard: &Guard, writer: &Eater) {
-        let written = || number_in(&format!("/proc/{}/io", writer.pid()), "wchar: ");
+        let io = format!("/proc/{}/io", writer.pid());
+        self.fill_more_while(guard, || number_in(&io, "wchar: "));
+    }
+
+    /// The same, by so many bytes that are `written` by then.
+    fn fill_more_while(&mut self, guard: &Guard, written: impl Fn() -> u64) {
         let before = written();
         eventually("the writer writes on", || written() >= before + ((MORE_MIB + 4) << 20));
         self.meminfo.set(SHORT_MIB - MORE_MIB, LOSS_MIB + MORE_MIB);
@@ -406,6 +411,25 @@ fn who_writes_to_tmpfs_dies_and_not_who_is_large() {
         // What it wrote stays, and nobody else is killed for it.
         scene.journal.expect(RESTRAINT);
         done.expect_unharmed(&mut scene.journal);
+        scene.end(guard);
+    });
+}
+
+/// Each takes a page, and few bytes are written.
+#[test]
+fn who_fills_a_tmpfs_with_small_files_dies() {
+    const PAGE: u64 = 4096;
+    in_namespace(|| {
+        let mut scene = Filled::set();
+        let mut writer = Eater::named("writer").mib(1).writes(Writes::Small).start(&scene.journal);
+        let guard = scene.fill();
+        let io = format!("/proc/{}/io", writer.pid());
+        scene.fill_more_while(&guard, || number_in(&io, "syscw: ") * PAGE);
+        let line = scene.journal.expect(" with SIGTERM (exhaustion: ");
+        assert!(line.contains("\"writer\" with ") && line.contains(" to tmpfs just now"), "{line:?}");
+        scene.journal.expect("\"writer\" died ");
+        assert_eq!(writer.death(), Some(libc::SIGTERM));
+        scene.journal.expect(RESTRAINT);
         scene.end(guard);
     });
 }

@@ -195,6 +195,7 @@ fn read_memory_of(cgroup: &Cgroup, from: u32, guarded_up: u32, mem: &mut Meminfo
         mem_total_kib: total_kib,
         mem_free_kib: free_kib,
         mem_available_kib: available_kib,
+        slab_reclaimable_kib: stat.slab_reclaimable_kib,
         anon_kib: stat.anon_kib,
         overhead_kib: stat.overhead_kib,
         shmem_kib: stat.shmem_kib,

@@ -101,7 +101,7 @@ pub fn status(text: &[u8]) {
 }
 
 pub fn io(text: &[u8]) {
-    let _ = writing::parse_undisked_bytes(text);
+    let _ = writing::parse_written(text);
 }
 
 pub fn fdinfo(text: &[u8]) {

@@ -44,6 +44,8 @@ pub enum Writes {
     Once,
     /// The same, and then goes on.
     On,
+    /// As much of a tmpfs, but in small files, one after the other, and then goes on.
+    Small,
     /// The same to a pipe that has a name on that tmpfs, and as fast; a file
     /// there it has open as well holds its pid.
     ToPipe,

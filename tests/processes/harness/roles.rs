@@ -47,6 +47,7 @@ impl Role<'_> {
                     Writes::Nothing => "nothing",
                     Writes::Once => "once",
                     Writes::On => "on",
+                    Writes::Small => "small",
                     Writes::ToPipe => "to pipe",
                 };
                 let (mib, growth_mib) = (plan.mib.to_string(), plan.growth_mib.to_string());
@@ -128,6 +129,7 @@ fn eat(mib: &str, writes: &str, leader: &str, uid: &str, comm: &str, part: Part<
     }
     match writes {
         "once" | "on" => write_file(writes == "on"),
+        "small" => write_small_files(),
         "to pipe" => write_pipe(),
         _ => {}
     }
@@ -178,6 +180,28 @@ fn write_file(goes_on: bool) {
             file.rewind().expect("a seek");
         }
         file.write_all(&WRITE).expect("room");
+    });
+}
+
+/// Each is open until the next one is there, and gone a little later.
+fn write_small_files() {
+    const SMALL: usize = 600;
+    const KEPT: usize = 64;
+    let path = |number: usize| format!("{SCRATCH}/small.{}.{number}", id());
+    let mut newest = 0;
+    let mut file = None;
+    write_first(true, move || {
+        // As many pages as one write takes.
+        for _ in (0..WRITE.len()).step_by(4096) {
+            newest += 1;
+            let mut next = File::create(path(newest)).expect("a file in scratch");
+            next.write_all(&WRITE[..SMALL]).expect("room");
+            file = Some(next);
+            if newest > KEPT {
+                fs::remove_file(path(newest - KEPT)).expect("it was there");
+            }
+        }
+        let _ = &file;
     });
 }
 
