@@ -256,7 +256,13 @@ impl Past {
                 hash(hash(place, operand), self.last & 0x1ff),
             ]
         };
-        let mut contexts = [low & 0xffff, self.word, a, b, c, d, e];
+        // Sentences: no code has as many letters in a row.
+        let is_text = self.bytes.to_ne_bytes().iter().all(|byte| (b' '..=b'~').contains(byte));
+        let mut contexts = if is_text {
+            [low & 0xffff, self.word, low & 0x00ff_ffff, low, b, low & 0xff, 0]
+        } else {
+            [low & 0xffff, place, a, b, c, d, e]
+        };
         let mut salt = 0u32;
         for context in &mut contexts {
             salt = salt.wrapping_add(0x9e37_79b1);
