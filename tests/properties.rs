@@ -258,6 +258,7 @@ proptest! {
             mem_total_kib: total_kib,
             mem_free_kib: at_most_total(known("MemFree")),
             mem_available_kib: at_most_total(available_kib).saturating_sub(known("CmaFree")),
+            slab_reclaimable_kib: known("SReclaimable"),
             anon_kib: known("AnonPages"),
             overhead_kib: known("KernelStack").saturating_add(known("PageTables")),
             shmem_kib: known("Shmem"),

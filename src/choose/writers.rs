@@ -7,7 +7,7 @@ use crate::decide::attribution::Culprit;
 use crate::decide::growth::{Growth, History};
 use crate::decide::pacing::LOOK_AGAIN_US;
 use crate::decide::victim::min_freeable_kib;
-use crate::read::holdings::{has_new_tmpfs_file, read_holdings};
+use crate::read::holdings::read_holdings;
 use crate::read::listing::{Listed, list_processes};
 use crate::read::process::{self, Identity, Leader, Pid};
 use crate::read::status::read_status;
@@ -103,8 +103,6 @@ pub struct Writers {
 /// Those that have written most since the look before, while they are found, and how much in bytes.
 type Active = [Option<(Identity, u64)>; LEAST_SHARE_DEN as usize];
 
-/// What a small file takes of a tmpfs at most.
-const SMALL_FILE_KIB: u64 = 64;
 /// Whoever makes many has made one so lately. A pidfile is older.
 const NEW_FILE_US: u64 = 200 * MS;
 
@@ -222,6 +220,8 @@ impl Writers {
 
 /// Keeps the writer of so much if it is one of the most active since the look before: two
 /// can have written a half each, and no more than two.
+// Out of line: inlined it is larger.
+#[inline(never)]
 fn note_active(active: &mut Active, id: Identity, since_bytes: u64) {
     let key = |place: &Option<(Identity, u64)>| place.map(|(_, bytes)| bytes);
     if let Some(least) = active.iter_mut().min_by_key(|place| key(place))
@@ -250,10 +250,11 @@ fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid) -> bool {
     held.tmpfs_kib > LEAST_FILE_KIB || listed == Listed::Stopped && is_ordinary(proc, pid)
 }
 
-/// Has this process made a small file on a tmpfs just now, that it has open for writing?
+/// Has this process a small file on a tmpfs open for writing that was changed just now?
 fn makes_small_files(proc: BorrowedFd<'_>, pid: Pid) -> bool {
     let until_us = time::now_us() + MAX_FILES_US;
-    has_new_tmpfs_file(proc, pid, NEW_FILE_US, SMALL_FILE_KIB, until_us) == Ok(true)
+    let since_us = time::realtime_us().saturating_sub(NEW_FILE_US);
+    read_holdings(proc, pid, until_us).is_ok_and(|(held, _)| held.small_file_us >= since_us)
 }
 
 fn is_ordinary(proc: BorrowedFd<'_>, pid: Pid) -> bool {

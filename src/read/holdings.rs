@@ -6,7 +6,7 @@ use super::listing::{Listed, list_names};
 use super::process::{Pid, path_of};
 use super::status::{FIRST_ORDINARY_UID, read_status};
 use crate::sys::file::is_on_tmpfs;
-use crate::sys::time::{SECOND, now_us, realtime_us};
+use crate::sys::time::{SECOND, now_us};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd};
@@ -22,10 +22,15 @@ pub struct Holdings {
     /// Files on a tmpfs that are open for writing, memfds and System V segments
     /// included.
     pub tmpfs_kib: u64,
+    /// When a small one of those was changed last, in microseconds since 1970, or 0.
+    pub small_file_us: u64,
     /// Buffers that devices share (dma-buf, `size` in fdinfo), and memory of graphics
     /// devices (`drm-resident-*`, before that `drm-total-*`, Linux 5.19).
     pub device_kib: u64,
 }
+
+/// Larger ones are not small.
+const SMALL_FILE_KIB: u64 = 64;
 
 /// A pipe holds 64 KiB unless it was made larger, and has two ends.
 const PIPE_END_KIB: u64 = 32;
@@ -180,9 +185,13 @@ pub fn read_holdings(proc: BorrowedFd<'_>, pid: Pid, until_us: u64) -> Result<(H
                 held.device_kib = held.device_kib.max(info.map_or(0, parse_device_kib));
             }
             Kind::File => {
-                if is_writable_tmpfs(files.as_fd(), name) {
-                    let file_kib = read_file_kib(files.as_fd(), name, owner);
-                    held.tmpfs_kib = held.tmpfs_kib.saturating_add(file_kib.saturating_mul(every.into()));
+                if is_writable_tmpfs(files.as_fd(), name)
+                    && let Some(File { kib, changed_us }) = File::read(files.as_fd(), name, owner)
+                {
+                    held.tmpfs_kib = held.tmpfs_kib.saturating_add(kib.saturating_mul(every.into()));
+                    if kib <= SMALL_FILE_KIB {
+                        held.small_file_us = held.small_file_us.max(changed_us);
+                    }
                 }
             }
             Kind::Pipe | Kind::Socket | Kind::Other => {}
@@ -238,7 +247,7 @@ pub fn read_largest_tmpfs_file(
     let mut most_kib = 0;
     let _ = list_names(files.as_fd(), &mut |name| {
         if is_writable_tmpfs(files.as_fd(), name) {
-            let kib = read_file_kib(files.as_fd(), name, owner);
+            let kib = File::read(files.as_fd(), name, owner).map_or(0, |file| file.kib);
             if kib > most_kib
                 && let Ok(len) = rustix::fs::readlinkat_raw(files.as_fd(), name, &mut largest.bytes[..])
             {
@@ -250,46 +259,30 @@ pub fn read_largest_tmpfs_file(
     Ok(())
 }
 
-/// Does `pid` have a file on a tmpfs open for writing, of at most `most_kib`, that was changed within
-/// the last `within_us`? As far as that is known in time.
-///
-/// # Errors
-/// See [`ReadError`]; [`ReadError::NotPermitted`] where we may not trace it.
-pub fn has_new_tmpfs_file(
-    proc: BorrowedFd<'_>,
-    pid: Pid,
-    within_us: u64,
-    most_kib: u64,
-    until_us: u64,
-) -> Result<bool, ReadError> {
-    let files = open_dir(proc, path_of(pid, "/fd").as_cstr())?;
-    let since_us = realtime_us().saturating_sub(within_us);
-    let listed = list_names(files.as_fd(), &mut |name| {
-        if is_writable_tmpfs(files.as_fd(), name)
-            && let Ok(stat) = statat(files.as_fd(), name, AtFlags::empty())
-            && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            && changed_us(&stat) >= since_us
-            && stat.st_blocks as u64 / 2 <= most_kib
-        {
-            return ControlFlow::Break(());
+/// A file on a tmpfs.
+struct File {
+    /// What it takes up.
+    kib: u64,
+    /// When it was changed last, in microseconds since 1970.
+    changed_us: u64,
+}
+
+impl File {
+    /// What is open as `name`, if it is a regular file that `owner` made.
+    #[allow(clippy::unnecessary_cast, reason = "kinds of machines differ in how wide nanoseconds are")]
+    fn read(files: BorrowedFd<'_>, name: &CStr, owner: Owner) -> Option<Self> {
+        let stat = owner.made(files, name)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return None;
         }
-        if now_us() >= until_us { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    Ok(listed == Listed::Stopped && now_us() < until_us)
-}
-
-/// When what is known of the file was changed last, in microseconds since 1970.
-fn changed_us(stat: &rustix::fs::Stat) -> u64 {
-    (stat.st_ctime as u64).saturating_mul(SECOND).saturating_add(stat.st_ctime_nsec as u64 / 1000)
-}
-
-/// What a file on a tmpfs takes up, if `owner` made it.
-fn read_file_kib(files: BorrowedFd<'_>, name: &CStr, owner: Owner) -> u64 {
-    let Some(stat) = owner.made(files, name) else { return 0 };
-    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    // Blocks are of 512 bytes, whatever the file system's own are. Kinds of machines
-    // differ in whether their number has a sign.
-    if is_file { stat.st_blocks as u64 / 2 } else { 0 }
+        let changed_us = (stat.st_ctime as u64).saturating_mul(SECOND);
+        Some(Self {
+            // Blocks are of 512 bytes, whatever the file system's own are. Kinds of machines
+            // differ in whether their number has a sign.
+            kib: stat.st_blocks as u64 / 2,
+            changed_us: changed_us.saturating_add(stat.st_ctime_nsec as u64 / 1000),
+        })
+    }
 }
 
 /// The user whose process has something open.

@@ -55,7 +55,7 @@ const LAST_MIXER_RATE: i32 = 2;
 type Slot = u32;
 const COUNT_SHIFT: u32 = 11;
 const COUNT_MASK: u32 = 31;
-const MAX_COUNT: u32 = 30;
+const MAX_COUNT: u32 = 20;
 const OWNER_MASK: u32 = (1 << COUNT_SHIFT) - 1;
 const NEW: Slot = 1 << 31;
 /// Two MiB. Half of that makes the file larger by a 90th, and twice as much makes it
@@ -65,7 +65,7 @@ const SLOTS_LOG2: u32 = 19;
 const WAYS: usize = 8;
 
 /// A copy is looked for by its last bytes.
-const COPY_BYTES: u64 = 4;
+const COPY_BYTES: u64 = 3;
 const COPIES: usize = 1 << 14;
 const COPY_LENGTHS: usize = 32;
 
@@ -81,7 +81,8 @@ pub struct Memory {
     /// Where bytes with this sum have ended.
     copies: [u32; COPIES],
     weights: [[i32; GUESSES]; WEIGHT_SETS],
-    last_weights: [[i32; MIXERS]; PLACES],
+    /// By the place in an instruction and the bits of the byte.
+    last_weights: [[i32; MIXERS]; PLACES / 8 * 256],
     /// That the byte of a copy of this length goes on.
     lengths: [u16; COPY_LENGTHS],
     /// ln(p / (1 − p)) by the probability in 4096ths, and the other way round.
@@ -333,7 +334,7 @@ pub fn code(image: &mut [u8], bits: &mut impl Bits, memory: &mut Memory, code: C
             for (mixed, set) in mixed.iter_mut().zip(sets) {
                 *mixed = mix(&memory.weights[set], &guesses);
             }
-            let last = mix(&memory.last_weights[place * 8 + bit_at], &mixed);
+            let last = mix(&memory.last_weights[place * 256 + node as usize], &mixed);
             let probability = memory.probability(last);
             let bit = bits.code(probability.clamp(LEAST, ONE - LEAST) as u32, known >> bit_at & 1);
 
@@ -343,7 +344,12 @@ pub fn code(image: &mut [u8], bits: &mut impl Bits, memory: &mut Memory, code: C
                 follow(&mut memory.weights[set], &guesses, error * MIXER_RATE, 16);
             }
             let error = target - probability;
-            follow(&mut memory.last_weights[place * 8 + bit_at], &mixed, error * LAST_MIXER_RATE, 18);
+            follow(
+                &mut memory.last_weights[place * 256 + node as usize],
+                &mixed,
+                error * LAST_MIXER_RATE,
+                18,
+            );
             for slot_at in found {
                 let slot = &mut memory.slots[slot_at];
                 *slot = learn_slot(*slot, bit);
