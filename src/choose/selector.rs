@@ -15,8 +15,10 @@ use super::vigil::{Until, Vigil};
 use super::writers::Writers;
 use crate::config::policy::Policy;
 use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute, dies_with};
+use crate::decide::doubt::Doubt;
 use crate::decide::growth::{History, Reading};
 use crate::decide::levels::Levels;
+use crate::decide::pacing::LOOK_AGAIN_US;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency};
 use crate::decide::victim::{Candidate, Ranking, TABLE, VACANT, min_freeable_kib};
@@ -89,6 +91,8 @@ pub struct Selector<'a> {
     pinned_until_us: Option<u64>,
     /// How often in a row it was too soon to choose.
     too_soon: u32,
+    /// Whose choice was put off, to see whether it goes on.
+    doubt: Option<Doubt>,
     /// Who was chosen last.
     culprit: Culprit,
 }
@@ -125,6 +129,7 @@ impl<'a> Selector<'a> {
             have_others_it: false,
             pinned_until_us: None,
             too_soon: 0,
+            doubt: None,
             culprit: Culprit::one(VACANT),
         }
     }
@@ -317,7 +322,7 @@ impl<'a> Selector<'a> {
         urgency: Urgency,
         snapshot: &Snapshot,
         now_us: u64,
-        has_time: bool,
+        wait_us: u64,
     ) -> Result<(), NoVictim> {
         // Not everybody was looked at. If memory is short once more, everybody has to be.
         if self.terms.vigil.has_come_back() {
@@ -329,11 +334,23 @@ impl<'a> Selector<'a> {
         if !self.table.all().is_empty() && self.is_steady(rule, urgency, snapshot, now_us) {
             return Err(NoVictim::Steady);
         }
-        if may_wait && has_time && !self.has_looked_twice() && self.may_look_again() {
+        if may_wait && wait_us >= LOOK_AGAIN_US && !self.has_looked_twice() && self.may_look_again() {
             return Err(NoVictim::TooSoon);
         }
+        let total_kib = snapshot.mem.total_kib();
+        if let Some(doubt) = &mut self.doubt {
+            doubt.note(&mut self.table, total_kib, now_us);
+        }
         let lost = self.taken.growth(self.last.map_or(0, |last| last.taken_kib), u64::MAX);
-        let is_found = match attribute(self.table.all(), &snapshot.loss, &lost, least_kib) {
+        let attribution = attribute(self.table.all(), &snapshot.loss, &lost, least_kib);
+        if may_wait
+            && wait_us > 0
+            && Doubt::is_open(&mut self.doubt, &attribution, &self.table, total_kib, now_us)
+        {
+            // Where there is no time for more, it is looked again as soon as can be.
+            return Err(if wait_us < LOOK_AGAIN_US { NoVictim::StillLooking } else { NoVictim::TooSoon });
+        }
+        let is_found = match attribution {
             Attribution::Known(takers) => {
                 self.culprit.become_all_of(&takers);
                 self.add_sharers();
@@ -482,6 +499,7 @@ impl<'a> Selector<'a> {
         self.has_killed = true;
         self.pinned_until_us = pinned_until_us;
         self.too_soon = 0;
+        self.doubt = None;
     }
 
     /// Memory is no longer low.
@@ -491,6 +509,7 @@ impl<'a> Selector<'a> {
         self.pinned_until_us = None;
         self.too_soon = 0;
         self.guest = None;
+        self.doubt = None;
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::config::limits::Limits;
-use crate::decide::pacing::LOOK_AGAIN_US;
 use crate::decide::snapshot::Loss;
 use crate::decide::victim::VACANT;
 use crate::read::memory::Meminfo;
@@ -78,7 +77,7 @@ fn snapshot(total_kib: u64, shmem_kib: u64) -> Snapshot {
 }
 
 fn select(selector: &mut Selector<'_>, urgency: Urgency, lost: &Snapshot) -> Result<i32, NoVictim> {
-    let selected = selector.select_victim(Rule::Exhaustion, urgency, lost, 5_000_000, false);
+    let selected = selector.select_victim(Rule::Exhaustion, urgency, lost, 5_000_000, 0);
     selected.map(|()| selector.culprit().victim.id.pid.as_raw_pid())
 }
 
@@ -152,7 +151,7 @@ fn nobody_dies_for_a_tmpfs_that_nobody_fills_unless_there_is_no_time() {
     let full = snapshot(200 * MIB, 200 * MIB);
     assert_eq!(selector.survey(&full, 1), Ok(()));
     assert_eq!(select(&mut selector, Urgency::Term, &full), Err(NoVictim::TooSoon));
-    let later = selector.select_victim(Rule::Exhaustion, Urgency::Term, &full, 5_200_000, false);
+    let later = selector.select_victim(Rule::Exhaustion, Urgency::Term, &full, 5_200_000, 0);
     assert_eq!(later.map(|_| ()), Err(NoVictim::NoWriter { shmem_growth_kib: 200 * MIB }));
     assert_eq!(select(&mut selector, Urgency::Kill, &full), Ok(100));
 }
@@ -230,7 +229,7 @@ fn a_survey_ends_where_memory_has_come_back() {
     let (now, levels) = (snapshot(0, 0), Levels { mem_term_kib: 20 * MIB, ..Levels::default() });
     selector.survey_for(Rule::Exhaustion, &now, &levels, 0).unwrap();
     assert!(selector.terms.vigil.has_come_back() && selector.is_partial);
-    let selected = selector.select_victim(Rule::Exhaustion, Urgency::Kill, &now, 0, false);
+    let selected = selector.select_victim(Rule::Exhaustion, Urgency::Kill, &now, 0, 0);
     assert_eq!(selected, Err(NoVictim::StillLooking));
     // Until the next.
     available(20 * MIB);
@@ -245,16 +244,16 @@ fn everybody_is_looked_at_twice_where_there_is_time() {
     let machine = Machine::with(&[(100, "database", 60)]);
     let mut selector = machine.selector();
     let now = snapshot(30 * MIB, 0);
-    let decide = |selector: &mut Selector<'_>, now_us, has_time| {
+    let decide = |selector: &mut Selector<'_>, now_us, wait_us| {
         selector.survey_for(Rule::Exhaustion, &now, &Levels::default(), now_us).unwrap();
-        selector.select_victim(Rule::Exhaustion, Urgency::Term, &now, now_us, has_time).map(|_| ())
+        selector.select_victim(Rule::Exhaustion, Urgency::Term, &now, now_us, wait_us).map(|_| ())
     };
-    assert_eq!(decide(&mut selector, SECOND, true), Err(NoVictim::TooSoon));
+    assert_eq!(decide(&mut selector, SECOND, LOOK_AGAIN_US), Err(NoVictim::TooSoon));
     assert!(!selector.has_history());
-    assert_eq!(decide(&mut selector, SECOND + LOOK_AGAIN_US, true), Ok(()));
+    assert_eq!(decide(&mut selector, SECOND + LOOK_AGAIN_US, LOOK_AGAIN_US), Ok(()));
     assert!(selector.has_history());
-    assert_eq!(decide(&mut selector, 30 * SECOND, true), Err(NoVictim::TooSoon));
-    assert_eq!(decide(&mut selector, 60 * SECOND, false), Ok(()));
+    assert_eq!(decide(&mut selector, 30 * SECOND, LOOK_AGAIN_US), Err(NoVictim::TooSoon));
+    assert_eq!(decide(&mut selector, 60 * SECOND, 0), Ok(()));
 }
 
 /// Of those started last, by its memory and its user.
