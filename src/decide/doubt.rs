@@ -34,7 +34,7 @@ fn telling_kib(total_kib: u64) -> u64 {
 
 impl Doubt {
     /// Everybody has been looked at anew: does it go on? Once it has stopped, what it took is
-    /// nothing that it takes now.
+    /// nothing that it takes now. For those whose growth is to be weighed yet.
     // Out of line: inlined it is larger.
     #[inline(never)]
     pub fn note(&mut self, ranking: &mut Ranking<TABLE>, total_kib: u64, now_us: u64) {
@@ -44,7 +44,6 @@ impl Doubt {
         }
         if self.has_stopped(now_us) {
             held.growth.recent_kib = [0; HORIZONS];
-            ranking.weigh_growth(total_kib);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use crate::config::policy::{Policy, Preference};
 use crate::decide::baseline::weighted_kib;
-use crate::decide::growth::{Growth, HORIZONS, History, Pace, pace_of};
+use crate::decide::growth::{Growth, History, Pace, pace_of};
 use crate::read::process::{Comm, Identity, JobKey, Pid};
 
 /// A process that could be chosen.
