@@ -13,7 +13,7 @@ use crate::choose::selector::Selector;
 use crate::config::Config;
 use crate::config::policy::Believed;
 use crate::decide::levels::Levels;
-use crate::decide::pacing::{self, Headroom, Hunts};
+use crate::decide::pacing::{self, Fall, Headroom, Hunts};
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Verdict, decide};
 use crate::read::holdings::FilePath;
@@ -112,6 +112,8 @@ pub struct Monitor<'a> {
     is_idle: bool,
     /// The headroom of memory at the last look, in KiB, and when that was.
     last_headroom: (u64, u64),
+    /// The same of what is available, at the last two looks that went further.
+    available: [(u64, u64); 2],
     /// Until then the events of a cgroup are not listened to: one whose limit is
     /// reached by its page cache has a hundred a second.
     deaf_until_us: u64,
@@ -184,6 +186,7 @@ impl<'a> Monitor<'a> {
             report_at_us: config.report_us.map(|every_us| read_clock() + every_us),
             is_idle: false,
             last_headroom: (0, 0),
+            available: [(0, 0); 2],
             deaf_until_us: 0,
         }
     }
@@ -392,6 +395,7 @@ impl<'a> Monitor<'a> {
     fn heed(&mut self, judged: &Judged, now_us: u64) -> u64 {
         let Judged { snapshot, levels, verdict } = judged;
         self.said.unreadable = false;
+        self.available = [(snapshot.mem.mem_available_kib, now_us), self.available[0]];
         // Later it would be about somebody else.
         let may_hunt = self.hunts.may_go_on(core::mem::take(&mut self.has_slipped));
         if !self.config.once {
@@ -442,7 +446,7 @@ impl<'a> Monitor<'a> {
         let (before_kib, at_us) = core::mem::replace(&mut self.last_headroom, (headroom.mem_kib, now_us));
         self.is_idle = pacing::is_worth_asking_if_idle(sleep_us)
             && self.observer.is_idle(now_us)
-            && pacing::does_it_last(before_kib, headroom.mem_kib, now_us.saturating_sub(at_us));
+            && Fall::between((before_kib, at_us), (headroom.mem_kib, now_us), 0).lasts_us(pacing::LASTING_US);
         if self.is_idle { pacing::IDLE_SLEEP_US } else { sleep_us }
     }
 

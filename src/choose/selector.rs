@@ -10,13 +10,18 @@ use super::spawn_burst::{survey_spawn_burst, young_since};
 use super::successor::find_successor;
 use super::survey::{Surveyed, is_shortage, survey};
 use super::surveyor::Remembered;
-use super::terms::{LastSurvey, SET_ASIDE, Terms};
+use super::terms::{
+    FILE_US, FRESH_US, LOOKS_APART_US, LastSurvey, MAX_TOO_SOON, NOTE_IDLE_US, NOTE_MIN_US, NOTE_REST,
+    NOTE_TERMS, SET_ASIDE, Terms,
+};
 use super::vigil::{Until, Vigil};
 use super::writers::Writers;
 use crate::config::policy::Policy;
 use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute, dies_with};
+use crate::decide::doubt::Doubt;
 use crate::decide::growth::{History, Reading};
 use crate::decide::levels::Levels;
+use crate::decide::pacing::LOOK_AGAIN_US;
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency};
 use crate::decide::victim::{Candidate, Ranking, TABLE, VACANT, min_freeable_kib};
@@ -24,30 +29,8 @@ use crate::read::ancestry::is_descendant;
 use crate::read::holdings::{FilePath, read_largest_tmpfs_file};
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::process::{Identity, Pid};
-use crate::sys::time::{MS, SECOND, now_us as read_clock};
+use crate::sys::time::now_us as read_clock;
 use rustix::fd::AsFd;
-
-/// Below so many times the TERM limit growth is noted as often as memory gets
-/// less, or more.
-const NOTE_TERMS: u64 = 3;
-/// Wait 50 times as long as the last survey took before noting growth again
-/// (about 2 % of one CPU), and no less than this.
-const NOTE_REST: u64 = 50;
-const NOTE_MIN_US: u64 = 100 * MS;
-/// Above that it is noted this often, so that there is something to compare with.
-const NOTE_IDLE_US: u64 = 30 * SECOND;
-
-/// So long a file is looked for whose path is to be told.
-const FILE_US: u64 = 5 * MS;
-
-/// A choice is put off no more often than this in a row.
-const MAX_TOO_SOON: u32 = 3;
-
-/// Two surveys no further apart tell who grows just now.
-const LOOKS_APART_US: u64 = 500 * MS;
-
-/// A survey this young will do where there is no time for another.
-const FRESH_US: u64 = 2 * SECOND;
 
 /// After this many surveys in a row in which somebody could not be read, what can
 /// be read has to do.
@@ -89,6 +72,8 @@ pub struct Selector<'a> {
     pinned_until_us: Option<u64>,
     /// How often in a row it was too soon to choose.
     too_soon: u32,
+    /// Whose choice was put off, to see whether it goes on.
+    doubt: Option<Doubt>,
     /// Who was chosen last.
     culprit: Culprit,
 }
@@ -125,6 +110,7 @@ impl<'a> Selector<'a> {
             have_others_it: false,
             pinned_until_us: None,
             too_soon: 0,
+            doubt: None,
             culprit: Culprit::one(VACANT),
         }
     }
@@ -196,7 +182,11 @@ impl<'a> Selector<'a> {
         self.table.clear();
         let surveyed = survey(self.terms.proc, &context, &mut self.table, &mut self.sharings);
         let result = self.take_over(surveyed, snapshot, now_us);
-        self.table.weigh_growth(snapshot.mem.total_kib());
+        let total_kib = snapshot.mem.total_kib();
+        if let Some(doubt) = &mut self.doubt {
+            doubt.note(&mut self.table, total_kib, now_us);
+        }
+        self.table.weigh_growth(total_kib);
         if snapshot.loss.shmem_kib > snapshot.loss.total_kib / 2 {
             self.look_for_writers(snapshot, now_us);
         }
@@ -317,7 +307,7 @@ impl<'a> Selector<'a> {
         urgency: Urgency,
         snapshot: &Snapshot,
         now_us: u64,
-        has_time: bool,
+        wait_us: u64,
     ) -> Result<(), NoVictim> {
         // Not everybody was looked at. If memory is short once more, everybody has to be.
         if self.terms.vigil.has_come_back() {
@@ -329,11 +319,19 @@ impl<'a> Selector<'a> {
         if !self.table.all().is_empty() && self.is_steady(rule, urgency, snapshot, now_us) {
             return Err(NoVictim::Steady);
         }
-        if may_wait && has_time && !self.has_looked_twice() && self.may_look_again() {
+        if may_wait && wait_us >= LOOK_AGAIN_US && !self.has_looked_twice() && self.may_look_again() {
             return Err(NoVictim::TooSoon);
         }
         let lost = self.taken.growth(self.last.map_or(0, |last| last.taken_kib), u64::MAX);
-        let is_found = match attribute(self.table.all(), &snapshot.loss, &lost, least_kib) {
+        let attribution = attribute(self.table.all(), &snapshot.loss, &lost, least_kib);
+        if may_wait
+            && wait_us > 0
+            && Doubt::is_open(&mut self.doubt, &attribution, &self.table, snapshot.mem.total_kib(), now_us)
+        {
+            // Where there is no time for more, it is looked again as soon as can be.
+            return Err(if wait_us < LOOK_AGAIN_US { NoVictim::StillLooking } else { NoVictim::TooSoon });
+        }
+        let is_found = match attribution {
             Attribution::Known(takers) => {
                 self.culprit.become_all_of(&takers);
                 self.add_sharers();
@@ -482,6 +480,7 @@ impl<'a> Selector<'a> {
         self.has_killed = true;
         self.pinned_until_us = pinned_until_us;
         self.too_soon = 0;
+        self.doubt = None;
     }
 
     /// Memory is no longer low.
@@ -491,6 +490,7 @@ impl<'a> Selector<'a> {
         self.pinned_until_us = None;
         self.too_soon = 0;
         self.guest = None;
+        self.doubt = None;
     }
 }
 

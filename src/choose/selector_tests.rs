@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::config::limits::Limits;
-use crate::decide::pacing::LOOK_AGAIN_US;
 use crate::decide::snapshot::Loss;
 use crate::decide::victim::VACANT;
 use crate::read::memory::Meminfo;
 use crate::read::process::JobKey;
+use crate::sys::time::{MS, SECOND};
 use std::boxed::Box;
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -78,7 +78,7 @@ fn snapshot(total_kib: u64, shmem_kib: u64) -> Snapshot {
 }
 
 fn select(selector: &mut Selector<'_>, urgency: Urgency, lost: &Snapshot) -> Result<i32, NoVictim> {
-    let selected = selector.select_victim(Rule::Exhaustion, urgency, lost, 5_000_000, false);
+    let selected = selector.select_victim(Rule::Exhaustion, urgency, lost, 5_000_000, 0);
     selected.map(|()| selector.culprit().victim.id.pid.as_raw_pid())
 }
 
@@ -152,7 +152,7 @@ fn nobody_dies_for_a_tmpfs_that_nobody_fills_unless_there_is_no_time() {
     let full = snapshot(200 * MIB, 200 * MIB);
     assert_eq!(selector.survey(&full, 1), Ok(()));
     assert_eq!(select(&mut selector, Urgency::Term, &full), Err(NoVictim::TooSoon));
-    let later = selector.select_victim(Rule::Exhaustion, Urgency::Term, &full, 5_200_000, false);
+    let later = selector.select_victim(Rule::Exhaustion, Urgency::Term, &full, 5_200_000, 0);
     assert_eq!(later.map(|_| ()), Err(NoVictim::NoWriter { shmem_growth_kib: 200 * MIB }));
     assert_eq!(select(&mut selector, Urgency::Kill, &full), Ok(100));
 }
@@ -230,7 +230,7 @@ fn a_survey_ends_where_memory_has_come_back() {
     let (now, levels) = (snapshot(0, 0), Levels { mem_term_kib: 20 * MIB, ..Levels::default() });
     selector.survey_for(Rule::Exhaustion, &now, &levels, 0).unwrap();
     assert!(selector.terms.vigil.has_come_back() && selector.is_partial);
-    let selected = selector.select_victim(Rule::Exhaustion, Urgency::Kill, &now, 0, false);
+    let selected = selector.select_victim(Rule::Exhaustion, Urgency::Kill, &now, 0, 0);
     assert_eq!(selected, Err(NoVictim::StillLooking));
     // Until the next.
     available(20 * MIB);
@@ -245,16 +245,16 @@ fn everybody_is_looked_at_twice_where_there_is_time() {
     let machine = Machine::with(&[(100, "database", 60)]);
     let mut selector = machine.selector();
     let now = snapshot(30 * MIB, 0);
-    let decide = |selector: &mut Selector<'_>, now_us, has_time| {
+    let decide = |selector: &mut Selector<'_>, now_us, wait_us| {
         selector.survey_for(Rule::Exhaustion, &now, &Levels::default(), now_us).unwrap();
-        selector.select_victim(Rule::Exhaustion, Urgency::Term, &now, now_us, has_time).map(|_| ())
+        selector.select_victim(Rule::Exhaustion, Urgency::Term, &now, now_us, wait_us).map(|_| ())
     };
-    assert_eq!(decide(&mut selector, SECOND, true), Err(NoVictim::TooSoon));
+    assert_eq!(decide(&mut selector, SECOND, LOOK_AGAIN_US), Err(NoVictim::TooSoon));
     assert!(!selector.has_history());
-    assert_eq!(decide(&mut selector, SECOND + LOOK_AGAIN_US, true), Ok(()));
+    assert_eq!(decide(&mut selector, SECOND + LOOK_AGAIN_US, LOOK_AGAIN_US), Ok(()));
     assert!(selector.has_history());
-    assert_eq!(decide(&mut selector, 30 * SECOND, true), Err(NoVictim::TooSoon));
-    assert_eq!(decide(&mut selector, 60 * SECOND, false), Ok(()));
+    assert_eq!(decide(&mut selector, 30 * SECOND, LOOK_AGAIN_US), Err(NoVictim::TooSoon));
+    assert_eq!(decide(&mut selector, 60 * SECOND, 0), Ok(()));
 }
 
 /// Of those started last, by its memory and its user.
@@ -366,4 +366,65 @@ fn what_has_stopped_being_lost_is_no_reason_to_look_for_who_took_it() {
     assert!(!survey(41, 51, 159));
     // Until somebody takes more.
     assert!(survey(42, 52, 300));
+}
+
+/// Recorded in the lab, scene late-heap: an innocent that took much at once died for the leak
+/// that had nearly all there was and went on slowly.
+#[test]
+fn who_takes_much_at_once_dies_only_if_it_goes_on() {
+    let now = snapshot(140 * MIB, 0);
+    let looks = |looks: &[(u64, u64, u64)]| {
+        let machine = Machine::with(&[(100, "late", 5), (200, "leak", 10)]);
+        let mut selector = machine.selector();
+        let mut chosen = Ok(());
+        for &(at_ms, late_mib, leak_mib) in [(0, 5, 10), (20_000, 5, 110)].iter().chain(looks) {
+            machine.set(100, "late", late_mib);
+            machine.set(200, "leak", leak_mib);
+            let now_us = at_ms * MS + 1;
+            assert_eq!(selector.survey(&now, now_us), Ok(()));
+            chosen = match at_ms {
+                0..=20_000 => Ok(()),
+                _ => selector.select_victim(Rule::Exhaustion, Urgency::Term, &now, now_us, LOOK_AGAIN_US),
+            };
+        }
+        chosen.map(|()| selector.culprit().victim.id.pid.as_raw_pid())
+    };
+    let burst = [(20_300, 40, 110), (20_400, 45, 110)];
+    let and = |more: &[(u64, u64, u64)]| looks(&[&burst[..], more].concat());
+    assert_eq!(looks(&burst[..1]), Err(NoVictim::TooSoon));
+    assert_eq!(and(&[(20_800, 45, 111)]), Err(NoVictim::TooSoon));
+    // It has stopped, and the leak goes on, ...
+    assert_eq!(and(&[(20_800, 45, 110), (20_900, 45, 111)]), Ok(200));
+    // ... or takes long to.
+    assert_eq!(and(&[(20_800, 45, 110), (20_900, 45, 110)]), Err(NoVictim::TooSoon));
+    assert_eq!(and(&[(21_800, 45, 110), (21_801, 45, 110)]), Ok(200));
+    // It goes on, ...
+    assert_eq!(and(&[(20_500, 50, 110), (20_700, 55, 110)]), Err(NoVictim::TooSoon));
+    assert_eq!(and(&[(20_500, 50, 110), (20_800, 55, 110)]), Ok(100));
+    // ... also after a pause.
+    assert_eq!(and(&[(20_900, 45, 110), (21_000, 55, 110)]), Ok(100));
+    // Nobody else has grown by as much.
+    assert_eq!(looks(&[(20_300, 140, 110)]), Ok(100));
+    assert_eq!(and(&[(20_500, 200, 110)]), Ok(100));
+}
+
+/// What is to be seen first takes no longer than memory lasts.
+#[test]
+fn no_choice_is_put_off_where_there_is_no_time() {
+    let machine = Machine::with(&[(100, "late", 5), (200, "leak", 10)]);
+    let mut selector = machine.selector();
+    let now = snapshot(140 * MIB, 0);
+    assert_eq!(selector.survey(&now, 1), Ok(()));
+    machine.set(200, "leak", 110);
+    assert_eq!(selector.survey(&now, 20 * SECOND), Ok(()));
+    machine.set(100, "late", 45);
+    let now_us = 20 * SECOND + LOOK_AGAIN_US;
+    assert_eq!(selector.survey(&now, now_us), Ok(()));
+    let mut select =
+        |urgency, wait_us| selector.select_victim(Rule::Exhaustion, urgency, &now, now_us, wait_us);
+    assert_eq!(select(Urgency::Term, LOOK_AGAIN_US), Err(NoVictim::TooSoon));
+    assert_eq!(select(Urgency::Term, LOOK_AGAIN_US - 1), Err(NoVictim::StillLooking));
+    assert_eq!(select(Urgency::Term, 0), Ok(()));
+    assert_eq!(select(Urgency::Kill, LOOK_AGAIN_US), Ok(()));
+    assert_eq!(selector.culprit().victim.id.pid.as_raw_pid(), 100);
 }

@@ -6,10 +6,34 @@ use super::vigil::Vigil;
 use crate::config::policy::Policy;
 use crate::decide::snapshot::Snapshot;
 use crate::read::process::{Identity, Pid};
+use crate::sys::time::{MS, SECOND};
 use rustix::fd::BorrowedFd;
 
 /// Victims that would not die, remembered so that another is chosen.
 pub const SET_ASIDE: usize = 16;
+
+/// Below so many times the TERM limit growth is noted as often as memory gets
+/// less, or more.
+pub const NOTE_TERMS: u64 = 3;
+/// Wait 50 times as long as the last survey took before noting growth again
+/// (about 2 % of one CPU), and no less than this.
+pub const NOTE_REST: u64 = 50;
+/// See [`NOTE_REST`].
+pub const NOTE_MIN_US: u64 = 100 * MS;
+/// Above that it is noted this often, so that there is something to compare with.
+pub const NOTE_IDLE_US: u64 = 30 * SECOND;
+
+/// Two surveys no further apart tell who grows just now.
+pub const LOOKS_APART_US: u64 = 500 * MS;
+
+/// A survey this young will do where there is no time for another.
+pub const FRESH_US: u64 = 2 * SECOND;
+
+/// So long a file is looked for whose path is to be told.
+pub const FILE_US: u64 = 5 * MS;
+
+/// A choice is put off no more often than this in a row.
+pub const MAX_TOO_SOON: u32 = 3;
 
 /// The last survey that succeeded.
 #[derive(Clone, Copy, Debug)]

@@ -9,13 +9,13 @@ use crate::sys::time::{MS, SECOND};
 /// Horizons shorter than the minutes of [`BASELINE_TIME_CONSTANT_US`].
 ///
 /// [`BASELINE_TIME_CONSTANT_US`]: super::baseline::BASELINE_TIME_CONSTANT_US
-const HORIZONS_US: [u64; HORIZONS] = [500 * MS, 10 * SECOND];
+pub const HORIZONS_US: [u64; HORIZONS] = [500 * MS, 10 * SECOND];
 /// How many those are.
 pub const HORIZONS: usize = 2;
 
 /// Over a horizon somebody must have grown by this part of what is worth a kill, or
 /// it tells nothing: a leak of a megabyte a minute grows by chance in half a second.
-const TELLING_DEN: [u64; HORIZONS] = [8, 2];
+pub const TELLING_DEN: [u64; HORIZONS] = [8, 2];
 
 /// Growth of who has stopped, and regained memory, count for this part. Not for
 /// nothing: memory is short because of them too, and a culprit may pause.
@@ -170,6 +170,9 @@ pub fn pace_of(growths: impl Iterator<Item = Growth> + Clone, least_kib: u64) ->
 pub struct Pace(Option<(usize, u64)>);
 
 impl Pace {
+    /// Where nobody grows now.
+    pub const NONE: Self = Self(None);
+
     /// Has it stopped growing, while others go on?
     pub fn has_stopped(self, growth: &Growth) -> bool {
         self.0.is_some_and(|(at, fastest_kib)| growth.recent_kib[at] < fastest_kib / STOPPED_DEN)

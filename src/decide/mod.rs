@@ -22,6 +22,9 @@ pub mod victim;
 /// Many that grow and have nothing else in common.
 pub mod many;
 
+/// Whether a choice is to be put off.
+pub mod doubt;
+
 /// Who took what is missing.
 pub mod attribution;
 

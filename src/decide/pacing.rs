@@ -74,23 +74,42 @@ pub fn kill_sleep_us(left_us: u64, round_us: u64) -> u64 {
 /// The least time between two looks that tell who grows or writes.
 pub const LOOK_AGAIN_US: u64 = 100 * MS;
 
-/// How fast memory fell while everybody was looked at.
+/// How fast memory fell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fall {
     /// By so much, ...
     pub kib: u64,
     /// ... in this time.
     pub in_us: u64,
-    /// What is left above the KILL limit.
+    /// What is left, ...
     pub left_kib: u64,
 }
 
-/// Would memory last for another look at everybody, and a while before it? Where
-/// there are many processes, looking takes long; where few, memory fell by chance.
-pub fn has_time_for_another_look(fall: &Fall) -> bool {
-    let needed_us = LOOK_AGAIN_US + 2 * fall.in_us;
-    let lost_kib = fall.kib.saturating_mul(needed_us) / fall.in_us.max(MS);
-    fall.left_kib > lost_kib
+impl Fall {
+    /// Between two looks, each with when it was; no less than `least_kib` is to be left.
+    pub fn between(before: (u64, u64), after: (u64, u64), least_kib: u64) -> Self {
+        Self {
+            kib: before.0.saturating_sub(after.0),
+            in_us: after.1.saturating_sub(before.1),
+            left_kib: after.0.saturating_sub(least_kib),
+        }
+    }
+
+    /// ... and would that last so long?
+    pub fn lasts_us(&self, for_us: u64) -> bool {
+        self.kib.saturating_mul(for_us) / self.in_us.max(MS) <= self.left_kib
+    }
+}
+
+/// How long may a choice be put off, and everybody be looked at again then? 0 where memory
+/// would not last, at the pace at which it fell `lately` and in the `survey` just made. Where there
+/// are many processes, looking takes long; where few, memory fell by chance.
+pub fn time_to_look_again_us(lately: &Fall, survey: &Fall) -> u64 {
+    let lasts = |for_us: u64| {
+        let needed_us = for_us + 2 * survey.in_us;
+        survey.lasts_us(needed_us) && lately.lasts_us(needed_us)
+    };
+    [LOOK_AGAIN_US, MIN_SLEEP_US].into_iter().find(|&for_us| lasts(for_us)).unwrap_or(0)
 }
 
 /// After so many hunts in a row everybody is looked at again: by now somebody else may
@@ -118,16 +137,10 @@ pub fn is_worth_asking_if_idle(sleep_us: u64) -> bool {
     sleep_us < IDLE_SLEEP_US
 }
 
-/// What is left must last so long for an idle machine to be left alone for a second, at
-/// the pace at which it became less since the last look.
-const LASTING_US: u64 = 4 * SECOND;
-
-/// Does headroom that was `before_kib`, and is `now_kib` after `passed_us`, last? What takes
-/// memory without page faults wakes nobody, and takes next to no processor.
-pub fn does_it_last(before_kib: u64, now_kib: u64, passed_us: u64) -> bool {
-    let fell_kib = before_kib.saturating_sub(now_kib);
-    fell_kib.saturating_mul(LASTING_US) / passed_us.max(MS) <= now_kib
-}
+/// Headroom must last so long for an idle machine to be left alone for a second, at the pace
+/// at which it became less since the last look. What takes memory without page faults wakes
+/// nobody, and takes next to no processor.
+pub const LASTING_US: u64 = 4 * SECOND;
 
 #[cfg(test)]
 mod tests {
@@ -139,14 +152,20 @@ mod tests {
     #[test]
     fn there_is_another_look_only_while_memory_lasts() {
         let fall = |kib, in_ms, left_kib| Fall { kib, in_us: in_ms * MS, left_kib };
-        // 40 KiB per ms, for 100 ms and twice five.
-        assert!(has_time_for_another_look(&fall(200, 5, 4401)));
-        assert!(!has_time_for_another_look(&fall(200, 5, 4400)));
+        let time_us = |survey| time_to_look_again_us(&Fall::default(), &survey);
+        // 40 KiB per ms, for 100 ms and twice five, ...
+        assert_eq!(time_us(fall(200, 5, 4400)), LOOK_AGAIN_US);
+        // ... or for 20.
+        assert_eq!(time_us(fall(200, 5, 4399)), MIN_SLEEP_US);
+        assert_eq!(time_us(fall(200, 5, 1200)), MIN_SLEEP_US);
+        assert_eq!(time_us(fall(200, 5, 1199)), 0);
         // As fast, and each look takes a quarter of a second.
-        assert!(!has_time_for_another_look(&fall(10_000, 250, 12_000)));
-        assert!(has_time_for_another_look(&fall(0, 250, 1)));
-        assert!(!has_time_for_another_look(&fall(0, 0, 0)));
-        assert!(has_time_for_another_look(&fall(10, 0, 1011)));
+        assert_eq!(time_us(fall(10_000, 250, 12_000)), 0);
+        assert_eq!(time_us(fall(0, 250, 1)), LOOK_AGAIN_US);
+        assert_eq!(time_us(fall(10, 0, 1000)), LOOK_AGAIN_US);
+        // Nothing was taken while everybody was looked at, for there is one processor.
+        assert_eq!(time_to_look_again_us(&fall(5000, 25, 6000), &fall(0, 5, 6000)), MIN_SLEEP_US);
+        assert_eq!(time_to_look_again_us(&fall(5000, 25, 5999), &fall(0, 5, 5999)), 0);
     }
 
     fn headroom(mem_kib: u64, swap_kib: u64) -> Headroom {
@@ -202,9 +221,10 @@ mod tests {
 
     #[test]
     fn an_idle_machine_is_left_alone_while_memory_lasts() {
-        assert!(does_it_last(100, 100, 0) && does_it_last(50, 100, SECOND));
-        assert!(does_it_last(125, 100, SECOND) && !does_it_last(126, 100, SECOND));
-        assert!(!does_it_last(101, 100, 20 * MS) && !does_it_last(100, 0, SECOND));
-        assert!(does_it_last(0, 0, SECOND) && does_it_last(u64::MAX, u64::MAX, 1));
+        let does_it_last = |kib, in_us, left_kib| Fall { kib, in_us, left_kib }.lasts_us(LASTING_US);
+        assert!(does_it_last(0, 0, 100) && does_it_last(25, SECOND, 100));
+        assert!(!does_it_last(26, SECOND, 100) && !does_it_last(1, 20 * MS, 100));
+        assert!(!does_it_last(100, SECOND, 0) && does_it_last(0, SECOND, 0));
+        assert!(does_it_last(0, 1, u64::MAX) && !does_it_last(u64::MAX, 1, 0));
     }
 }

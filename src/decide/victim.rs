@@ -150,6 +150,14 @@ pub fn pace_of_all(ranked: &[Candidate], least_kib: u64) -> Pace {
     pace_of(ranked.iter().map(|held| held.growth), least_kib)
 }
 
+/// The score where this is the pace.
+// Out of line: inlined it is larger.
+#[inline(never)]
+fn paced_score_kib(held: &Candidate, pace: Pace, total_kib: u64) -> i64 {
+    let weighted_kib = weighted_kib(held.freeable_kib, pace.blamed_kib(&held.growth));
+    score_kib(weighted_kib, held.oom_score_adj, held.preference, total_kib)
+}
+
 /// Does `one` rank before `other`? The higher score; of equal ones the one
 /// with more freeable memory, then the younger, then the higher pid.
 fn ranks_before(one: &Candidate, other: &Candidate) -> bool {
@@ -198,12 +206,23 @@ impl<const N: usize> Ranking<N> {
         for at in 0..self.taken {
             let held = &mut self.places[at];
             held.has_stopped = pace.has_stopped(&held.growth);
-            let weighted_kib = weighted_kib(held.freeable_kib, pace.blamed_kib(&held.growth));
-            held.score_kib = score_kib(weighted_kib, held.oom_score_adj, held.preference, total_kib);
+            held.score_kib = paced_score_kib(held, pace, total_kib);
             let held = &self.places[at];
             let before = self.places[..at].iter().take_while(|other| !ranks_before(held, other)).count();
             self.places[before..=at].rotate_right(1);
         }
+    }
+
+    /// The place that one has.
+    pub fn find(&mut self, id: Identity) -> Option<&mut Candidate> {
+        self.places[..self.taken].iter_mut().find(|held| held.id == id)
+    }
+
+    /// Has one of the others grown so much more over minutes that it would rank before
+    /// `first` if nobody grew now?
+    pub fn has_worse_than(&self, first: &Candidate, total_kib: u64) -> bool {
+        let score_kib = |held: &Candidate| paced_score_kib(held, Pace::NONE, total_kib);
+        self.all().iter().any(|held| held.growth.kib > 0 && score_kib(held) > score_kib(first))
     }
 
     /// Forgets all candidates.

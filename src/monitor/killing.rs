@@ -31,7 +31,6 @@ impl Monitor<'_> {
         if self.said.no_victim && self.selector.is_steady(rule, urgency, snapshot, now_us) {
             return pacing::LOW_SLEEP_US;
         }
-        let (began_us, before_kib) = (now_us, snapshot.mem.mem_available_kib);
         let mut surveyed = self.selector.survey_for(rule, snapshot, levels, now_us);
         if surveyed.is_err() && urgency == Urgency::Kill {
             surveyed = self.selector.survey_for(rule, snapshot, levels, now_us);
@@ -51,14 +50,15 @@ impl Monitor<'_> {
         if let Err(error) = surveyed {
             return self.spare_all(&decision, NoVictim::Unreadable(error), now_us);
         }
-        let fell_kib = before_kib.saturating_sub(snapshot.mem.mem_available_kib);
-        let has_time = !self.config.once
-            && pacing::has_time_for_another_look(&Fall {
-                kib: fell_kib,
-                in_us: now_us - began_us,
-                left_kib: snapshot.mem.mem_available_kib.saturating_sub(levels.mem_kill_kib),
-            });
-        if let Err(why) = self.selector.select_victim(rule, urgency, snapshot, now_us, has_time) {
+        let wait_us = if self.config.once {
+            0
+        } else {
+            let after = (snapshot.mem.mem_available_kib, now_us);
+            let [survey, lately] =
+                self.available.map(|before| Fall::between(before, after, levels.mem_kill_kib));
+            pacing::time_to_look_again_us(&lately, &survey)
+        };
+        if let Err(why) = self.selector.select_victim(rule, urgency, snapshot, now_us, wait_us) {
             return self.spare_all(&decision, why, now_us);
         }
         self.selector.replace_command();
