@@ -187,7 +187,7 @@ fn the_machine_is_guarded_where_no_limit_is_lower() {
         machine.v2("sys/fs/cgroup/app", Figures { limit_kib, ..SMALL });
         let status = machine.status();
         assert_eq!(status["scope"]["guards"], "machine", "{limit_kib:?}");
-        assert_eq!(status["scope"]["why"], "our cgroup has no lower limit");
+        assert_eq!(status["scope"]["why"], "our cgroup has no lower limit, one that is set is seen");
         assert_eq!(machine.memory(), (4_096_000, 3_276_800));
     }
     let hidden = Machine::new("", "0::/app\n").status();
@@ -627,7 +627,7 @@ fn a_limit_that_is_set_below_the_guarded_cgroup_is_followed() {
     machine.0.write("sys/fs/cgroup/pod/app/memory.max", format!("{}\n", (128 * MIB) << 10));
     assert!(watch.look().contains("52 MiB available of 128 MiB"));
     machine.v2("sys/fs/cgroup/pod/app", Figures { current_kib: 126 * MIB, ..FULL });
-    watch.expect("guarding another cgroup now, \"/pod/app\"");
+    watch.expect("now guarding cgroup \"/pod/app\"");
     watch.expect("would kill pid 11 \"worker\"");
     // One that is set further up changes nothing for those who are there.
     machine.0.write("sys/fs/cgroup/pod/memory.max", format!("{}\n", (100 * MIB) << 10));
@@ -678,7 +678,7 @@ fn a_cgroup_that_is_removed_and_made_anew_is_guarded_again() {
     let again = machine.0.path().join("again");
     machine.v2("again", Figures { limit_kib: Some(200 * MIB), ..SMALL });
     fs::rename(&again, &dir).unwrap();
-    watch.expect("guarding another cgroup now, \"/service\"");
+    watch.expect("now guarding cgroup \"/service\"");
     assert!(watch.look().contains("124 MiB available of 200 MiB"));
 }
 
@@ -694,7 +694,7 @@ fn a_guard_whose_cgroup_is_removed_once_it_was_moved_guards_where_it_is() {
     let gone = machine.0.path().join("gone");
     fs::rename(machine.0.path().join("sys/fs/cgroup/one"), &gone).unwrap();
     fs::remove_dir_all(&gone).unwrap();
-    watch.expect("guarding another cgroup now, \"/two\"");
+    watch.expect("now guarding cgroup \"/two\"");
     assert!(watch.look().contains("124 MiB available of 200 MiB"));
 }
 
@@ -710,7 +710,7 @@ fn a_guard_that_is_moved_guards_where_it_is() {
     machine.0.write("proc/self/cgroup", "0::/pod/two\n");
     // What it has becomes less, so everybody is looked at.
     machine.v2("sys/fs/cgroup/one", Figures { current_kib: 127 * MIB, ..FULL });
-    watch.expect("guarding another cgroup now, \"/pod\"");
+    watch.expect("now guarding cgroup \"/pod\"");
     assert!(watch.look().contains("224 MiB available of 300 MiB"));
     machine.v2("sys/fs/cgroup/pod", Figures { limit_kib: Some(300 * MIB), current_kib: 299 * MIB, ..FULL });
     watch.expect("would kill pid 11 \"worker\"");

@@ -27,8 +27,7 @@ use crate::read::process::{Identity, Pid};
 use crate::sys::time::{MS, SECOND, now_us as read_clock};
 use rustix::fd::AsFd;
 
-/// Below so many times the TERM limit growth is noted as often as memory gets
-/// less, or more.
+/// Below so many times the TERM limit growth is noted as often as memory gets less, or more.
 const NOTE_TERMS: u64 = 3;
 /// Wait 50 times as long as the last survey took before noting growth again
 /// (about 2 % of one CPU), and no less than this.
@@ -49,8 +48,7 @@ const LOOKS_APART_US: u64 = 500 * MS;
 /// A survey this young will do where there is no time for another.
 const FRESH_US: u64 = 2 * SECOND;
 
-/// After this many surveys in a row in which somebody could not be read, what can
-/// be read has to do.
+/// After this many surveys in a row in which somebody could not be read, what can be read has to do.
 const MAX_FAILURES: u32 = 3;
 
 /// Knows who is how large and who grew.
@@ -96,12 +94,11 @@ pub struct Selector<'a> {
 impl<'a> Selector<'a> {
     /// A selector that knows nobody yet.
     pub fn new(tree: &'a Tree, scope: &'a Scope<'a>, policy: Policy<'a>, own: Pid, page_kib: u64) -> Self {
-        let own = tree.live.then_some(own);
         Self {
             terms: Terms {
                 proc: tree.proc.as_fd(),
                 policy,
-                own,
+                own: tree.live.then_some(own),
                 page_kib,
                 scope,
                 vigil: Vigil::new(tree.proc.as_fd(), scope),
@@ -134,8 +131,7 @@ impl<'a> Selector<'a> {
         self.span_us.is_some()
     }
 
-    /// Has everybody been looked at twice within the shortest horizon over which
-    /// growth tells something?
+    /// Has everybody been looked at twice within the shortest horizon over which growth tells something?
     fn has_looked_twice(&self) -> bool {
         self.span_us.is_some_and(|span_us| span_us <= LOOKS_APART_US)
     }
@@ -155,8 +151,7 @@ impl<'a> Selector<'a> {
         self.table.all().iter().find(|held| !dies_with(&self.culprit, held))
     }
 
-    /// Has it been so long since the last survey that growth must be noted, even
-    /// with plenty of memory?
+    /// Has it been so long since the last survey that growth must be noted, even with plenty of memory?
     pub fn is_note_due(&self, now_us: u64) -> bool {
         self.last.is_none_or(|last| now_us >= last.at_us + NOTE_IDLE_US) && now_us >= self.note_due_us
     }
@@ -420,8 +415,7 @@ impl<'a> Selector<'a> {
         Ok(is_found)
     }
 
-    /// May a choice be put off once more? Where looking takes long it would be too soon
-    /// for ever.
+    /// May a choice be put off once more? Where looking takes long it would be too soon for ever.
     fn may_look_again(&mut self) -> bool {
         self.too_soon += 1;
         self.too_soon <= MAX_TOO_SOON
@@ -482,6 +476,14 @@ impl<'a> Selector<'a> {
         self.has_killed = true;
         self.pinned_until_us = pinned_until_us;
         self.too_soon = 0;
+    }
+
+    /// Other memory is guarded now, and what is known is about what was.
+    pub fn forget(&mut self) {
+        (self.last, self.taken, self.span_us) = (None, History::NONE, None);
+        self.writers.forget();
+        self.holders.forget();
+        self.leave_low();
     }
 
     /// Memory is no longer low.
