@@ -781,8 +781,10 @@ fn what_cannot_be_read_is_no_limit_taken_away() {
     machine.0.write("sys/fs/cgroup/app/memory.max", limit_to(128));
     watch.expect("now guarding cgroup \"/app\"");
     machine.0.write("sys/fs/cgroup/app/memory.max", "many\n");
-    // The next line after that, not any later one.
     watch.expect("cannot read memory, malformed");
+    for _ in 0..3 {
+        assert!(watch.look().contains("cannot read memory"));
+    }
     machine.0.write("sys/fs/cgroup/app/memory.max", limit_to(256));
     let mut line = String::new();
     while !line.contains("180 MiB available of 256 MiB") {
@@ -803,6 +805,7 @@ fn who_began_with_a_cgroup_stays_there() {
     machine.0.write("proc/meminfo", SHORT_MACHINE);
     let line = watch.expect("would kill pid ");
     assert!(line.contains("pid 11 \"worker\""), "{line}");
+    assert!(!watch.all.contains("now guarding"), "{}", watch.all);
 }
 
 #[test]
@@ -810,8 +813,14 @@ fn who_is_moved_to_where_a_limit_is_guards_there() {
     let machine = Machine::new(V2, "0::/one\n");
     machine.v2("sys/fs/cgroup/one", FREE).v2("sys/fs/cgroup/two", SMALL).v2("sys/fs/cgroup/three", FREE);
     let mut watch = Watch::over(&machine, &[]);
+    // The first survey follows, and is over with the second answer.
+    watch.look();
+    watch.look();
+    let began = std::time::Instant::now();
     machine.0.write("proc/self/cgroup", "0::/two\n");
     watch.expect("now guarding cgroup \"/two\"");
+    // Before the next survey is due, which would see it too.
+    assert!(began.elapsed() < Duration::from_secs(20));
     assert!(watch.look().contains("52 MiB available of 128 MiB"));
 }
 

@@ -37,8 +37,11 @@ pub(super) static QUESTIONS: Questions = Questions {
 
 fn read_memory(scope: &Scope<'_>, mem: &mut Meminfo) -> Result<u64, ReadError> {
     let machine_kib = mem.total_kib();
-    if scope.may_turn() {
-        turn_to_cgroup(scope, machine_kib);
+    if scope.may_turn()
+        && let Some(up) = find_limit(scope, machine_kib)
+    {
+        scope.place.borrow_mut().up = up;
+        turn(scope, Guards::CgroupNow);
     }
     let mut told = read_memory_now(scope, mem);
     if told == Err(ReadError::Missing) {
@@ -48,7 +51,11 @@ fn read_memory(scope: &Scope<'_>, mem: &mut Meminfo) -> Result<u64, ReadError> {
         told = read_memory_now(scope, mem);
     }
     // What cannot be read may be a limit.
-    if scope.guards.get() == Guards::CgroupNow && told.is_ok() && mem.total_kib() == machine_kib {
+    if scope.guards.get() == Guards::CgroupNow
+        && told.is_ok()
+        && mem.total_kib() == machine_kib
+        && find_limit(scope, machine_kib).is_none()
+    {
         turn(scope, Guards::MachineYet);
     }
     told
@@ -59,16 +66,10 @@ fn turn(scope: &Scope<'_>, to: Guards) {
     scope.changes.set(scope.changes.get() + 1);
 }
 
-/// Turns from the machine to the cgroup of ours that has the tightest limit, if one has by
-/// now.
-fn turn_to_cgroup(scope: &Scope<'_>, machine_kib: u64) {
-    let mut place = scope.place.borrow_mut();
-    if let Some(found) = &place.base
-        && let Some(up) = tightest(&found.cgroup, place.from, machine_kib)
-    {
-        place.up = up;
-        turn(scope, Guards::CgroupNow);
-    }
+/// How many levels above our own is the cgroup with the tightest limit, if one counts?
+fn find_limit(scope: &Scope<'_>, machine_kib: u64) -> Option<u32> {
+    let place = scope.place.borrow();
+    tightest(&place.base.as_ref()?.cgroup, place.from, machine_kib)
 }
 
 // Out of line, so that it is here once.
