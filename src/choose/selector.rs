@@ -273,8 +273,7 @@ impl<'a> Selector<'a> {
         self.terms.command = command;
     }
 
-    /// Where the culprit is the command, the first other that is below us dies in its
-    /// place.
+    /// Where the culprit is the command, the first other that is below us dies in its place.
     // Out of line, since it is hardly ever called.
     #[inline(never)]
     pub fn replace_command(&mut self) {
