@@ -8,7 +8,7 @@ use crate::act::command::{Command, Outcome};
 use crate::act::executor::{Executor, Means};
 use crate::act::hook::Reaped;
 use crate::choose::observer::{Observer, StallSource};
-use crate::choose::scope::Scope;
+use crate::choose::scope::{Scope, Wakers};
 use crate::choose::selector::Selector;
 use crate::config::Config;
 use crate::config::policy::Believed;
@@ -29,7 +29,6 @@ use crate::tell::log::Log;
 use crate::tell::report;
 use crate::tell::stats::Stats;
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::io::Errno;
 
 mod others;
 #[cfg(feature = "rules")]
@@ -68,6 +67,8 @@ pub struct Monitor<'a> {
     scope: &'a Scope<'a>,
     /// What [`Scope::changes`] said when it was told.
     told_changes: u32,
+    /// What is done then.
+    turn: Option<fn(&mut Self)>,
     observer: Observer<'a>,
     selector: Selector<'a>,
     executor: Executor<'a>,
@@ -153,6 +154,7 @@ impl<'a> Monitor<'a> {
             selector: Selector::new(tree, scope, config.policy, own, observer.page_kib()),
             scope,
             told_changes: scope.changes(),
+            turn: scope.has_cgroup().then_some(Self::turn_to_scope as fn(&mut Self)),
             observer,
             executor: Executor::new(config, means),
             command: None,
@@ -269,7 +271,8 @@ impl<'a> Monitor<'a> {
             trigger: self.trigger_fd().filter(|_| deaf_us == 0),
             victim: self.executor.victim_pidfd(),
         };
-        let faults = self.capabilities.faults.as_ref().filter(|_| self.is_idle);
+        // They count everybody's, who are none of a cgroup's business.
+        let faults = self.capabilities.faults.as_ref().filter(|_| self.is_idle && self.scope.is_machine());
         if let Some(faults) = faults {
             faults.count(true);
         }
@@ -281,22 +284,21 @@ impl<'a> Monitor<'a> {
     }
 
     fn trigger_fd(&self) -> Option<BorrowedFd<'_>> {
-        let Capabilities { trigger, events, .. } = &self.capabilities;
+        let Wakers { trigger, events } = &self.capabilities.wakers;
         trigger.as_ref().map_or_else(|_| events.as_ref().map(AsFd::as_fd), |trigger| Some(trigger.fd.as_fd()))
     }
 
     /// Was it an event of a cgroup? Else what tells of pressure or events is gone.
     fn hear(&mut self, now_us: u64) -> bool {
         // Read, it polls readable for the next change; and it cannot be once it is gone.
-        if self.capabilities.trigger.is_err()
-            && let Some(events) = &self.capabilities.events
+        if self.capabilities.wakers.trigger.is_err()
+            && let Some(events) = &self.capabilities.wakers.events
             && rustix::io::pread(events, &mut [0; 8], 0).is_ok()
         {
             self.deaf_until_us = now_us + DEAF_US;
             return true;
         }
-        self.capabilities.trigger = Err(Errno::NODEV);
-        self.capabilities.events = None;
+        self.capabilities.wakers = Wakers::NONE;
         self.log.warn_of("the pressure trigger is gone, polling from now on");
         false
     }
@@ -360,7 +362,10 @@ impl<'a> Monitor<'a> {
         let snapshot = self.observer.read(now_us)?;
         let changes = self.scope.changes();
         if core::mem::replace(&mut self.told_changes, changes) != changes {
-            report::moved(self.log, self.scope);
+            // Who guards nothing but the machine has none.
+            if let Some(turn) = self.turn {
+                turn(self);
+            }
         }
         let levels = Levels::of(&self.config.limits, &snapshot);
         self.observer.arm_fast_path(&snapshot, &levels);
@@ -370,10 +375,20 @@ impl<'a> Monitor<'a> {
         Ok(Judged { snapshot, levels, verdict })
     }
 
+    /// Something else is guarded now: what is known, and what wakes us, is about what was.
+    fn turn_to_scope(&mut self) {
+        report::moved(self.log, self.scope);
+        self.selector.forget();
+        self.scope.arm(&mut self.capabilities.wakers);
+    }
+
     // -------------------------------------------------------- watching
 
     fn watch(&mut self, trigger_fired: bool, now_us: u64) -> u64 {
-        let must_read = trigger_fired || self.config.once || self.selector.is_note_due(now_us);
+        let must_read = trigger_fired
+            || self.config.once
+            || self.selector.is_note_due(now_us)
+            || self.scope.is_to_be_read();
         if !must_read && let Some(headroom) = self.observer.read_fast_path() {
             self.leave_low();
             return self.healthy_sleep_us(headroom, now_us);
@@ -435,7 +450,9 @@ impl<'a> Monitor<'a> {
     }
 
     fn healthy_sleep_us(&mut self, headroom: Headroom, now_us: u64) -> u64 {
-        let sleep_us = pacing::healthy_sleep_us(headroom, self.capabilities.trigger.is_ok());
+        // A limit that is set wakes nobody.
+        let is_woken = self.capabilities.wakers.trigger.is_ok() && !self.scope.may_turn();
+        let sleep_us = pacing::healthy_sleep_us(headroom, is_woken);
         self.sleep_us_unless_idle(sleep_us, headroom, now_us)
     }
 

@@ -187,7 +187,7 @@ fn the_machine_is_guarded_where_no_limit_is_lower() {
         machine.v2("sys/fs/cgroup/app", Figures { limit_kib, ..SMALL });
         let status = machine.status();
         assert_eq!(status["scope"]["guards"], "machine", "{limit_kib:?}");
-        assert_eq!(status["scope"]["why"], "our cgroup has no lower limit");
+        assert_eq!(status["scope"]["why"], "our cgroup has no lower limit, one that is set is seen");
         assert_eq!(machine.memory(), (4_096_000, 3_276_800));
     }
     let hidden = Machine::new("", "0::/app\n").status();
@@ -539,6 +539,8 @@ fn damaged_files_are_no_limit_and_no_crash() {
 struct Watch {
     guard: Child,
     lines: BufReader<ChildStderr>,
+    /// What it has said so far.
+    all: String,
     /// Dropped with it, which tells whoever waits that the test is over.
     _is_on: Sender<()>,
 }
@@ -567,17 +569,16 @@ impl Watch {
                 let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
             }
         });
-        Self { guard, lines, _is_on: is_on }
+        Self { guard, lines, all: String::new(), _is_on: is_on }
     }
 
     /// Reads on until there is a line with `what` in it.
     fn expect(&mut self, what: &str) -> String {
-        let mut all = String::new();
         loop {
-            let start = all.len();
-            assert!(self.lines.read_line(&mut all).unwrap() > 0, "no {what:?} in\n{all}");
-            if all[start..].contains(what) {
-                return all[start..].to_owned();
+            let start = self.all.len();
+            assert!(self.lines.read_line(&mut self.all).unwrap() > 0, "no {what:?} in\n{}", self.all);
+            if self.all[start..].contains(what) {
+                return self.all[start..].to_owned();
             }
         }
     }
@@ -627,7 +628,7 @@ fn a_limit_that_is_set_below_the_guarded_cgroup_is_followed() {
     machine.0.write("sys/fs/cgroup/pod/app/memory.max", format!("{}\n", (128 * MIB) << 10));
     assert!(watch.look().contains("52 MiB available of 128 MiB"));
     machine.v2("sys/fs/cgroup/pod/app", Figures { current_kib: 126 * MIB, ..FULL });
-    watch.expect("guarding another cgroup now, \"/pod/app\"");
+    watch.expect("now guarding cgroup \"/pod/app\"");
     watch.expect("would kill pid 11 \"worker\"");
     // One that is set further up changes nothing for those who are there.
     machine.0.write("sys/fs/cgroup/pod/memory.max", format!("{}\n", (100 * MIB) << 10));
@@ -678,7 +679,7 @@ fn a_cgroup_that_is_removed_and_made_anew_is_guarded_again() {
     let again = machine.0.path().join("again");
     machine.v2("again", Figures { limit_kib: Some(200 * MIB), ..SMALL });
     fs::rename(&again, &dir).unwrap();
-    watch.expect("guarding another cgroup now, \"/service\"");
+    watch.expect("now guarding cgroup \"/service\"");
     assert!(watch.look().contains("124 MiB available of 200 MiB"));
 }
 
@@ -694,7 +695,7 @@ fn a_guard_whose_cgroup_is_removed_once_it_was_moved_guards_where_it_is() {
     let gone = machine.0.path().join("gone");
     fs::rename(machine.0.path().join("sys/fs/cgroup/one"), &gone).unwrap();
     fs::remove_dir_all(&gone).unwrap();
-    watch.expect("guarding another cgroup now, \"/two\"");
+    watch.expect("now guarding cgroup \"/two\"");
     assert!(watch.look().contains("124 MiB available of 200 MiB"));
 }
 
@@ -710,8 +711,136 @@ fn a_guard_that_is_moved_guards_where_it_is() {
     machine.0.write("proc/self/cgroup", "0::/pod/two\n");
     // What it has becomes less, so everybody is looked at.
     machine.v2("sys/fs/cgroup/one", Figures { current_kib: 127 * MIB, ..FULL });
-    watch.expect("guarding another cgroup now, \"/pod\"");
+    watch.expect("now guarding cgroup \"/pod\"");
     assert!(watch.look().contains("224 MiB available of 300 MiB"));
     machine.v2("sys/fs/cgroup/pod", Figures { limit_kib: Some(300 * MIB), current_kib: 299 * MIB, ..FULL });
     watch.expect("would kill pid 11 \"worker\"");
+}
+
+// ------------------------------------------------ a limit that is set later
+
+/// The machine's memory, once next to nothing is left.
+const SHORT_MACHINE: &str = "MemTotal: 4096000 kB\nMemFree: 10240 kB\nMemAvailable: 10240 kB\n\
+                             AnonPages: 4000000 kB\nSwapTotal: 0 kB\n";
+
+fn limit_to(mib: u64) -> String {
+    format!("{}\n", mib << 20)
+}
+
+/// `docker update --memory`, `kubectl patch --subresource resize`, `systemctl set-property`:
+/// who had no limit is given one, and loses it again.
+#[test]
+fn a_limit_that_is_set_later_is_guarded_as_long_as_there_is_one() {
+    let namespace = ("sys/fs/cgroup", V2, "0::/\n", "/", "0::/\n");
+    let service = ("sys/fs/cgroup/app", V2, "0::/app\n", "/app", "0::/app/worker\n");
+    let above = ("sys/fs/cgroup/pod", V2, "0::/pod/app\n", "/pod", "0::/pod/other\n");
+    let v1 = ("sys/fs/cgroup/memory/pod", V1, IN_V1, "/pod", "4:memory:/pod/x\n0::/\n");
+    // At once, for each waits for what a dry run holds off.
+    std::thread::scope(|threads| {
+        for case in [namespace, service, above, v1] {
+            threads.spawn(move || limit_later(case));
+        }
+    });
+}
+
+/// Where the limit is, among which mounts, in which cgroup the guard is, the path of the
+/// one with the limit, and where somebody is who is below it.
+fn limit_later((dir, mounts, own, path, inside): (&str, &str, &str, &str, &str)) {
+    let machine = Machine::new(mounts, own);
+    let make = |figures| match mounts {
+        V1 => machine.v1(dir, figures),
+        _ => machine.v2(dir, figures),
+    };
+    let limit = format!("{dir}/{}", if mounts == V1 { "memory.limit_in_bytes" } else { "memory.max" });
+    machine.v2("sys/fs/cgroup/pod/app", FREE).v1("sys/fs/cgroup/memory/pod/app", FREE);
+    make(Figures { limit_kib: None, slab_kib: 0, ..SMALL });
+    machine.process(11, "worker", 60, inside).process(12, "database", 700, "4:memory:/db\n0::/../db\n");
+    assert_eq!(machine.status()["scope"]["why"], "our cgroup has no lower limit, one that is set is seen");
+    let mut watch = Watch::over(&machine, &[]);
+    assert!(watch.look().contains("3200 MiB available of 4000 MiB"));
+    machine.0.write(&limit, limit_to(128));
+    watch.expect(&format!("now guarding cgroup \"{path}\""));
+    assert!(watch.look().contains("50 MiB available of 128 MiB"));
+    make(Figures { current_kib: 126 * MIB, ..FULL });
+    watch.expect("would kill pid 11 \"worker\"");
+    machine.0.write("proc/meminfo", SHORT_MACHINE);
+    machine.0.write(&limit, if mounts == V1 { "9223372036854771712\n" } else { "max\n" });
+    watch.expect("now guarding the machine");
+    watch.expect("would kill pid 12 \"database\"");
+    machine.0.write(&limit, limit_to(128));
+    watch.expect(&format!("now guarding cgroup \"{path}\""));
+    watch.expect("would kill pid 11 \"worker\"");
+}
+
+/// As long as a file tells nothing, the limit that it told before is what is guarded.
+#[test]
+fn what_cannot_be_read_is_no_limit_taken_away() {
+    let machine = Machine::new(V2, "0::/app\n");
+    machine.v2("sys/fs/cgroup/app", Figures { limit_kib: None, ..SMALL });
+    let mut watch = Watch::over(&machine, &[]);
+    machine.0.write("sys/fs/cgroup/app/memory.max", limit_to(128));
+    watch.expect("now guarding cgroup \"/app\"");
+    machine.0.write("sys/fs/cgroup/app/memory.max", "many\n");
+    watch.expect("cannot read memory, malformed");
+    for _ in 0..3 {
+        assert!(watch.look().contains("cannot read memory"));
+    }
+    machine.0.write("sys/fs/cgroup/app/memory.max", limit_to(256));
+    let mut line = String::new();
+    while !line.contains("180 MiB available of 256 MiB") {
+        line = watch.look();
+        assert!(!watch.all.contains("now guarding the machine"), "{}", watch.all);
+    }
+}
+
+/// Who was started for a cgroup guards nobody else when that loses its limit.
+#[test]
+fn who_began_with_a_cgroup_stays_there() {
+    let machine = Machine::new(V2, "0::/app\n");
+    machine.v2("sys/fs/cgroup/app", SMALL);
+    machine.process(11, "worker", 60, "0::/app\n").process(12, "database", 700, "0::/db\n");
+    let mut watch = Watch::over(&machine, &[]);
+    machine.0.write("sys/fs/cgroup/app/memory.max", "max\n");
+    assert!(watch.look().contains("3200 MiB available of 4000 MiB"));
+    machine.0.write("proc/meminfo", SHORT_MACHINE);
+    let line = watch.expect("would kill pid ");
+    assert!(line.contains("pid 11 \"worker\""), "{line}");
+    assert!(!watch.all.contains("now guarding"), "{}", watch.all);
+}
+
+#[test]
+fn who_is_moved_to_where_a_limit_is_guards_there() {
+    let machine = Machine::new(V2, "0::/one\n");
+    machine.v2("sys/fs/cgroup/one", FREE).v2("sys/fs/cgroup/two", SMALL).v2("sys/fs/cgroup/three", FREE);
+    let mut watch = Watch::over(&machine, &[]);
+    // The first survey follows, and is over with the second answer.
+    watch.look();
+    watch.look();
+    let began = std::time::Instant::now();
+    machine.0.write("proc/self/cgroup", "0::/two\n");
+    watch.expect("now guarding cgroup \"/two\"");
+    // Before the next survey is due, which would see it too.
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(watch.look().contains("52 MiB available of 128 MiB"));
+}
+
+/// Nor does it keep what it would need for that.
+#[test]
+fn at_the_root_no_limit_can_be_set() {
+    let root = Machine::new(V2, "0::/\n");
+    root.0.write("sys/fs/cgroup/cgroup.procs", "");
+    let v1 = Machine::new(V1, "4:memory:/\n0::/x\n");
+    v1.v1("sys/fs/cgroup/memory", FREE);
+    v1.0.write("sys/fs/cgroup/memory/release_agent", "\n");
+    for machine in [root, v1] {
+        assert_eq!(machine.status()["scope"]["why"], "our cgroup has no lower limit");
+    }
+    let asked = Machine::new(V2, "0::/app\n");
+    asked.v2("sys/fs/cgroup/app", FREE);
+    assert_eq!(asked.status_with(&["--scope", "machine"])["scope"]["why"], "as asked");
+    let mut watch = Watch::over(&asked, &["--scope", "machine"]);
+    asked.0.write("sys/fs/cgroup/app/memory.max", limit_to(128));
+    for _ in 0..4 {
+        assert!(watch.look().contains("of 4000 MiB"));
+    }
 }

@@ -1,12 +1,11 @@
 //! What the kernel grants us. A guard asks for everything once, at start, and
 //! nothing is required; a question only finds out what a guard would be given.
 
-use crate::choose::scope::Scope;
+use crate::choose::scope::{Scope, Wakers};
 use crate::config::policy::Believed;
 use crate::read::kfile::{ReadError, Tree};
 use crate::read::memory;
 use crate::read::process::{self, NEVER_KILL_ADJ, Pid};
-use crate::read::psi::{self, Trigger};
 use crate::read::status::{Status, read_status};
 use crate::sys::child::{Environment, Inherited};
 use crate::sys::faults::Faults;
@@ -14,7 +13,7 @@ use crate::sys::file::open;
 use crate::sys::line::Line;
 use crate::sys::pidfd;
 use crate::sys::program;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -27,10 +26,8 @@ pub struct Capabilities {
     pub spared: bool,
     /// Memory is locked: we answer when nothing else does.
     pub lock: Result<(), Errno>,
-    /// PSI, to be woken by.
-    pub trigger: Result<Trigger, Errno>,
-    /// A cgroup's events, to be woken by each time its limit was reached.
-    pub events: Option<OwnedFd>,
+    /// Pressure, and a cgroup's events, to be woken by.
+    pub wakers: Wakers,
     /// To be woken by whoever fills memory on an idle machine.
     pub faults: Option<Faults>,
     /// pidfd_open(2) and pidfd_send_signal(2).
@@ -67,8 +64,7 @@ impl Capabilities {
         Self {
             spared: false,
             lock: Err(Errno::NOTSUP),
-            trigger: Err(Errno::NOTSUP),
-            events: None,
+            wakers: Wakers::NONE,
             faults: None,
             pidfd: false,
             release: false,
@@ -85,6 +81,8 @@ impl Capabilities {
     #[inline(never)]
     pub fn acquire(tree: &Tree, scope: &Scope<'_>, environment: Environment) -> Self {
         let has_pidfd = pidfd::probe();
+        let mut wakers = Wakers::NONE;
+        scope.arm(&mut wakers);
         let init = process::read_stat(tree.proc.as_fd(), Pid::INIT);
         let every_pages = memory::read_sysinfo().total_kib / program::page_kib() / FAULTS_DEN;
         let inherited =
@@ -92,8 +90,7 @@ impl Capabilities {
         Self {
             spared: process::read_oom_score_adj(tree.proc.as_fd(), getpid()) == Ok(NEVER_KILL_ADJ),
             lock: lock_memory(),
-            trigger: psi::arm_trigger(&|flags| scope.open_pressure(flags)),
-            events: scope.open_events(),
+            wakers,
             // They count everybody's, who are none of a cgroup's business.
             faults: if scope.is_machine() { Faults::open(every_pages) } else { None },
             pidfd: has_pidfd,

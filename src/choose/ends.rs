@@ -36,6 +36,11 @@ impl Ends {
         self.held = [None; REMEMBERED];
     }
 
+    /// They have not been counted.
+    pub fn forget(&mut self) {
+        self.at_us = 0;
+    }
+
     /// Have they been counted at all?
     pub fn is_counted(&self) -> bool {
         self.at_us > 0

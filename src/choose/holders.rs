@@ -105,6 +105,12 @@ pub enum Found {
 }
 
 impl Holders {
+    /// Forgets what was counted and found.
+    pub fn forget(&mut self) {
+        self.search = None;
+        self.before.iter_mut().for_each(Ends::forget);
+    }
+
     /// Goes on with the search for this, or begins it; then returns since when it has been
     /// under way.
     fn begin(&mut self, sought: Sought, unclaimed_kib: u64, now_us: u64) -> u64 {

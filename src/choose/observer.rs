@@ -187,6 +187,7 @@ impl<'a> Observer<'a> {
         if core::mem::replace(&mut self.changes, changes) != changes {
             self.pressure = open_pressure(self.scope);
             self.fast_path = None;
+            self.busy.restart();
             self.restart_windows();
             self.restart_baselines();
         }

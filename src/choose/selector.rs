@@ -81,12 +81,11 @@ pub struct Selector<'a> {
 impl<'a> Selector<'a> {
     /// A selector that knows nobody yet.
     pub fn new(tree: &'a Tree, scope: &'a Scope<'a>, policy: Policy<'a>, own: Pid, page_kib: u64) -> Self {
-        let own = tree.live.then_some(own);
         Self {
             terms: Terms {
                 proc: tree.proc.as_fd(),
                 policy,
-                own,
+                own: tree.live.then_some(own),
                 page_kib,
                 scope,
                 vigil: Vigil::new(tree.proc.as_fd(), scope),
@@ -120,8 +119,7 @@ impl<'a> Selector<'a> {
         self.span_us.is_some()
     }
 
-    /// Has everybody been looked at twice within the shortest horizon over which
-    /// growth tells something?
+    /// Has everybody been looked at twice within the shortest horizon over which growth tells something?
     fn has_looked_twice(&self) -> bool {
         self.span_us.is_some_and(|span_us| span_us <= LOOKS_APART_US)
     }
@@ -141,8 +139,7 @@ impl<'a> Selector<'a> {
         self.table.all().iter().find(|held| !dies_with(&self.culprit, held))
     }
 
-    /// Has it been so long since the last survey that growth must be noted, even
-    /// with plenty of memory?
+    /// Has it been so long since the last survey that growth must be noted, even with plenty of memory?
     pub fn is_note_due(&self, now_us: u64) -> bool {
         self.last.is_none_or(|last| now_us >= last.at_us + NOTE_IDLE_US) && now_us >= self.note_due_us
     }
@@ -268,8 +265,7 @@ impl<'a> Selector<'a> {
         self.terms.command = command;
     }
 
-    /// Where the culprit is the command, the first other that is below us dies in its
-    /// place.
+    /// Where the culprit is the command, the first other that is below us dies in its place.
     // Out of line, since it is hardly ever called.
     #[inline(never)]
     pub fn replace_command(&mut self) {
@@ -418,8 +414,7 @@ impl<'a> Selector<'a> {
         Ok(is_found)
     }
 
-    /// May a choice be put off once more? Where looking takes long it would be too soon
-    /// for ever.
+    /// May a choice be put off once more? Where looking takes long it would be too soon for ever.
     fn may_look_again(&mut self) -> bool {
         self.too_soon += 1;
         self.too_soon <= MAX_TOO_SOON
@@ -481,6 +476,14 @@ impl<'a> Selector<'a> {
         self.pinned_until_us = pinned_until_us;
         self.too_soon = 0;
         self.doubt = None;
+    }
+
+    /// Other memory is guarded now, and what is known is about what was.
+    pub fn forget(&mut self) {
+        (self.last, self.taken, self.span_us) = (None, History::NONE, None);
+        self.writers.forget();
+        self.holders.forget();
+        self.leave_low();
     }
 
     /// Memory is no longer low.

@@ -216,6 +216,12 @@ impl Writers {
     pub fn forget_suspect(&mut self) {
         self.suspect = None;
     }
+
+    /// Nor is anything compared with what was.
+    pub fn forget(&mut self) {
+        self.before = None;
+        self.forget_suspect();
+    }
 }
 
 /// Keeps the writer of so much if it is one of the most active since the look before: two

@@ -31,6 +31,7 @@ impl Monitor<'_> {
         if self.said.no_victim && self.selector.is_steady(rule, urgency, snapshot, now_us) {
             return pacing::LOW_SLEEP_US;
         }
+        let changes = self.scope.changes();
         let mut surveyed = self.selector.survey_for(rule, snapshot, levels, now_us);
         if surveyed.is_err() && urgency == Urgency::Kill {
             surveyed = self.selector.survey_for(rule, snapshot, levels, now_us);
@@ -38,6 +39,10 @@ impl Monitor<'_> {
         // Choosing took time: is there still a reason?
         let now_us = read_clock();
         let Ok(judged) = self.look(now_us) else { return MIN_SLEEP_US };
+        // And were they those who are guarded now?
+        if self.scope.changes() != changes {
+            return MIN_SLEEP_US;
+        }
         let Judged { snapshot, levels, verdict } = &judged;
         let Verdict::Act(rule, urgency) = *verdict else {
             if self.config.verbose || self.config.once {

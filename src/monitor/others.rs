@@ -26,7 +26,12 @@ impl<'a> Monitor<'a> {
     pub(super) fn answer_status(&mut self, now_us: u64) {
         let judged = self.look(now_us);
         let now = judged.as_ref().map(|judged| (&judged.snapshot, &judged.levels));
-        report::status(self.log, now.map_err(|error| *error), self.capabilities.trigger.is_ok(), &self.stats);
+        report::status(
+            self.log,
+            now.map_err(|error| *error),
+            self.capabilities.wakers.trigger.is_ok(),
+            &self.stats,
+        );
         #[cfg(feature = "rules")]
         if let Some(entry) = self.rules_entry {
             (entry.tell_standing)(self, now_us);

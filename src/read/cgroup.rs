@@ -281,6 +281,13 @@ impl Cgroup {
         self.read_limit_of(up, self.limit_file())
     }
 
+    /// Could it be given a limit, or one above it? The root of a hierarchy cannot, which in
+    /// version 2 has no such file, and in version 1 one that no other has.
+    pub fn can_be_limited(&self) -> bool {
+        let has = |name| self.open_file(0, name, OFlags::PATH).is_ok();
+        self.levels_above > 0 || has(self.limit_file()) && !has("release_agent")
+    }
+
     /// Reads `memory.current`, or `memory.usage_in_bytes`, `up` levels above.
     ///
     /// # Errors

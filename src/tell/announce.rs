@@ -62,7 +62,7 @@ pub fn announce(log: &mut Log, start: &Start<'_>, capabilities: &Capabilities) {
         } else {
             line.text(named!(", thrash (at ")).size(levels.confirm_kib).text(")");
         }
-        match &capabilities.trigger {
+        match &capabilities.wakers.trigger {
             Ok(trigger) => line
                 .text(named!("; trigger: "))
                 .number((trigger.window_ms / 1000).into())
@@ -102,7 +102,7 @@ fn limit(log: &mut Log, scope: &Scope<'_>) {
 
 /// One line for each thing that could not be had, and what that means.
 fn warn_of_missing(log: &mut Log, has_pressure: bool, capabilities: &Capabilities) {
-    let Capabilities { lock, trigger, only_uid, .. } = capabilities;
+    let Capabilities { lock, wakers, only_uid, .. } = capabilities;
     let &Capabilities { spared, pidfd, release, hidepid, .. } = capabilities;
     let mut check = |is_missing: bool, what: &str| {
         if is_missing {
@@ -112,7 +112,7 @@ fn warn_of_missing(log: &mut Log, has_pressure: bool, capabilities: &Capabilitie
     check(!spared, named!("cannot lower our own oom_score_adj: the kernel might end the guard"));
     check(lock.is_err(), named!("cannot lock memory: may be slow to answer when memory runs out"));
     check(!has_pressure, named!("no pressure information (PSI): judging by vmstat and meminfo"));
-    check(has_pressure && trigger.is_err(), named!("cannot arm a pressure trigger: polling"));
+    check(has_pressure && wakers.trigger.is_err(), named!("cannot arm a pressure trigger: polling"));
     check(!pidfd, named!("no pidfd: processes are verified by their start time alone"));
     check(pidfd && !release, named!("no process_mrelease: victims free their memory themselves"));
     check(only_uid.is_some(), named!("cannot signal other users' processes: choosing among our own"));

@@ -16,7 +16,7 @@ use crate::decide::victim::Candidate;
 use crate::read::holdings::{FilePath, Holdings};
 use crate::read::kfile::ReadError;
 use crate::read::process::Pid;
-use crate::sys::line::Line;
+use crate::sys::line::{Line, named};
 use crate::sys::time::{MS, SECOND};
 use rustix::io::Errno;
 
@@ -35,12 +35,13 @@ pub struct Decision<'s> {
     pub has_history: bool,
 }
 
-/// Another cgroup is guarded now.
+/// Something else is guarded now.
 // Out of line, so that the loop does not run below its stack.
 #[inline(never)]
 pub fn moved(log: &mut Log, scope: &Scope<'_>) {
     log.warn(|line| {
-        line.text("guarding another cgroup now, ");
+        let machine = named!("now guarding the machine");
+        line.text(if scope.is_machine() { machine } else { named!("now guarding cgroup ") });
         scope.push_path(line);
     });
 }

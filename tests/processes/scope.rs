@@ -1,8 +1,8 @@
 //! Real processes in real cgroups, none of which is short of memory.
 
 use crate::harness::{
-    ASK, Confined, Eater, FORCE, Guard, Hierarchy, Journal, Leader, NOBODY, ONCE, OnTerm, bustd, eventually,
-    in_namespace, in_namespace_with_users, skip,
+    ASK, Confined, Eater, FORCE, Guard, Hierarchy, Journal, Leader, NOBODY, ONCE, OnTerm, QUIET, bustd,
+    eventually, in_namespace, in_namespace_with_users, skip,
 };
 use bustd::act::signal::{Refusal, SignalContext, Target, signal_process};
 use bustd::choose::scope::Scope;
@@ -458,6 +458,81 @@ fn a_limit_for_the_guard_and_its_command_is_guarded() {
         let guard = Guard::spawn(command);
         journal.expect("scope: cgroup (it has the tightest limit)");
         assert_eq!(guard.exit().code(), Some(3));
+    });
+}
+
+/// Starts a guard with `options` in a cgroup without a limit that holds somebody else too.
+fn begin_unlimited(options: &[&[&str]], confined: &Confined, journal: &mut Journal) -> Guard {
+    let mut command = confined.start(&bustd(journal, &[options, &[&["--log", "stderr"]]].concat()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(journal.pen());
+    let guard = Guard::spawn(command);
+    journal.expect("sandbox: on; scope: machine (our cgroup has no lower limit, one that is set is seen)");
+    guard
+}
+
+/// What Kubernetes and systemd do while it runs, and has nothing else to do.
+#[test]
+fn a_limit_that_is_set_while_it_is_idle_is_guarded_as_long_as_there_is_one() {
+    in_namespace(|| {
+        let Some(confined) = limited() else { return };
+        assert!(confined.limit_to("max"));
+        let mut journal = Journal::new();
+        let beside = Eater::named("beside").start(&journal);
+        confined.take(beside.pid());
+        let guard = begin_unlimited(&[QUIET], &confined, &mut journal);
+        assert!(!guard.look(&mut journal).contains(" of 2048 MiB"));
+        assert!(confined.limit());
+        let line = journal.expect("now guarding cgroup ");
+        assert!(line.contains(&confined.path), "{line}");
+        assert!(guard.look(&mut journal).contains(" of 2048 MiB"));
+        assert!(confined.limit_to("max"));
+        journal.expect("now guarding the machine");
+        assert!(!guard.look(&mut journal).contains(" of 2048 MiB"));
+        guard.end();
+        beside.expect_unharmed(&mut journal);
+    });
+}
+
+/// With the sandbox, and with the rights that are left.
+#[test]
+fn of_a_limit_that_is_set_later_nobody_dies_who_is_outside() {
+    in_namespace(|| {
+        let Some(confined) = limited() else { return };
+        assert!(confined.limit_to("max"));
+        let mut journal = Journal::new();
+        let outside = Eater::named("outside").mib(120).start(&journal);
+        let mut inside = Eater::named("inside").mib(40).start(&journal);
+        confined.take(inside.pid());
+        let guard = begin_unlimited(
+            &[&["--no-daemon", "--mem", "250M,1M", "--swap", "100%,1%"]],
+            &confined,
+            &mut journal,
+        );
+        assert!(confined.limit_to("200M"));
+        journal.expect("now guarding cgroup ");
+        let line = journal.expect("killing pid");
+        assert!(line.contains("\"inside\"") && line.contains("no other candidate"), "{line}");
+        assert_eq!(inside.death(), Some(libc::SIGTERM));
+        guard.end();
+        outside.expect_unharmed(&mut journal);
+    });
+}
+
+/// What a service manager sets for the guard.
+#[test]
+fn a_limit_that_is_set_later_for_the_guard_alone_is_none_for_what_it_guards() {
+    in_namespace(|| {
+        let Some(confined) = limited() else { return };
+        assert!(confined.limit_to("max"));
+        let mut journal = Journal::new();
+        let guard = begin_unlimited(&[QUIET], &confined, &mut journal);
+        assert!(confined.limit());
+        // Each time it looks at one file more, and so at all of them.
+        for _ in 0..20 {
+            assert!(!guard.look(&mut journal).contains(" of 2048 MiB"));
+        }
+        journal.expect_none("now guarding");
+        guard.end();
     });
 }
 

@@ -134,7 +134,7 @@ pub struct Uses {
     pub patterns: bool,
     /// It runs programs at a kill.
     pub hooks: bool,
-    /// It guards a cgroup.
+    /// It guards a cgroup, or may come to.
     pub cgroup: bool,
     /// It has rules, which may use all the rest too.
     pub rules: bool,

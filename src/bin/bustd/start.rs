@@ -165,7 +165,7 @@ pub fn guard(
         stats: config.stats.is_some() || pidfile.is_some(),
         patterns: config.policy.has_patterns(),
         hooks: config.has_hooks(),
-        cgroup: !scope.is_machine(),
+        cgroup: scope.has_cgroup(),
         rules: has_rules,
     });
     if capabilities.lock.is_ok() {

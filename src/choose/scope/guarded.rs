@@ -1,6 +1,6 @@
 //! What a guarded cgroup is asked; where the machine is guarded, nobody comes here.
 
-use super::Scope;
+use super::{Guards, Scope};
 use crate::config::scope::Asked;
 use crate::read::cgroup::{Cgroup, CgroupStat, path_below};
 use crate::read::kfile::ReadError;
@@ -21,27 +21,62 @@ pub(super) struct Questions {
     pub(super) read_busy_us: fn(&Scope<'_>) -> Option<u64>,
     pub(super) has: fn(&Scope<'_>, Pid, Leader) -> Result<bool, ReadError>,
     pub(super) follow: fn(&Scope<'_>),
+    pub(super) is_to_be_read: fn(&Scope<'_>) -> bool,
 }
 
-pub(super) static QUESTIONS: Questions =
-    Questions { read_memory, read_available_kib, read_free_kib, read_limit_hits, read_busy_us, has, follow };
+pub(super) static QUESTIONS: Questions = Questions {
+    read_memory,
+    read_available_kib,
+    read_free_kib,
+    read_limit_hits,
+    read_busy_us,
+    has,
+    follow,
+    is_to_be_read,
+};
 
 fn read_memory(scope: &Scope<'_>, mem: &mut Meminfo) -> Result<u64, ReadError> {
-    let told = read_memory_now(scope, mem);
-    if told != Err(ReadError::Missing) {
-        return told;
+    let machine_kib = mem.total_kib();
+    if scope.may_turn()
+        && let Some(up) = find_limit(scope, machine_kib)
+    {
+        scope.place.borrow_mut().up = up;
+        turn(scope, Guards::CgroupNow);
     }
-    // It was removed. We may have been moved before that, or another is there by now.
-    follow(scope);
-    reopen(scope, None)?;
-    read_memory_now(scope, mem)
+    let mut told = read_memory_now(scope, mem);
+    if told == Err(ReadError::Missing) {
+        // It was removed. We may have been moved before that, or another is there by now.
+        follow(scope);
+        reopen(scope, None)?;
+        told = read_memory_now(scope, mem);
+    }
+    // What cannot be read may be a limit.
+    if scope.guards.get() == Guards::CgroupNow
+        && told.is_ok()
+        && mem.total_kib() == machine_kib
+        && find_limit(scope, machine_kib).is_none()
+    {
+        turn(scope, Guards::MachineYet);
+    }
+    told
+}
+
+fn turn(scope: &Scope<'_>, to: Guards) {
+    scope.guards.set(to);
+    scope.changes.set(scope.changes.get() + 1);
+}
+
+/// How many levels above our own is the cgroup with the tightest limit, if one counts?
+fn find_limit(scope: &Scope<'_>, machine_kib: u64) -> Option<u32> {
+    let place = scope.place.borrow();
+    tightest(&place.base.as_ref()?.cgroup, place.from, machine_kib)
 }
 
 // Out of line, so that it is here once.
 #[inline(never)]
 fn read_memory_now(scope: &Scope<'_>, mem: &mut Meminfo) -> Result<u64, ReadError> {
     let place = scope.place.borrow();
-    match place.guarded() {
+    match scope.guarded(&place) {
         None => Ok(0),
         Some((cgroup, up, _)) => read_memory_of(cgroup, place.from, up, mem),
     }
@@ -55,7 +90,7 @@ fn read_available_kib(scope: &Scope<'_>) -> Option<u64> {
 
 fn read_free_kib(scope: &Scope<'_>, total_kib: u64) -> Option<u64> {
     let place = scope.place.borrow();
-    let (cgroup, ..) = place.guarded()?;
+    let (cgroup, ..) = scope.guarded(&place)?;
     let (mut lowest_kib, mut free_kib) = (u64::MAX, None);
     for up in place.from..=cgroup.levels_above {
         if let Some(limit_kib) = cgroup.read_limit_kib(up).ok().flatten() {
@@ -70,19 +105,19 @@ fn read_free_kib(scope: &Scope<'_>, total_kib: u64) -> Option<u64> {
 
 fn read_limit_hits(scope: &Scope<'_>) -> Option<u64> {
     let place = scope.place.borrow();
-    let (cgroup, up, _) = place.guarded()?;
+    let (cgroup, up, _) = scope.guarded(&place)?;
     cgroup.read_limit_hits(up).ok()
 }
 
 fn read_busy_us(scope: &Scope<'_>) -> Option<u64> {
     let place = scope.place.borrow();
-    let (cgroup, up, _) = place.guarded()?;
+    let (cgroup, up, _) = scope.guarded(&place)?;
     cgroup.read_busy_us(up).ok()
 }
 
 fn has(scope: &Scope<'_>, pid: Pid, leader: Leader) -> Result<bool, ReadError> {
     let place = scope.place.borrow();
-    let Some((cgroup, _, guarded)) = place.guarded() else { return Ok(true) };
+    let Some((cgroup, _, guarded)) = scope.guarded(&place) else { return Ok(true) };
     let mut is_below = false;
     let told = reader(leader)(scope.tree.proc.as_fd(), pid, Some(cgroup.version), &mut |path| {
         is_below = path_below(guarded, path).is_some();
@@ -106,6 +141,7 @@ fn follow(scope: &Scope<'_>) {
     // Else only a limit that was set below the guarded cgroup changes it: of one further up
     // others would have to answer for it who are not asked.
     if scope.asked == Asked::Auto
+        && !scope.is_machine()
         && let Some(found) = &place.base
         && let Some(up) = tightest(&found.cgroup, place.from, u64::MAX)
         && (is_new || up < place.up)
@@ -122,8 +158,25 @@ fn reopen(scope: &Scope<'_>, own: Option<BorrowedFd<'_>>) -> Result<bool, ReadEr
     let levels_above = found.cgroup.levels_above;
     place.up = place.up.min(levels_above);
     place.from = place.from.min(levels_above);
-    scope.changes.set(scope.changes.get() + u32::from(has_changed));
+    let is_other = has_changed && !scope.is_machine();
+    scope.changes.set(scope.changes.get() + u32::from(is_other));
     Ok(has_changed)
+}
+
+/// Looks at each level's limit in turn, and at where we are.
+fn is_to_be_read(scope: &Scope<'_>) -> bool {
+    let mut place = scope.place.borrow_mut();
+    let up = place.turn.max(place.from);
+    let Some(found) = &place.base else { return false };
+    if up <= found.cgroup.levels_above {
+        let limit_kib = found.cgroup.read_limit_kib(up);
+        place.turn = up + 1;
+        return matches!(limit_kib, Ok(Some(_)));
+    }
+    place.turn = 0;
+    drop(place);
+    follow(scope);
+    false
 }
 
 /// The cgroup with the lowest limit of those that are `from` levels above `cgroup` or

@@ -73,9 +73,16 @@ impl Confined {
 
     /// Limits its memory to that of no test; false where there is no such controller.
     pub fn limit(&self) -> bool {
-        ["memory.limit_in_bytes", "memory.max"]
+        self.limit_to("2G")
+    }
+
+    /// Limits its memory to `most`, or with `max` not at all.
+    pub fn limit_to(&self, most: &str) -> bool {
+        // Version 1 has another word for that.
+        let of_v1 = if most == "max" { "-1" } else { most };
+        [("memory.limit_in_bytes", of_v1), ("memory.max", most)]
             .iter()
-            .any(|file| fs::write(self.dir.join(file), "2G").is_ok())
+            .any(|(file, most)| fs::write(self.dir.join(file), most).is_ok())
     }
 
     /// Is it in the hierarchy that patterns are about, that of the memory controller?

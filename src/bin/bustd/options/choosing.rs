@@ -12,7 +12,8 @@ pub const CHOOSING: [OptionSpec; 12] = [
         help: "guard auto, machine, cgroup, or that at PATH",
         detail: "The memory to guard. auto is the cgroup of bustd, or one above it, that has the tightest \
             limit below the machine's memory, else the machine, also where nobody but bustd is in that \
-            cgroup. machine is the machine; cgroup is the cgroup of bustd; a path is that of the directory \
+            cgroup. Where no limit was set at first, one that is set later is guarded as long as it is \
+            there. machine is the machine; cgroup is the cgroup of bustd; a path is that of the directory \
             of a cgroup. In a cgroup, memory, swap and pressure are those of the cgroup and of those above \
             it, and nobody outside of it is killed.",
         complete: Complete::Words(&["auto", "machine", "cgroup"]),
