@@ -197,7 +197,6 @@ const RULES: &[&str] = &[
     "5Scope8whole_at",
     "7Monitor13finish_cgroup",
     "7Monitor18note_end_for_rules",
-    "7Monitor20note_death_for_rules",
     "7Monitor10tick_rules",
     "7Monitor12reread_rules",
     // Start-up and they alone.
