@@ -27,6 +27,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const STARTUP: &[&str] = &[
     // The program's own modules.
     "5bustd3cli",
+    "5bustd5asked",
+    "5bustd6reader",
     "5bustd6answer",
     "5bustd4conf",
     "5bustd4sole",
