@@ -442,7 +442,13 @@ impl Ruled<'_> {
             let mut set = 0;
             self.shelf.for_each(&mut |active| {
                 if let Some(state) = self.engine.standing.sets.get(set) {
-                    report::push_figure(&mut out.line, figure, &active, state);
+                    let (mut alike, mut at) = (0, 0);
+                    self.shelf.for_each(&mut |other| {
+                        let is_alike = (other.set.name, other.tag) == (active.set.name, active.tag);
+                        alike += u64::from(is_alike && at < set);
+                        at += 1;
+                    });
+                    report::push_figure(&mut out.line, figure, &active, state, alike);
                     out.flush();
                 }
                 set += 1;

@@ -544,6 +544,62 @@ fn what_a_hook_holds_up_is_not_told_yet() {
     });
 }
 
+/// Rules that are read again while a hook holds a kill up leave that as it was begun.
+#[test]
+fn a_kill_that_a_hook_holds_up_outlives_its_rules() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let (doomed, spared) = (slice.0.below("doomed"), slice.0.below("spared"));
+        if !mark(&doomed, "user.oomd_prefer") {
+            return;
+        }
+        let mut journal = Journal::new();
+        let mut dying = member(&doomed, "dying", &journal);
+        let living = member(&spared, "living", &journal);
+        let hook =
+            script("hook", "#!/bin/sh\necho hook: started >&2\nuntil [ -e /run/go ]; do sleep 0.1; done\n");
+        slice.rules(&[act_after(60, &[slice.kill(r#", "always_continue": true"#), slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &["--before-kill", &hook]);
+        journal.expect("hook: started");
+        for said in ["the rules were read again", "those that were there stay"] {
+            match said.starts_with("the") {
+                true => slice.rules(&[set("other", r#"{"name": "stop"}"#, &[r#"{"name": "stop"}"#.into()])]),
+                false => fs::write(FILE, "{").expect("a file in scratch"),
+            }
+            guard.send(rustix::process::Signal::HUP);
+            journal.expect(said);
+        }
+        slice.tick(&mut journal);
+        fs::write("/run/go", "").expect("a file");
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        journal.expect(" died ");
+        assert_eq!(attribute(&doomed, "user.oomd_kill"), "1");
+        slice.tick(&mut journal);
+        // Its second action was forgotten.
+        living.expect_unharmed(&mut journal);
+        guard.end();
+    });
+}
+
+/// Whoever reads the statistics refuses two lines with the same labels.
+#[test]
+fn sets_of_one_name_are_told_apart() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let mut journal = Journal::new();
+        let stop = |name| set(name, r#"{"name": "stop"}"#, &[r#"{"name": "stop"}"#.into()]);
+        slice.rules(&[stop("one"), stop("two"), stop("one"), stop("one")]);
+        let guard = slice.guard(&mut journal, &["--stats", "/run/kills.prom"]);
+        slice.tick(&mut journal);
+        let stats = fs::read_to_string("/run/kills.prom").expect("statistics");
+        let fired = stats.lines().filter_map(|line| line.strip_prefix("bustd_ruleset_fired_total{ruleset="));
+        let fired: Vec<_> = fired.map(|line| line.split('}').next().unwrap()).collect();
+        let all = ["\"one\"", "\"two\"", "\"one\",again=\"1\"", "\"one\",again=\"2\"", "\"beat\""];
+        assert_eq!(fired, all);
+        guard.end();
+    });
+}
+
 /// A service that is started anew while a hook runs has a cgroup of the same path.
 #[test]
 fn a_cgroup_that_was_made_anew_lives() {

@@ -57,12 +57,16 @@ pub fn open_shelf(options: &Options, tree: &Tree) -> Option<Shelf<'static>> {
     Some(shelf)
 }
 
-/// Reads what is in the directory of drop-ins, to show it; the exit status.
+/// Reads what is in the directory of drop-ins, to show it, and counts what looks wrong; the
+/// exit status.
 #[inline(never)]
-pub fn read_drop_ins(shelf: &mut Shelf<'_>) -> c_int {
+pub fn read_drop_ins(shelf: &mut Shelf<'_>, warnings: &mut u64) -> c_int {
     let mut status = 0;
     let read = shelf.read_dir(&mut |severity, text| {
-        status |= if severity == Severity::Error { EXIT_USAGE } else { 0 };
+        match severity {
+            Severity::Error => status = EXIT_USAGE,
+            Severity::Warning => *warnings += 1,
+        }
         complain(severity, text);
     });
     end_without_dir(shelf, read);
