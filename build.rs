@@ -27,6 +27,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const STARTUP: &[&str] = &[
     // The program's own modules.
     "5bustd3cli",
+    "5bustd5asked",
+    "5bustd6reader",
     "5bustd6answer",
     "5bustd4conf",
     "5bustd4sole",
@@ -196,7 +198,6 @@ const RULES: &[&str] = &[
     "5Scope8whole_at",
     "7Monitor13finish_cgroup",
     "7Monitor18note_end_for_rules",
-    "7Monitor20note_death_for_rules",
     "7Monitor10tick_rules",
     "7Monitor12reread_rules",
     // Start-up and they alone.

@@ -87,9 +87,6 @@ pub struct Monitor<'a> {
     is_ticking: bool,
     #[cfg(feature = "rules")]
     has_news: bool,
-    /// How many of a rule's cgroup died while the rules were being looked at.
-    #[cfg(feature = "rules")]
-    killed_meanwhile: Option<u32>,
     /// Steps of ticks so far, and when memory was looked at last in one.
     #[cfg(feature = "rules")]
     steps: u32,
@@ -168,8 +165,6 @@ impl<'a> Monitor<'a> {
             is_ticking: false,
             #[cfg(feature = "rules")]
             has_news: false,
-            #[cfg(feature = "rules")]
-            killed_meanwhile: None,
             #[cfg(feature = "rules")]
             steps: 0,
             #[cfg(feature = "rules")]

@@ -354,7 +354,10 @@ impl<'a> Executor<'a> {
                 self.release_if_slow(now_us);
                 return Some(event);
             }
-            Progress::Signalled(_) if !active.kill.is_of_one() => return Some(Event::Busy),
+            Progress::Signalled(_) if !active.kill.is_of_one() => {
+                active.kill.mark(None);
+                return Some(Event::Busy);
+            }
             Progress::Signalled(_) => return Some(goes_on(active, now_us)),
             Progress::Busy => return Some(Event::Busy),
             Progress::TracerKilled(tracer) => return Some(Event::TracerKilled(tracer)),
@@ -373,6 +376,11 @@ impl<'a> Executor<'a> {
             }
             Progress::Refused(refusal) => Event::Refused(refusal),
         };
+        // Those that do not die of it count, too.
+        let is_to_be_told = !matches!(event, Event::Refused(_)) && active.kill.signalled > 0;
+        if is_to_be_told {
+            active.kill.mark(Some(active.kill.signalled));
+        }
         self.active = None;
         Some(event)
     }

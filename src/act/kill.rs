@@ -163,6 +163,9 @@ pub enum Progress {
     Refused(Refusal),
 }
 
+/// What tells in the attributes of a cgroup that it is killed, or how many were.
+pub type Mark = fn(BorrowedFd<'_>, Option<u32>);
+
 /// A kill in progress, stepped by the loop.
 #[derive(Debug)]
 pub struct Kill {
@@ -174,7 +177,7 @@ pub struct Kill {
     companions: Option<Companions>,
     /// The cgroup whose members are all meant, where the victim is any of them and may be
     /// gone before it is signalled.
-    dir: Option<OwnedFd>,
+    dir: Option<(OwnedFd, Mark)>,
     /// The round through the companions that is under way.
     round: Option<Round>,
     /// When it began, or the last one that did, in clock ticks since boot.
@@ -230,16 +233,23 @@ impl Kill {
     }
 
     /// Everybody in a cgroup dies, and `victim` is any of them, as long as the cgroup with
-    /// this directory is there. To be told before the first step.
-    pub fn take_all_of(&mut self, whole: Whole, dir: Option<OwnedFd>) {
+    /// this directory is there, which has its attributes. To be told before the first step.
+    pub fn take_all_of(&mut self, whole: Whole, dir: Option<(OwnedFd, Mark)>) {
         self.companions = Some(Companions::Cgroup(whole));
         self.dir = dir;
+    }
+
+    /// Tells in the attributes of the cgroup that it is killed, or how many were.
+    pub fn mark(&self, killed: Option<u32>) {
+        if let Some((dir, mark)) = &self.dir {
+            mark(dir.as_fd(), killed);
+        }
     }
 
     /// Is there more to kill than the victim?
     fn is_of_more(&self) -> bool {
         // One that was made anew has the same path, but nothing is in this directory then.
-        let is_there = |dir: &OwnedFd| open(dir.as_fd(), c"cgroup.procs", OFlags::PATH).is_ok();
+        let is_there = |(dir, _): &(OwnedFd, Mark)| open(dir.as_fd(), c"cgroup.procs", OFlags::PATH).is_ok();
         self.timeline.signalled_us.is_some() && self.companions.is_some()
             || self.dir.as_ref().is_some_and(is_there)
     }

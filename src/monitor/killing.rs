@@ -229,7 +229,6 @@ impl Monitor<'_> {
     pub(super) fn finish_cgroup(&mut self, death: &Death, now_us: u64) {
         let after = self.observer.read(now_us);
         self.observer.restart_baselines();
-        self.note_death_for_rules(death.signalled);
         let is_command = death.was_killed() && self.blame_command();
         report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), is_command, now_us);
         self.selector.settle(None);

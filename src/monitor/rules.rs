@@ -68,8 +68,6 @@ pub(super) struct Engine<'a> {
     prefix: Line,
     /// The kernel's log, for the line that programs read.
     kmsg: Option<OwnedFd>,
-    /// The directory of the cgroup that is being killed, which outlives it.
-    victim: Option<OwnedFd>,
 }
 
 /// A program is known by the number of its plugin and, above that, of the generation of
@@ -153,7 +151,6 @@ impl<'a> Monitor<'a> {
             told_passed_over: false,
             prefix,
             kmsg,
-            victim: None,
         };
         self.is_alone = shelf.settings.alone;
         let mut kept = Table::with_room_or(1, &mut lack);
@@ -189,9 +186,6 @@ impl<'a> Monitor<'a> {
         let due_us = self.tick_if_due(ruled, now_us);
         self.is_ticking = false;
         self.ruled = Some(ruled);
-        if let Some(killed) = self.killed_meanwhile.take() {
-            self.note_death_for_rules(killed);
-        }
         if core::mem::take(&mut self.has_news) {
             self.publish_stats();
         }
@@ -448,7 +442,13 @@ impl Ruled<'_> {
             let mut set = 0;
             self.shelf.for_each(&mut |active| {
                 if let Some(state) = self.engine.standing.sets.get(set) {
-                    report::push_figure(&mut out.line, figure, &active, state);
+                    let (mut alike, mut at) = (0, 0);
+                    self.shelf.for_each(&mut |other| {
+                        let is_alike = (other.set.name, other.tag) == (active.set.name, active.tag);
+                        alike += u64::from(is_alike && at < set);
+                        at += 1;
+                    });
+                    report::push_figure(&mut out.line, figure, &active, state, alike);
                     out.flush();
                 }
                 set += 1;

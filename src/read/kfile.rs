@@ -232,24 +232,25 @@ fn read_all_lines(
 
 /// The lines of `text`, without their newlines.
 pub fn lines(text: &[u8]) -> Pieces<'_> {
-    Pieces { rest: text, is_between: |byte| byte == b'\n' }
+    pieces(text, b'\n')
 }
 
 /// The fields of `text`, separated by any run of blanks or newlines.
 pub fn fields(text: &[u8]) -> Pieces<'_> {
-    Pieces { rest: text, is_between: |byte| byte.is_ascii_whitespace() }
+    pieces(text, b' ')
 }
 
-/// The pieces of `text` between bytes of which `is_between` holds.
-pub fn pieces(text: &[u8], is_between: fn(u8) -> bool) -> Pieces<'_> {
-    Pieces { rest: text, is_between }
+/// The pieces of `text` between bytes of this kind; a blank stands for white space of every
+/// kind.
+pub fn pieces(text: &[u8], between: u8) -> Pieces<'_> {
+    Pieces { rest: text, between }
 }
 
 /// The non-empty pieces of a text between separators.
 #[derive(Clone, Debug)]
 pub struct Pieces<'t> {
     rest: &'t [u8],
-    is_between: fn(u8) -> bool,
+    between: u8,
 }
 
 impl<'t> Pieces<'t> {
@@ -265,9 +266,12 @@ impl<'t> Iterator for Pieces<'t> {
     // Out of line: every list is read with it.
     #[inline(never)]
     fn next(&mut self) -> Option<&'t [u8]> {
-        let start = self.rest.iter().position(|&byte| !(self.is_between)(byte))?;
+        // Asked for every byte of every list: a call for each would take most of the time.
+        let is_between =
+            |&byte: &u8| byte == self.between || self.between == b' ' && byte.is_ascii_whitespace();
+        let start = self.rest.iter().position(|byte| !is_between(byte))?;
         let text = &self.rest[start..];
-        let end = text.iter().position(|&byte| (self.is_between)(byte)).unwrap_or(text.len());
+        let end = text.iter().position(is_between).unwrap_or(text.len());
         self.rest = &text[end..];
         Some(&text[..end])
     }
@@ -290,9 +294,10 @@ pub fn split_at(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
 /// longer key as much counts as a word has room for.
 pub fn add_number(line: &[u8], keys: &[Word], numbers: &mut [Option<u64>]) {
     let mut fields = fields(line);
-    if let (Some(key), Some(value)) = (fields.next(), fields.next())
+    // Most keys are none of these.
+    if let Some(key) = fields.next()
         && let Some(at) = place_of(&key[..key.len().min(Word::MAX_LEN)], keys)
-        && let Some(number) = parse_u64(value)
+        && let Some(number) = fields.next().and_then(parse_u64)
     {
         numbers[at] = Some(numbers[at].unwrap_or(0).saturating_add(number));
     }

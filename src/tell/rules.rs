@@ -287,8 +287,8 @@ const LAST: &str = "\
 # TYPE bustd_ruleset_last_action_timestamp_seconds gauge
 ";
 
-/// Appends the line of one rule set.
-pub fn push_figure(line: &mut Line, figure: Figure, active: &Active<'_>, state: &SetState) {
+/// Appends the line of one rule set, before which there were so many of the same names.
+pub fn push_figure(line: &mut Line, figure: Figure, active: &Active<'_>, state: &SetState, alike: u64) {
     let (name, number) = match figure {
         Figure::Fired => (lit!("bustd_ruleset_fired_total"), state.fired),
         Figure::Acted => (lit!("bustd_ruleset_actions_total"), state.acted),
@@ -298,6 +298,10 @@ pub fn push_figure(line: &mut Line, figure: Figure, active: &Active<'_>, state: 
     line.bytes(name).bytes(lit!("{ruleset=\"")).escaped_as(active.set.name, "\\\\x");
     if let Some(tag) = active.tag {
         line.bytes(lit!("\",drop_in=\"")).escaped_as(tag, "\\\\x");
+    }
+    // Who reads them refuses a file in which two lines have the same labels.
+    if alike > 0 {
+        line.bytes(lit!("\",again=\"")).number(alike);
     }
     line.bytes(lit!("\"} ")).number(number).text("\n");
 }

@@ -400,6 +400,31 @@ fn a_hook_has_as_long_as_its_set_says() {
     });
 }
 
+/// What a set lets hooks take is for all kills of one chain together.
+#[test]
+fn hooks_hold_all_kills_of_a_chain_together() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let cgroups = ["one", "two"].map(|name| slice.0.below(name));
+        if !mark(&cgroups[0], "user.oomd_prefer") {
+            return;
+        }
+        let mut journal = Journal::new();
+        let mut dying = cgroups.each_ref().map(|cgroup| member(cgroup, "dying", &journal));
+        let endless = script("endless", ENDLESS);
+        slice.rules(&[act_after(6, &[slice.kill(r#", "always_continue": true"#), slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &["--before-kill", &endless]);
+        journal.expect("hook: started");
+        assert_eq!(dying[0].death(), Some(libc::SIGKILL));
+        let began = Instant::now();
+        assert_eq!(dying[1].death(), Some(libc::SIGKILL));
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        // It is run before each of them all the same.
+        journal.expect("hook: started");
+        guard.end();
+    });
+}
+
 /// The hole: a minute that a hook has was one in which memory could run out, for only one
 /// kill is under way at a time.
 #[test]
@@ -463,6 +488,114 @@ fn who_takes_long_to_die_is_counted_once() {
         journal.expect(" died ");
         assert_eq!(slow.death(), Some(libc::SIGKILL));
         assert_eq!(attribute(&doomed, "trusted.oomd_kill"), "2");
+        guard.end();
+    });
+}
+
+/// The hole: where one does not die of it, the attributes told of nobody.
+#[test]
+fn who_does_not_die_is_counted() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        if !mark(&doomed, "user.oomd_prefer") {
+            return;
+        }
+        let mut journal = Journal::new();
+        let mut first = member(&doomed, "first", &journal);
+        let stuck = member(&doomed, "stuck", &journal);
+        stop_at_exit(stuck.pid());
+        slice.rules(&[act(&[slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &[]);
+        assert_eq!(first.death(), Some(libc::SIGKILL));
+        journal.expect("s after SIGKILL");
+        let of = |name: &str| attribute(&doomed, &format!("user.oomd_{name}"));
+        assert_eq!([of("ooms"), of("kill")], ["1", "2"]);
+        guard.end();
+        let_end(stuck.pid());
+    });
+}
+
+/// Nobody is told to have been killed while a hook still holds the kill up.
+#[test]
+fn what_a_hook_holds_up_is_not_told_yet() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let doomed = slice.0.below("doomed");
+        if !mark(&doomed, "user.oomd_prefer") {
+            return;
+        }
+        let mut journal = Journal::new();
+        let mut dying = member(&doomed, "dying", &journal);
+        let hook = script(
+            "hook",
+            &format!("#!/bin/sh\necho hook: started >&2\nuntil [ -e {0} ]; do sleep 0.1; done\n", "/run/go"),
+        );
+        slice.rules(&[act_after(60, &[slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &["--before-kill", &hook]);
+        journal.expect("hook: started");
+        let of = |name: &str| attribute(&doomed, &format!("user.oomd_{name}"));
+        assert_eq!([of("ooms"), of("kill_uuid"), of("kill")], [""; 3]);
+        fs::write("/run/go", "").expect("a file");
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        journal.expect(" died ");
+        assert_eq!([of("ooms"), of("kill")], ["1"; 2]);
+        guard.end();
+    });
+}
+
+/// Rules that are read again while a hook holds a kill up leave that as it was begun.
+#[test]
+fn a_kill_that_a_hook_holds_up_outlives_its_rules() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let (doomed, spared) = (slice.0.below("doomed"), slice.0.below("spared"));
+        if !mark(&doomed, "user.oomd_prefer") {
+            return;
+        }
+        let mut journal = Journal::new();
+        let mut dying = member(&doomed, "dying", &journal);
+        let living = member(&spared, "living", &journal);
+        let hook =
+            script("hook", "#!/bin/sh\necho hook: started >&2\nuntil [ -e /run/go ]; do sleep 0.1; done\n");
+        slice.rules(&[act_after(60, &[slice.kill(r#", "always_continue": true"#), slice.kill("")])]);
+        let guard = slice.guard(&mut journal, &["--before-kill", &hook]);
+        journal.expect("hook: started");
+        for said in ["the rules were read again", "those that were there stay"] {
+            match said.starts_with("the") {
+                true => slice.rules(&[set("other", r#"{"name": "stop"}"#, &[r#"{"name": "stop"}"#.into()])]),
+                false => fs::write(FILE, "{").expect("a file in scratch"),
+            }
+            guard.send(rustix::process::Signal::HUP);
+            journal.expect(said);
+        }
+        slice.tick(&mut journal);
+        fs::write("/run/go", "").expect("a file");
+        assert_eq!(dying.death(), Some(libc::SIGKILL));
+        journal.expect(" died ");
+        assert_eq!(attribute(&doomed, "user.oomd_kill"), "1");
+        slice.tick(&mut journal);
+        // Its second action was forgotten.
+        living.expect_unharmed(&mut journal);
+        guard.end();
+    });
+}
+
+/// Whoever reads the statistics refuses two lines with the same labels.
+#[test]
+fn sets_of_one_name_are_told_apart() {
+    in_namespace(|| {
+        let Some(slice) = Slice::new() else { return };
+        let mut journal = Journal::new();
+        let stop = |name| set(name, r#"{"name": "stop"}"#, &[r#"{"name": "stop"}"#.into()]);
+        slice.rules(&[stop("one"), stop("two"), stop("one"), stop("one")]);
+        let guard = slice.guard(&mut journal, &["--stats", "/run/kills.prom"]);
+        slice.tick(&mut journal);
+        let stats = fs::read_to_string("/run/kills.prom").expect("statistics");
+        let fired = stats.lines().filter_map(|line| line.strip_prefix("bustd_ruleset_fired_total{ruleset="));
+        let fired: Vec<_> = fired.map(|line| line.split('}').next().unwrap()).collect();
+        let all = ["\"one\"", "\"two\"", "\"one\",again=\"1\"", "\"one\",again=\"2\"", "\"beat\""];
+        assert_eq!(fired, all);
         guard.end();
     });
 }

@@ -12,6 +12,7 @@ mod oracle;
 mod peer;
 mod properties;
 
+use acting::STOP;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -364,8 +365,56 @@ fn what_is_wrong_is_one_line_and_status_2() {
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).ends_with(&format!("{path}: {why}\n")), "{output:?}");
     }
-    fs::write(&path, " ".repeat(256 * 1024 + 1)).unwrap();
-    assert!(stderr(&check(&tree, &path, &[])).ends_with("rules.json: longer than 256 KiB\n"));
+    for len in [256 * 1024 + 1, 10_000_000] {
+        fs::write(&path, " ".repeat(len)).unwrap();
+        assert!(stderr(&check(&tree, &path, &[])).ends_with("rules.json: longer than 256 KiB\n"));
+    }
+    fs::write(&path, "// one\n/* two\n */ // three").unwrap();
+    assert!(stderr(&check(&tree, &path, &[])).contains("rules.json:3:13: found the end of the file"));
+    // Nobody writes to it.
+    fs::remove_file(&path).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, path.to_str().unwrap(), rustix::fs::Mode::RWXU).unwrap();
+    assert!(stderr(&check(&tree, &path, &[])).ends_with("rules.json: not a file\n"));
+}
+
+/// What oomd has learned since its last release, and has forgotten, is refused with what is
+/// there instead.
+#[test]
+fn plugins_that_there_are_not_are_refused_with_what_there_is() {
+    let tree = machine();
+    let path = tree.path().join("rules.json");
+    for name in ["swap_above_memory_max", "xattr_glob", "adjust_cgroup", "senpai_poking", "Continue"] {
+        let plugin = format!(r#"{{"name": "{name}", "args": {{"cgroup": "a", "threshold_pct": "5"}}}}"#);
+        for (detector, action) in [(plugin.as_str(), STOP), (STOP, plugin.as_str())] {
+            fs::write(&path, format!(r#"{{"rulesets": [{{"name": "n", "detectors": [["g", {detector}]], "actions": [{action}]}}]}}"#)).unwrap();
+            let output = check(&tree, &path, &[]);
+            let found = stderr(&output);
+            assert_eq!((output.status.code(), found.lines().count()), (Some(2), 1), "{found}");
+            assert!(found.contains(&format!(": found \"{name}\", allowed: continue, stop, ")), "{found}");
+            assert!(found.ends_with(", exec, which runs a program for all else\n"), "{found}");
+        }
+    }
+}
+
+/// The last line counts what looks wrong in files of rules, too, and says so where one cannot be
+/// used.
+#[test]
+fn the_end_tells_of_all_warnings() {
+    let tree = machine();
+    let path = tree.path().join("rules.json");
+    let set = |more: &str| format!(r#"{{"rulesets": [{{"name": "n"{more}}}], "x": 1}}"#);
+    let full =
+        format!(r#", "detectors": [["g", {STOP}]], "actions": [{STOP}], "drop-in": {{"actions": true}}"#);
+    fs::write(&path, set(&full)).unwrap();
+    tree.write("d/one", set(""));
+    let dir = tree.path().join("d");
+    let end = || {
+        let output = check(&tree, &path, &["--rules-dir", dir.to_str().unwrap()]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned())
+    };
+    assert_eq!(end(), (Some(0), "sound, 2 warnings".into()));
+    tree.write("d/two", "{");
+    assert_eq!(end(), (Some(2), "not sound, 2 warnings".into()));
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub fn show(options: &Options, tree: &Tree, scope: &Scope<'_>) -> c_int {
     put_limits(&limits, tree, scope, &mut found);
     #[cfg(feature = "rules")]
     if options.rules.is_some() {
-        found.status |= crate::concern::show(options, tree);
+        found.status |= crate::concern::show(options, tree, &mut found.warnings);
     }
     put_directory("--pidfile", options.pidfile, &mut found);
     put_directory("--stats", stats, &mut found);
@@ -81,6 +81,8 @@ pub fn show(options: &Options, tree: &Tree, scope: &Scope<'_>) -> c_int {
         put_log(path, &mut found);
     }
     let mut end = Line::default();
+    // Of a file that cannot be used nothing else would tell at the end.
+    end.text(if found.status == 0 { "" } else { "not " });
     end.text(named!("sound, ")).number(found.warnings);
     end.text(if found.warnings == 1 { named!(" warning") } else { named!(" warnings") });
     found.print(&mut end);

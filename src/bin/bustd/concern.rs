@@ -28,16 +28,17 @@ const MAX_DEPTH: usize = 64;
 /// Tells on standard output what the rules say, and whom they would be about.
 // Out of line, so that the guard does not run below its stack.
 #[inline(never)]
-pub fn show(options: &Options, tree: &Tree) -> c_int {
+pub fn show(options: &Options, tree: &Tree, warnings: &mut u64) -> c_int {
     let Some(mut shelf) = load_or_end(options) else { return 0 };
-    let mut screen = Screen { tree, forest: None, last: Cgroups::default(), status: 0 };
+    let mut screen = Screen { tree, forest: None, last: Cgroups::default(), status: 0, warnings: 0 };
     let opened = screen.open_cgroups();
     let mut line = Line::default();
     let rules = shelf.base();
     push_path(&mut line, rules.file);
     line.bytes(lit!(": ")).number(rules.sets.len() as u64).bytes(lit!(" rule sets, looked at every "));
     screen.print(line.number(shelf.settings.interval_s.into()).bytes(lit!(" s")));
-    screen.status |= read_drop_ins(&mut shelf);
+    screen.warnings += u64::from(rules.warnings);
+    screen.status |= read_drop_ins(&mut shelf, &mut screen.warnings);
     shelf.for_each(&mut |active| screen.put_set(&active));
     let passed_over = screen.forest.as_ref().map_or(0, |forest| forest.passed_over);
     if passed_over > 0 {
@@ -48,6 +49,7 @@ pub fn show(options: &Options, tree: &Tree) -> c_int {
         screen.status |= EXIT_FAILURE;
     }
     let status = screen.status;
+    *warnings += screen.warnings;
     // The program ends next, and what closes each cgroup would be code for nothing.
     core::mem::forget(screen);
     status
@@ -60,6 +62,7 @@ struct Screen<'t, 'r> {
     /// The cgroups that were told of last.
     last: Cgroups<'r>,
     status: c_int,
+    warnings: u64,
 }
 
 impl<'r> Screen<'_, 'r> {
@@ -116,6 +119,7 @@ impl<'r> Screen<'_, 'r> {
         path.bytes(plugin.words.first().copied().unwrap_or_default());
         let is_there = || accessat(CWD, path.as_cstr(), Access::EXEC_OK, AtFlags::empty()).is_ok();
         if plugin.name == Name::Exec && !is_there() {
+            self.warnings += 1;
             self.print(line.bytes(lit!("    warning: cannot execute ")).quoted(path.as_bytes()));
         }
         if core::mem::replace(&mut self.last, plugin.cgroups) == plugin.cgroups {

@@ -79,3 +79,8 @@ pub fn detach() {
         let _ = rustix::stdio::dup2_stderr(&null);
     }
 }
+
+/// Are we process 1?
+pub fn is_init() -> bool {
+    rustix::process::getpid().is_init()
+}

@@ -1,106 +1,24 @@
-//! `--rules` and what goes with it: options, reading the file, and `--check`.
+//! Reading the rules that were asked for, for a guard and for `--check`.
 
-use crate::cli::{Options, Reader};
+use crate::cli::Options;
 use crate::console::{EXIT_FAILURE, EXIT_USAGE, complaint, fail, fail_about, leave};
-use crate::options::Opt;
-use crate::place::refuse;
-use crate::values::parse_any_path;
+use crate::program::parser_pages;
 use bustd::choose::rules::forest::{Barren, MAX_CGROUPS, open_hierarchy};
 use bustd::config::rules::load::load;
 use bustd::config::rules::model::Plugin;
-use bustd::config::rules::settings::{Coefficients, Device, Devices, Settings, parse_coefficients};
+use bustd::config::rules::settings::Device;
 use bustd::config::rules::shelf::Shelf;
 use bustd::config::rules::teller::Severity;
 use bustd::config::rules::words::Name;
 use bustd::monitor::Monitor;
 use bustd::read::hierarchy::{find_at, push_real_path};
-use bustd::read::kfile::{ReadError, Tree, parse_u64, read_number};
+use bustd::read::kfile::{ReadError, Tree, read_number};
 use bustd::sys::file::{open, stderr};
 use bustd::sys::line::{Line, named};
-use core::ffi::{CStr, c_int};
+use core::ffi::c_int;
 use rustix::fd::AsFd;
 use rustix::fs::{CWD, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// What the options say; `None` without `--rules`.
-pub type Asked = Option<Settings<'static>>;
-
-/// The options as they are read, in any order.
-pub struct Given {
-    settings: Settings<'static>,
-    has_file: bool,
-    /// One that needs a file.
-    needs_file: Option<&'static [u8]>,
-}
-
-impl Default for Given {
-    fn default() -> Self {
-        Self { settings: Settings::of(c""), has_file: false, needs_file: None }
-    }
-}
-
-impl Given {
-    /// Takes the option that is being read, which is one of these.
-    pub fn take(&mut self, id: Opt, reader: &mut Reader<'_>) {
-        let settings = &mut self.settings;
-        match id {
-            Opt::Rules => {
-                settings.file = reader.value(parse_any_path);
-                self.has_file = true;
-                return;
-            }
-            Opt::RulesDir => settings.dir = Some(reader.value(parse_any_path)),
-            Opt::NoDefaultRules => settings.alone = true,
-            Opt::Interval => settings.interval_s = reader.value(parse_interval_s),
-            Opt::Device => {
-                let shape = named!("not MAJ:MIN with commas between, 16 at most");
-                settings.devices = reader.value(|text| Devices::parse(text.to_bytes()).ok_or(shape));
-            }
-            Opt::SsdCoeffs => settings.ssd = reader.value(parse_numbers),
-            Opt::HddCoeffs => settings.hdd = reader.value(parse_numbers),
-            _ => settings.allow_panic = true,
-        }
-        self.needs_file = Some(reader.name());
-    }
-
-    /// The options as a whole. `is_guard` tells whether the file will be read again,
-    /// `has_limits` whether the guard's own rules were given any.
-    pub fn finish(self, options: &mut Options, is_guard: bool, has_limits: bool) {
-        let settings = self.settings;
-        if let Some(name) = self.needs_file.filter(|_| !self.has_file) {
-            refuse(name, None, named!("only with --rules"));
-        }
-        if !self.has_file {
-            return;
-        }
-        if options.config.once {
-            refuse(b"once", None, named!("not with --rules, which take their time"));
-        }
-        for (name, path) in [(&b"rules"[..], Some(settings.file)), (b"rules-dir", settings.dir)] {
-            if is_guard && path.is_some_and(|path| !path.to_bytes().starts_with(b"/")) {
-                refuse(name, None, named!("not an absolute path, by which a guard reads it again"));
-            }
-        }
-        if settings.alone && has_limits {
-            refuse(b"no-default-rules", None, named!("not with --mem, --swap and --psi, which are theirs"));
-        }
-        options.rules = Some(settings);
-    }
-}
-
-/// An hour: whoever looks more seldom than that does not watch.
-const MAX_INTERVAL_S: u64 = 3600;
-
-fn parse_interval_s(text: &'static CStr) -> Result<u32, &'static str> {
-    parse_u64(text.to_bytes())
-        .filter(|seconds| (1..=MAX_INTERVAL_S).contains(seconds))
-        .map(|seconds| seconds as u32)
-        .ok_or(named!("not a whole number of seconds from 1 to 3600"))
-}
-
-fn parse_numbers(text: &'static CStr) -> Result<Coefficients, &'static str> {
-    parse_coefficients(text.to_bytes()).ok_or(named!("not up to six numbers with commas between"))
-}
 
 /// Reads the file of rules if there is one, and tells of what looks wrong in it, or
 /// ends the program.
@@ -119,7 +37,7 @@ pub fn load_or_end(options: &Options) -> Option<Shelf<'static>> {
 #[inline(never)]
 pub fn open_shelf(options: &Options, tree: &Tree) -> Option<Shelf<'static>> {
     let mut shelf = load_or_end(options)?;
-    shelf.settings.parser = crate::parser_pages();
+    shelf.settings.parser = parser_pages();
     for device in shelf.settings.devices.list_mut() {
         let Device { major, minor, .. } = *device;
         let mut path = Line::default();
@@ -139,12 +57,16 @@ pub fn open_shelf(options: &Options, tree: &Tree) -> Option<Shelf<'static>> {
     Some(shelf)
 }
 
-/// Reads what is in the directory of drop-ins, to show it; the exit status.
+/// Reads what is in the directory of drop-ins, to show it, and counts what looks wrong; the
+/// exit status.
 #[inline(never)]
-pub fn read_drop_ins(shelf: &mut Shelf<'_>) -> c_int {
+pub fn read_drop_ins(shelf: &mut Shelf<'_>, warnings: &mut u64) -> c_int {
     let mut status = 0;
     let read = shelf.read_dir(&mut |severity, text| {
-        status |= if severity == Severity::Error { EXIT_USAGE } else { 0 };
+        match severity {
+            Severity::Error => status = EXIT_USAGE,
+            Severity::Warning => *warnings += 1,
+        }
         complain(severity, text);
     });
     end_without_dir(shelf, read);

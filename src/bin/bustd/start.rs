@@ -2,12 +2,11 @@
 
 use crate::cli::Options;
 use crate::console::{EXIT_FAILURE, complaint, fail, fail_about, fail_because, fail_with};
-use crate::daemon;
+use crate::daemon::{self, is_init};
 use crate::pidfile::{DEFAULT_PIDFILE, Pidfile, PidfileError, USUAL_PIDFILES, find_holder};
-use crate::program::kept_for;
+use crate::program::{Uses, hold_program, kept_for, watch};
 use crate::sole::{self, Sole};
 use crate::values::directory_of;
-use crate::{Uses, hold_program, is_init, watch};
 use bustd::act::capability::Capabilities;
 use bustd::act::command::Started;
 use bustd::choose::scope::Scope;

@@ -1,9 +1,12 @@
-//! In place of `rules` where this was built without it.
+//! In place of `asked` where this was built without it.
 
-use crate::cli::{Options, Reader};
 use crate::options::Opt;
 use crate::place::refuse;
+use crate::reader::Reader;
 use bustd::sys::line::named;
+
+/// What the options say, which is nothing.
+pub type Asked = ();
 
 /// The options, of which none can be had.
 #[derive(Default)]
@@ -16,5 +19,5 @@ impl Given {
     }
 
     /// There are none.
-    pub fn finish(self, _: &mut Options, _: bool, _: bool) {}
+    pub fn finish(self, _: bool, _: bool, _: bool) -> Asked {}
 }

@@ -13,7 +13,7 @@ pub const MAX_NAME: usize = 255;
 
 /// The segments of a pattern or a path; the root has none.
 pub fn segments(path: &[u8]) -> Pieces<'_> {
-    pieces(path, |byte| byte == b'/')
+    pieces(path, b'/')
 }
 
 /// What the escape at the start of a segment stands for, and its length.

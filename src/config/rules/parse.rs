@@ -221,7 +221,9 @@ impl<'d, 'b> Parser<'_, 'd, 'b> {
             push_text(line.bytes(lit!("found ")), fields.name);
             let mut list = List::new(&mut line);
             Name::for_all(is_hook, &mut |word| list.push(word));
-            return self.teller.refuse(&line);
+            // Those that oomd has learned since are not known.
+            let instead = if is_hook { &b""[..] } else { lit!(", which runs a program for all else") };
+            return self.teller.refuse(line.bytes(instead));
         };
         let args = fields.part(Key::Args);
         if let Some(args) = args.filter(|args| !matches!(args.kind(), Kind::Object | Kind::Null)) {

@@ -231,7 +231,7 @@ fn errors_say_where_and_what_is_allowed() {
         ),
         (
             &with_action("kill", "{}"),
-            "1:94: found \"kill\", allowed: continue, stop, pressure_above, pressure_rising_beyond, memory_above, memory_reclaim, swap_free, exists, nr_dying_descendants, dump_cgroup_overview, kill_by_memory_size_or_growth, kill_by_swap_usage, kill_by_pressure, kill_by_io_cost, kill_by_pg_scan, systemd_restart, kernel_panic, senpai, exec",
+            "1:94: found \"kill\", allowed: continue, stop, pressure_above, pressure_rising_beyond, memory_above, memory_reclaim, swap_free, exists, nr_dying_descendants, dump_cgroup_overview, kill_by_memory_size_or_growth, kill_by_swap_usage, kill_by_pressure, kill_by_io_cost, kill_by_pg_scan, systemd_restart, kernel_panic, senpai, exec, which runs a program for all else",
         ),
         (
             &with_action("dummy_prekill_hook", "{}"),

@@ -39,7 +39,7 @@ const MAX_SEGMENT: usize = 255;
 
 /// The items of a list in a text, less those that are empty.
 pub fn items(text: &[u8]) -> Pieces<'_> {
-    pieces(text, |byte| byte == b',')
+    pieces(text, b',')
 }
 
 impl<'d, 'b> Parser<'_, 'd, 'b> {

@@ -31,6 +31,8 @@ pub struct Place {
 pub struct Chain {
     rests_until_us: u64,
     suspended: Option<Place>,
+    /// Until when hooks may hold its kills up, once one has begun.
+    held_until_us: Option<u64>,
 }
 
 impl Chain {
@@ -57,18 +59,27 @@ impl Chain {
         match outcome {
             Outcome::Continue => {
                 let next = Place { action: place.action + 1, ..place };
-                (next.action < actions).then_some(next)
+                if next.action < actions {
+                    return Some(next);
+                }
             }
             Outcome::Stop { delay_s } => {
                 let delay_s = u64::from(delay_s.unwrap_or(own_delay_s));
                 self.rests_until_us = now_us + delay_s * 1_000_000;
-                None
             }
             Outcome::Later => {
                 self.suspended = Some(place);
-                None
+                return None;
             }
         }
+        self.held_until_us = None;
+        None
+    }
+
+    /// For how long a hook may hold the kill up that begins now: all kills of one chain have
+    /// `all_us` together, from when the first of them begins.
+    pub fn hold_us(&mut self, all_us: u64, now_us: u64) -> u64 {
+        self.held_until_us.get_or_insert(now_us + all_us).saturating_sub(now_us)
     }
 
     /// Is an action to be asked again?
@@ -114,6 +125,22 @@ mod tests {
         // The action's own time takes the place of the set's.
         let _ = chain.advance(place(0, 0), Outcome::Stop { delay_s: Some(0) }, 1, 15, 20 * S);
         assert!(chain.begin(Some(0), 20 * S).is_some());
+    }
+
+    #[test]
+    fn hooks_hold_all_kills_of_a_chain_together() {
+        let mut chain = Chain::default();
+        // Not from when the set fired: the kill of another may have to be over first.
+        let _ = chain.advance(place(0, 0), Outcome::Later, 3, 15, 5 * S);
+        assert_eq!(chain.hold_us(5 * S, 20 * S), 5 * S);
+        let second = chain.advance(place(0, 0), Outcome::Continue, 3, 15, 20 * S).unwrap();
+        let _ = chain.advance(second, Outcome::Later, 3, 15, 20 * S);
+        assert_eq!((chain.hold_us(5 * S, 22 * S), chain.hold_us(5 * S, 26 * S)), (3 * S, 0));
+        // The next chain has as much again, however the last one has ended.
+        let _ = chain.advance(second, Outcome::Stop { delay_s: None }, 3, 15, 26 * S);
+        assert_eq!(chain.hold_us(5 * S, 50 * S), 5 * S);
+        let _ = chain.advance(place(2, 0), Outcome::Continue, 3, 15, 50 * S);
+        assert_eq!(chain.hold_us(5 * S, 60 * S), 5 * S);
     }
 
     #[test]

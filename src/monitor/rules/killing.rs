@@ -14,28 +14,20 @@ use crate::decide::rules::chain::Outcome;
 use crate::decide::rules::rank::Machine;
 use crate::decide::rules::standing::PluginState;
 use crate::decide::victim::{Candidate, VACANT};
-use crate::read::kfile::parse_u64;
 use crate::read::listing::list_processes;
 use crate::read::process::{Identity, Pid, read_stat};
 use crate::read::status::read_status;
 use crate::sys::file::open;
-use crate::sys::line::{DIGITS, Line, digits};
+use crate::sys::line::Line;
 use crate::sys::time::{self, SECOND, realtime_s};
 use crate::tell::rules as report;
-use core::ffi::CStr;
 use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{OFlags, XattrFlags, fgetxattr, fsetxattr};
+use rustix::fs::OFlags;
 
-/// A hook may hold a rule's kill up for as long as its set says, but no longer than this:
-/// memory is short.
+/// Hooks may hold the kills of a chain up for as long as its set says, but no longer than
+/// this: memory is short.
 const MAX_HOLD_US: u64 = 60 * SECOND;
-
-/// The attributes that tell how often a cgroup was killed, and how many were.
-const OOMS: [&CStr; 2] = [c"trusted.oomd_ooms", c"user.oomd_ooms"];
-const KILLED: [&CStr; 2] = [c"trusted.oomd_kill", c"user.oomd_kill"];
-/// And by what number that is known.
-const UUID: [&CStr; 2] = [c"trusted.oomd_kill_uuid", c"user.oomd_kill_uuid"];
 
 impl Engine<'_> {
     /// Opens a cgroup's directory once more, for as long as its kill takes.
@@ -131,7 +123,7 @@ impl<'a> Monitor<'a> {
             report::ours(self.log, role.active, whole.path());
             return false;
         }
-        let hold_us = (u64::from(role.active.set.prekill_hook_timeout_s) * SECOND).min(MAX_HOLD_US);
+        let all_us = (u64::from(role.active.set.prekill_hook_timeout_s) * SECOND).min(MAX_HOLD_US);
         let current = engine.forest.current(id).unwrap_or(0);
         let reaps = kill.flag(Key::ReapMemory);
         let mut after = 0;
@@ -142,13 +134,12 @@ impl<'a> Monitor<'a> {
                 Ok(judged) => FreeMemory::from(&judged.snapshot),
                 Err(_) => FreeMemory::default(),
             };
+            // Among the detectors there is no chain.
+            let chain = engine.standing.chain(role.set, role.place).filter(|_| role.group.is_some());
+            let hold_us = chain.map_or(all_us, |chain| chain.hold_us(all_us, now_us));
             let doomed = Doomed { whole, dir: engine.open_dir(id), reaps, hold_us };
             if self.executor.begin_cgroup(victim, doomed, before, now_us).is_err() {
                 continue;
-            }
-            if let Some(dir) = engine.open_dir(id) {
-                mark(dir.as_fd());
-                engine.victim = Some(dir);
             }
             let event = self.executor.step(None, now_us);
             let _ = self.heed_event(event, now_us);
@@ -234,20 +225,6 @@ impl<'a> Monitor<'a> {
             let _ = rustix::io::write(kmsg, out.as_bytes());
         }
     }
-
-    /// A cgroup that rules killed is gone.
-    #[inline(never)]
-    pub(in super::super) fn note_death_for_rules(&mut self, killed: u32) {
-        let Some(ruled) = &mut self.ruled else {
-            // In the middle of a tick.
-            self.killed_meanwhile = Some(killed);
-            return;
-        };
-        let Some(victim) = ruled.engine.victim.take() else { return };
-        for name in &KILLED {
-            add(victim.as_fd(), name, killed.into());
-        }
-    }
 }
 
 // Out of line, as is what tells of a kill, so that what they read is not on the stack of who
@@ -261,34 +238,4 @@ fn candidate(proc: BorrowedFd<'_>, pid: Pid, whole: &Whole, current: u64) -> Opt
     let uid = read_status(proc, pid).ok()?.uid;
     let id = Identity { pid, starttime: stat.starttime };
     Some(Candidate { id, job: stat.job_key(uid), freeable_kib: current / 1024, ..VACANT })
-}
-
-/// Tells in its attributes that a cgroup is killed: one more time, and by what number.
-#[inline(never)]
-fn mark(dir: BorrowedFd<'_>) {
-    let mut uuid = Line::default();
-    for half in [time::now_us(), realtime_s()] {
-        push_hex(&mut uuid, half.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    }
-    for &name in &UUID {
-        let _ = fsetxattr(dir, name, uuid.as_bytes(), XattrFlags::empty());
-    }
-    for name in &OOMS {
-        add(dir, name, 1);
-    }
-}
-
-/// Adds to a number in an attribute. Whoever owns the cgroup may have written anything
-/// there: that counts as 0.
-fn add(dir: BorrowedFd<'_>, name: &CStr, more: u64) {
-    let mut buf = [0; 24];
-    let len = fgetxattr(dir, name, &mut buf[..]).unwrap_or(0);
-    let number = buf.get(..len).and_then(parse_u64).unwrap_or(0);
-    let _ = fsetxattr(dir, name, digits(number.saturating_add(more), &mut [0; DIGITS]), XattrFlags::empty());
-}
-
-fn push_hex(line: &mut Line, number: u64) {
-    for at in (0..16).rev() {
-        line.bytes(&[b"0123456789abcdef"[(number >> (at * 4)) as usize & 15]]);
-    }
 }
