@@ -32,8 +32,7 @@ use crate::read::process::{Identity, Pid};
 use crate::sys::time::now_us as read_clock;
 use rustix::fd::AsFd;
 
-/// After this many surveys in a row in which somebody could not be read, what can
-/// be read has to do.
+/// After this many surveys in a row in which somebody could not be read, what can be read has to do.
 const MAX_FAILURES: u32 = 3;
 
 /// Knows who is how large and who grew.
@@ -49,8 +48,7 @@ pub struct Selector<'a> {
     taken: History,
     /// Who shares memory with one in the table.
     sharings: Sharings,
-    /// How long before the last survey the one before it was; `None` where there was
-    /// none to compare with.
+    /// How long before the last survey the one before it was; `None` where there was none.
     span_us: Option<u64>,
     /// Whether the last survey ended before it had seen everybody.
     is_partial: bool,

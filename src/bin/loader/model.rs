@@ -58,9 +58,8 @@ const COUNT_MASK: u32 = 31;
 const MAX_COUNT: u32 = 20;
 const OWNER_MASK: u32 = (1 << COUNT_SHIFT) - 1;
 const NEW: Slot = 1 << 31;
-/// Two MiB. Half of that makes the file larger by a 90th, and twice as much makes it
-/// smaller by a 160th.
-const SLOTS_LOG2: u32 = 19;
+/// Four MiB. Half of that makes the file larger by a 200th, and a quarter by a 60th.
+const SLOTS_LOG2: u32 = 20;
 /// Slots that a context may have, side by side. With two the file is larger by a 130th.
 const WAYS: usize = 8;
 
@@ -90,7 +89,7 @@ pub struct Memory {
     probabilities: [u16; 4096],
 }
 
-const _: () = assert!(size_of::<Memory>() <= 9 << 18);
+const _: () = assert!(size_of::<Memory>() <= 17 << 18);
 
 /// How far a probability moves by the number of bits it has seen: 1/(1.2 + n).
 const RATES: [u16; 32] = {

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | the program, as its file says | memory, which the loader fills | stays |
 //! | … its section of start-up, the last | the same | unmapped |
-//! | what the decoder learns in, 2 MiB | memory | unmapped |
+//! | what the decoder learns in, 4 MiB | memory | unmapped |
 //! | the loader and the packed program | the file | unmapped |
 //!
 //! The program unmaps all of it from its section of start-up on when its loop begins.

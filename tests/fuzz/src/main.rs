@@ -43,7 +43,7 @@ fn parser_pages() -> bustd::sys::program::Pages {
 
 /// The targets, by the first byte of an input. A new one goes to the end, so that
 /// the corpus keeps its meaning.
-const TARGETS: [fn(&[u8]); 22] = [
+const TARGETS: [fn(&[u8]); 23] = [
     parsers::words_and_numbers,
     parsers::meminfo,
     parsers::pressure,
@@ -66,6 +66,7 @@ const TARGETS: [fn(&[u8]); 22] = [
     rule_files::values,
     rule_files::cgroup_files,
     command_line::config,
+    parsers::dentry_state,
 ];
 
 fn try_input(input: &[u8]) {

@@ -100,6 +100,10 @@ pub fn status(text: &[u8]) {
     assert!(read.most_kib(private_kib) >= private_kib);
 }
 
+pub fn dentry_state(text: &[u8]) {
+    let _ = memory::parse_names_in_use_kib(text);
+}
+
 pub fn io(text: &[u8]) {
     let _ = writing::parse_written(text);
 }
