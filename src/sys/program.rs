@@ -15,7 +15,7 @@ pub unsafe fn lock_program(pages: Range<usize>) {
 }
 
 /// Longer than the loader of a packed program and what it works with.
-const LOADER_LEN: usize = 4 << 20;
+const LOADER_LEN: usize = 8 << 20;
 
 /// Gives up sections of the program that nothing touches once the guard watches, from
 /// the page they begin on, but for the pages of those that are `kept`, in their order;
