@@ -11,17 +11,17 @@ use super::successor::find_successor;
 use super::survey::{Surveyed, is_shortage, survey};
 use super::surveyor::Remembered;
 use super::terms::{
-    FILE_US, FRESH_US, LOOKS_APART_US, LastSurvey, MAX_TOO_SOON, NOTE_IDLE_US, NOTE_MIN_US, NOTE_REST,
-    NOTE_TERMS, SET_ASIDE, Terms,
+    FILE_US, FRESH_US, LOOKS_APART_US, LastSurvey, NOTE_IDLE_US, NOTE_MIN_US, NOTE_REST, NOTE_TERMS,
+    SET_ASIDE, Terms, may_look_again,
 };
 use super::vigil::{Until, Vigil};
-use super::writers::Writers;
+use super::writers::{Evidence, Writers};
 use crate::config::policy::Policy;
 use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute, dies_with};
 use crate::decide::doubt::Doubt;
 use crate::decide::growth::{History, Reading};
 use crate::decide::levels::Levels;
-use crate::decide::pacing::LOOK_AGAIN_US;
+use crate::decide::pacing::{LOOK_AGAIN_US, SEARCH_US};
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency};
 use crate::decide::victim::{Candidate, Ranking, TABLE, VACANT, min_freeable_kib};
@@ -65,8 +65,7 @@ pub struct Selector<'a> {
     has_killed: bool,
     /// Others have what that one had, as its death did not give it back.
     have_others_it: bool,
-    /// What that one had put into tmpfs has stayed there, and until then nobody else is
-    /// killed for it.
+    /// What that one had put into tmpfs has stayed there: until then nobody else is killed for it.
     pinned_until_us: Option<u64>,
     /// How often in a row it was too soon to choose.
     too_soon: u32,
@@ -313,11 +312,20 @@ impl<'a> Selector<'a> {
         if !self.table.all().is_empty() && self.is_steady(rule, urgency, snapshot, now_us) {
             return Err(NoVictim::Steady);
         }
-        if may_wait && wait_us >= LOOK_AGAIN_US && !self.has_looked_twice() && self.may_look_again() {
+        if may_wait
+            && wait_us >= LOOK_AGAIN_US
+            && !self.has_looked_twice()
+            && may_look_again(&mut self.too_soon)
+        {
             return Err(NoVictim::TooSoon);
         }
         let lost = self.taken.growth(self.last.map_or(0, |last| last.taken_kib), u64::MAX);
         let attribution = attribute(self.table.all(), &snapshot.loss, &lost, least_kib);
+        // What nobody seems to have may be a moment's: it is seen again first.
+        let is_burst = matches!(attribution, Attribution::SpawnBurst { .. });
+        if may_wait && is_burst && wait_us >= SEARCH_US && may_look_again(&mut self.too_soon) {
+            return Err(NoVictim::TooSoon);
+        }
         if may_wait
             && wait_us > 0
             && Doubt::is_open(&mut self.doubt, &attribution, &self.table, snapshot.mem.total_kib(), now_us)
@@ -388,14 +396,14 @@ impl<'a> Selector<'a> {
 
     fn select_writer(&mut self, may_wait: bool, snapshot: &Snapshot, now_us: u64) -> Result<bool, NoVictim> {
         let context = self.terms.context(snapshot, None, now_us);
-        if self.writers.select(self.terms.proc, &context, true, &mut self.culprit) {
+        if self.writers.select(self.terms.proc, &context, Evidence::File, &mut self.culprit) {
             return Ok(true);
         }
         if self.writers.need_another_look(now_us) {
             // Whoever writes now may not have been there, or not have written
             // enough, at the last look.
             self.look_for_writers(snapshot, now_us);
-            if self.may_look_again() {
+            if may_look_again(&mut self.too_soon) {
                 return Err(NoVictim::TooSoon);
             }
         }
@@ -404,18 +412,14 @@ impl<'a> Selector<'a> {
         let mut is_found = self.search_holder(Sought::Shmem, shmem_kib, snapshot, now_us)?;
         if !is_found {
             let context = self.terms.context(snapshot, None, now_us);
-            is_found = self.writers.select(self.terms.proc, &context, false, &mut self.culprit);
+            // At last the busiest rather than the largest: what is missing is in tmpfs.
+            let least = if may_wait { Evidence::Bytes } else { Evidence::Calls };
+            is_found = self.writers.select(self.terms.proc, &context, least, &mut self.culprit);
         }
         if !is_found && may_wait {
             return Err(NoVictim::NoWriter { shmem_growth_kib: shmem_kib });
         }
         Ok(is_found)
-    }
-
-    /// May a choice be put off once more? Where looking takes long it would be too soon for ever.
-    fn may_look_again(&mut self) -> bool {
-        self.too_soon += 1;
-        self.too_soon <= MAX_TOO_SOON
     }
 
     fn search_holder(
@@ -451,8 +455,7 @@ impl<'a> Selector<'a> {
         let _ = read_largest_tmpfs_file(self.terms.proc, pid, until_us, file);
     }
 
-    /// The victim has died and gave so much back: true if others have what is missing, with
-    /// whom it held it in common.
+    /// The victim has died and gave so much back: true if others have what it held with them.
     pub fn have_others_it(&mut self, gained_kib: u64) -> bool {
         let Candidate { id, freeable_kib, .. } = self.culprit.victim;
         self.have_others_it =
@@ -472,8 +475,7 @@ impl<'a> Selector<'a> {
         self.writers.forget_suspect();
         self.has_killed = true;
         self.pinned_until_us = pinned_until_us;
-        self.too_soon = 0;
-        self.doubt = None;
+        (self.too_soon, self.doubt) = (0, None);
     }
 
     /// Other memory is guarded now, and what is known is about what was.
@@ -486,12 +488,8 @@ impl<'a> Selector<'a> {
 
     /// Memory is no longer low.
     pub fn leave_low(&mut self) {
-        self.has_killed = false;
-        self.have_others_it = false;
-        self.pinned_until_us = None;
-        self.too_soon = 0;
-        self.guest = None;
-        self.doubt = None;
+        (self.has_killed, self.have_others_it, self.too_soon) = (false, false, 0);
+        (self.pinned_until_us, self.guest, self.doubt) = (None, None, None);
     }
 }
 

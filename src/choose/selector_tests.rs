@@ -244,7 +244,7 @@ fn a_survey_ends_where_memory_has_come_back() {
 fn everybody_is_looked_at_twice_where_there_is_time() {
     let machine = Machine::with(&[(100, "database", 60)]);
     let mut selector = machine.selector();
-    let now = snapshot(30 * MIB, 0);
+    let now = snapshot(0, 0);
     let decide = |selector: &mut Selector<'_>, now_us, wait_us| {
         selector.survey_for(Rule::Exhaustion, &now, &Levels::default(), now_us).unwrap();
         selector.select_victim(Rule::Exhaustion, Urgency::Term, &now, now_us, wait_us).map(|_| ())
@@ -255,6 +255,27 @@ fn everybody_is_looked_at_twice_where_there_is_time() {
     assert!(selector.has_history());
     assert_eq!(decide(&mut selector, 30 * SECOND, LOOK_AGAIN_US), Err(NoVictim::TooSoon));
     assert_eq!(decide(&mut selector, 60 * SECOND, 0), Ok(()));
+}
+
+/// It may be a moment's, and then small workers would die for who leaks.
+#[test]
+fn what_nobody_seems_to_have_is_seen_again_where_there_is_time() {
+    let machine = Machine::with(&[(100, "database", 60)]);
+    let mut selector = machine.selector();
+    let now = snapshot(200 * MIB, 0);
+    let mut now_us = SECOND;
+    let mut decide = |wait_us| {
+        now_us += LOOK_AGAIN_US;
+        selector.survey_for(Rule::Exhaustion, &now, &Levels::default(), now_us).unwrap();
+        selector.select_victim(Rule::Exhaustion, Urgency::Term, &now, now_us, wait_us).map(|_| ())
+    };
+    // The search for who holds it takes time, too.
+    assert_eq!(decide(0), Ok(()));
+    assert_eq!(decide(LOOK_AGAIN_US), Ok(()));
+    for _ in 0..3 {
+        assert_eq!(decide(SEARCH_US), Err(NoVictim::TooSoon));
+    }
+    assert_eq!(decide(SEARCH_US), Ok(()));
 }
 
 /// Of those started last, by its memory and its user.

@@ -35,6 +35,12 @@ pub const FILE_US: u64 = 5 * MS;
 /// A choice is put off no more often than this in a row.
 pub const MAX_TOO_SOON: u32 = 3;
 
+/// May a choice be put off once more? Where looking takes long it would be too soon for ever.
+pub fn may_look_again(too_soon: &mut u32) -> bool {
+    *too_soon += 1;
+    *too_soon <= MAX_TOO_SOON
+}
+
 /// The last survey that succeeded.
 #[derive(Clone, Copy, Debug)]
 pub struct LastSurvey {

@@ -77,6 +77,18 @@ impl Look {
     }
 }
 
+/// What speaks against a suspect, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub enum Evidence {
+    /// It made as many calls as it takes to fill so much with small files. So does whoever
+    /// is busy with sockets.
+    Calls,
+    /// It wrote as much, and is an ordinary user's. Through an overlay no file of a tmpfs is seen.
+    Bytes,
+    /// It was seen to have a file of a tmpfs open.
+    File,
+}
+
 /// Who filled a tmpfs, as far as is known.
 #[derive(Clone, Copy, Debug)]
 struct Suspect {
@@ -84,8 +96,7 @@ struct Suspect {
     /// What it wrote between two looks.
     written_kib: u64,
     at_us: u64,
-    /// Whether it was seen to have a file of a tmpfs open. Through an overlay it has none.
-    is_seen: bool,
+    evidence: Evidence,
 }
 
 /// Watches who writes to what is not a disk.
@@ -163,20 +174,21 @@ impl Writers {
         }
         let wrote_enough = |held: &&(Identity, u64)| held.1 / 1024 >= grown_kib / LEAST_SHARE_DEN;
         let suspects = || active.iter().flatten().filter(wrote_enough);
-        // It is looked at while it writes: after its last byte it may have closed
-        // the file.
-        let seen = suspects().find(|(id, _)| writes_to_tmpfs(proc, id.pid)).or_else(|| {
-            // Many small files are few bytes, and each of them is open for a moment only.
-            let makes_files = |(id, _): &&(Identity, u64)| makes_small_files(proc, id.pid);
-            busy.iter().flatten().filter(wrote_enough).find(makes_files)
-        });
+        // It is looked at while it writes: after its last byte it may have closed the file. Many
+        // small files are few bytes, and each of them is open for a moment only.
+        let calls = || busy.iter().flatten().filter(wrote_enough);
+        let seen = suspects()
+            .find(|(id, _)| writes_to_tmpfs(proc, id.pid))
+            .or_else(|| calls().find(|(id, _)| makes_small_files(proc, id.pid)));
         let unseen = || suspects().find(|(id, _)| is_ordinary(proc, id.pid));
-        if let Some(&(id, bytes)) = seen.or_else(unseen) {
-            let is_seen = seen.is_some();
-            // One that was not does not take the place of one that was.
-            if is_seen || self.suspect.is_none_or(|suspect| !suspect.is_seen) {
+        let found = seen.map(|who| (who, Evidence::File));
+        let found = found.or_else(|| unseen().map(|who| (who, Evidence::Bytes)));
+        let found = found.or_else(|| calls().next().map(|who| (who, Evidence::Calls)));
+        if let Some((&(id, bytes), evidence)) = found {
+            // Less does not take the place of more.
+            if self.suspect.is_none_or(|suspect| suspect.evidence <= evidence) {
                 let written_kib = (bytes / 1024).min(grown_kib);
-                self.suspect = Some(Suspect { id, written_kib, at_us: now_us, is_seen });
+                self.suspect = Some(Suspect { id, written_kib, at_us: now_us, evidence });
             }
         }
     }
@@ -186,18 +198,17 @@ impl Writers {
         now_us.saturating_sub(self.looked_us) > 2 * WRITERS_SPAN_US || !self.has_compared
     }
 
-    /// The process that filled a tmpfs: true if it may be killed and `culprit` has
-    /// become it. One that was not seen to have a file there is an ordinary user's, and to
-    /// be asked for once nobody is found who has.
+    /// The process that filled a tmpfs: true if as much speaks against it, it may be killed, and
+    /// `culprit` has become it. For less than a file it is asked once nobody is found who has one.
     pub fn select(
         &self,
         proc: BorrowedFd<'_>,
         context: &SurveyContext<'_>,
-        is_seen: bool,
+        least: Evidence,
         culprit: &mut Culprit,
     ) -> bool {
         let Some(suspect) = &self.suspect else { return false };
-        if context.now_us.saturating_sub(suspect.at_us) > SUSPECT_US || is_seen && !suspect.is_seen {
+        if context.now_us.saturating_sub(suspect.at_us) > SUSPECT_US || suspect.evidence < least {
             return false;
         }
         let surveyor = Surveyor::new(proc, context);

@@ -74,6 +74,9 @@ pub fn kill_sleep_us(left_us: u64, round_us: u64) -> u64 {
 /// The least time between two looks that tell who grows or writes.
 pub const LOOK_AGAIN_US: u64 = 100 * MS;
 
+/// Where memory lasts so long, there is time to search for who holds it after looking again, too.
+pub const SEARCH_US: u64 = SECOND;
+
 /// How fast memory fell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fall {
@@ -104,12 +107,26 @@ impl Fall {
 /// How long may a choice be put off, and everybody be looked at again then? 0 where memory
 /// would not last, at the pace at which it fell `lately` and in the `survey` just made. Where there
 /// are many processes, looking takes long; where few, memory fell by chance.
-pub fn time_to_look_again_us(lately: &Fall, survey: &Fall) -> u64 {
+fn time_to_look_again_us(lately: &Fall, survey: &Fall) -> u64 {
     let lasts = |for_us: u64| {
         let needed_us = for_us + 2 * survey.in_us;
         survey.lasts_us(needed_us) && lately.lasts_us(needed_us)
     };
-    [LOOK_AGAIN_US, MIN_SLEEP_US].into_iter().find(|&for_us| lasts(for_us)).unwrap_or(0)
+    [SEARCH_US, LOOK_AGAIN_US, MIN_SLEEP_US].into_iter().find(|&for_us| lasts(for_us)).unwrap_or(0)
+}
+
+/// The same for a choice made `after` two looks, each what was available and when; the last is the
+/// one `before` it began. Memory is to stay above the KILL limit, or, for the shortest time, above half
+/// of it: what goes on that fast is below the limit at the next look, and dies of SIGKILL then.
+pub fn put_off_us(before: [(u64, u64); 2], after: (u64, u64), kill_kib: u64) -> u64 {
+    let above = |least_kib| {
+        let [survey, lately] = before.map(|before| Fall::between(before, after, least_kib));
+        time_to_look_again_us(&lately, &survey)
+    };
+    match above(kill_kib) {
+        0 => above(kill_kib / 2).min(MIN_SLEEP_US),
+        us => us,
+    }
 }
 
 /// After so many hunts in a row everybody is looked at again: by now somebody else may
@@ -161,11 +178,27 @@ mod tests {
         assert_eq!(time_us(fall(200, 5, 1199)), 0);
         // As fast, and each look takes a quarter of a second.
         assert_eq!(time_us(fall(10_000, 250, 12_000)), 0);
-        assert_eq!(time_us(fall(0, 250, 1)), LOOK_AGAIN_US);
+        assert_eq!(time_us(fall(0, 250, 1)), SEARCH_US);
+        assert_eq!((time_us(fall(1, 5, 202)), time_us(fall(1, 5, 201))), (SEARCH_US, LOOK_AGAIN_US));
         assert_eq!(time_us(fall(10, 0, 1000)), LOOK_AGAIN_US);
         // Nothing was taken while everybody was looked at, for there is one processor.
         assert_eq!(time_to_look_again_us(&fall(5000, 25, 6000), &fall(0, 5, 6000)), MIN_SLEEP_US);
         assert_eq!(time_to_look_again_us(&fall(5000, 25, 5999), &fall(0, 5, 5999)), 0);
+    }
+
+    /// Recorded in the lab, scene late-heap: 45 MiB in 180 ms leave 16 MiB, and SIGKILL is sent at 11.
+    #[test]
+    fn half_of_the_kill_limit_is_for_a_short_wait() {
+        let put_off_us = |taken_mib: u64, left_mib: u64| {
+            let before = [(left_mib * 1024, 175 * MS), ((left_mib + taken_mib) * 1024, 0)];
+            put_off_us(before, (left_mib * 1024, 180 * MS), 11 * 1024)
+        };
+        assert_eq!(put_off_us(45, 16), MIN_SLEEP_US);
+        assert_eq!(put_off_us(45, 12), 0);
+        assert_eq!(put_off_us(45, 60), LOOK_AGAIN_US);
+        // However long that would last, it is not looked for longer.
+        assert_eq!((put_off_us(1, 11), put_off_us(1, 12)), (MIN_SLEEP_US, LOOK_AGAIN_US));
+        assert_eq!(put_off_us(0, 5), SEARCH_US);
     }
 
     fn headroom(mem_kib: u64, swap_kib: u64) -> Headroom {

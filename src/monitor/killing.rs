@@ -4,7 +4,7 @@ use super::{Judged, Monitor};
 use crate::act::executor::{Death, Event, FreeMemory, HOLD_DRY_RUN_US, HOLD_FAILED_US, SETTLE_US};
 use crate::act::signal::Refusal;
 use crate::choose::no_victim::NoVictim;
-use crate::decide::pacing::{self, Fall, LOOK_AGAIN_US, MIN_SLEEP_US};
+use crate::decide::pacing::{self, LOOK_AGAIN_US, MIN_SLEEP_US};
 use crate::decide::verdict::{Rule, Urgency, Verdict};
 use crate::read::holdings::FilePath;
 use crate::sys::time::{SECOND, now_us as read_clock};
@@ -59,9 +59,7 @@ impl Monitor<'_> {
             0
         } else {
             let after = (snapshot.mem.mem_available_kib, now_us);
-            let [survey, lately] =
-                self.available.map(|before| Fall::between(before, after, levels.mem_kill_kib));
-            pacing::time_to_look_again_us(&lately, &survey)
+            pacing::put_off_us(self.available, after, levels.mem_kill_kib)
         };
         if let Err(why) = self.selector.select_victim(rule, urgency, snapshot, now_us, wait_us) {
             return self.spare_all(&decision, why, now_us);
