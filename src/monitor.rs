@@ -13,7 +13,7 @@ use crate::choose::selector::Selector;
 use crate::config::Config;
 use crate::config::policy::Believed;
 use crate::decide::levels::Levels;
-use crate::decide::pacing::{self, Fall, Headroom, Hunts};
+use crate::decide::pacing::{self, Headroom, Headrooms, Hunts};
 use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Verdict, decide};
 use crate::read::holdings::FilePath;
@@ -108,9 +108,9 @@ pub struct Monitor<'a> {
     report_at_us: Option<u64>,
     /// Asleep for a second although memory could be filled in less.
     is_idle: bool,
-    /// The headroom of memory at the last look, in KiB, and when that was.
-    last_headroom: (u64, u64),
-    /// The same of what is available, at the last two looks that went further.
+    /// The headroom of memory at looks before.
+    headrooms: Headrooms,
+    /// What was available, in KiB, and when, at the last two looks that went further.
     available: [(u64, u64); 2],
     /// Until then the events of a cgroup are not listened to: one whose limit is
     /// reached by its page cache has a hundred a second.
@@ -182,7 +182,7 @@ impl<'a> Monitor<'a> {
             is_in_tmpfs: false,
             report_at_us: config.report_us.map(|every_us| read_clock() + every_us),
             is_idle: false,
-            last_headroom: (0, 0),
+            headrooms: Headrooms::default(),
             available: [(0, 0); 2],
             deaf_until_us: 0,
         }
@@ -455,10 +455,8 @@ impl<'a> Monitor<'a> {
     /// less that it would not last: what fills it from now on wakes us, where the kernel
     /// lets it.
     fn sleep_us_unless_idle(&mut self, sleep_us: u64, headroom: Headroom, now_us: u64) -> u64 {
-        let (before_kib, at_us) = core::mem::replace(&mut self.last_headroom, (headroom.mem_kib, now_us));
-        self.is_idle = pacing::is_worth_asking_if_idle(sleep_us)
-            && self.observer.is_idle(now_us)
-            && Fall::between((before_kib, at_us), (headroom.mem_kib, now_us), 0).lasts_us(pacing::LASTING_US);
+        let do_last = self.headrooms.do_last((headroom.mem_kib, now_us));
+        self.is_idle = pacing::is_worth_asking_if_idle(sleep_us) && self.observer.is_idle(now_us) && do_last;
         if self.is_idle { pacing::IDLE_SLEEP_US } else { sleep_us }
     }
 

@@ -157,7 +157,33 @@ pub fn is_worth_asking_if_idle(sleep_us: u64) -> bool {
 /// Headroom must last so long for an idle machine to be left alone for a second, at the pace
 /// at which it became less since the last look. What takes memory without page faults wakes
 /// nobody, and takes next to no processor.
-pub const LASTING_US: u64 = 4 * SECOND;
+const LASTING_US: u64 = 4 * SECOND;
+
+/// The pace of less time than this is chance: whoever fills memory may pause between two looks.
+const PACE_US: u64 = 500 * MS;
+
+/// The headroom of memory at looks before, each in KiB and when that was.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Headrooms {
+    last: (u64, u64),
+    /// At the last look that was so long after the one below, ...
+    recent: (u64, u64),
+    /// ... and at that one.
+    earlier: (u64, u64),
+}
+
+impl Headrooms {
+    /// Takes what it is now. Does it last, at the pace since each of those?
+    pub fn do_last(&mut self, now: (u64, u64)) -> bool {
+        let lasts = |before| Fall::between(before, now, 0).lasts_us(LASTING_US);
+        let all_last = lasts(self.last) && lasts(self.recent) && lasts(self.earlier);
+        self.last = now;
+        if now.1.saturating_sub(self.recent.1) >= PACE_US {
+            (self.recent, self.earlier) = (now, self.recent);
+        }
+        all_last
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -250,6 +276,25 @@ mod tests {
         assert!(!hunts.may_go_on(true));
         assert!(hunts.may_go_on(true) && !hunts.may_go_on(false));
         assert!((0..MAX_HUNTS).all(|_| hunts.may_go_on(true)));
+    }
+
+    /// Recorded in the lab, scene wide-pipes: the guard slept for a second while it went on.
+    #[test]
+    fn a_pause_of_who_fills_memory_is_no_reason_to_sleep() {
+        let mut headrooms = Headrooms::default();
+        assert!(headrooms.do_last((200_000, SECOND)));
+        assert!(!headrooms.do_last((190_000, SECOND + 100 * MS)));
+        (1..8).for_each(|at| {
+            assert!(!headrooms.do_last((190_000 - at * 10_000, SECOND + (at + 1) * 100 * MS)))
+        });
+        for paused_ms in [30, 60] {
+            assert!(!headrooms.do_last((120_000, SECOND + 800 * MS + paused_ms * MS)), "{paused_ms}");
+        }
+        // When it has stopped for longer, there is one.
+        for at in 2..14 {
+            let _ = headrooms.do_last((120_000, SECOND + at * PACE_US));
+        }
+        assert!(headrooms.do_last((120_000, 10 * SECOND)));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The command line: its reader either refuses it with a line, or what it read is
 //! in bounds.
 
-use crate::cli::{self, Argv, Options};
+use crate::cli::{self, Options};
 use crate::console::Refused;
+use crate::reader::Argv;
 use bustd::config::limits::{Amount, Pair};
 use std::ffi::CStr;
 use std::fs::File;

@@ -4,6 +4,8 @@
 
 #[path = "../../../src/bin/bustd/amount.rs"]
 mod amount;
+#[path = "../../../src/bin/bustd/asked.rs"]
+mod asked;
 #[path = "../../../src/bin/bustd/cli.rs"]
 #[allow(dead_code, reason = "its text of --help is another one here")]
 mod cli;
@@ -20,6 +22,8 @@ mod parsers;
 mod patterns;
 #[path = "../../../src/bin/bustd/place.rs"]
 mod place;
+#[path = "../../../src/bin/bustd/reader.rs"]
+mod reader;
 #[path = "../../../src/bin/bustd/rows.rs"]
 mod rows;
 mod rule_files;
@@ -32,13 +36,17 @@ mod tree;
 mod values;
 
 /// Asked by the reader of options.
-fn is_init() -> bool {
-    false
+mod daemon {
+    pub fn is_init() -> bool {
+        false
+    }
 }
 
 /// Where the linker has put the reader of rules; here, nowhere.
-fn parser_pages() -> bustd::sys::program::Pages {
-    bustd::sys::program::Pages::NONE
+mod program {
+    pub fn parser_pages() -> bustd::sys::program::Pages {
+        bustd::sys::program::Pages::NONE
+    }
 }
 
 /// The targets, by the first byte of an input. A new one goes to the end, so that
