@@ -92,7 +92,7 @@ impl Guard {
         let log =
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("log.{:?}", std::thread::current().id()));
         let mut command = Command::new(path);
-        command.args(["-n", "--dry-run"]).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(["-n", "--dry-run", "--scope", "machine"]).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(fs::File::create(&log).unwrap());
         prepare(&mut command);
         let guard = Self(command.spawn().expect("it starts"));
@@ -174,7 +174,7 @@ fn it_is_found_by_its_name_and_leaves_nothing_of_the_loader() {
     let guard = Guard::start(&packed, |_| {});
     assert_eq!(guard.read("comm"), b"bustd\n");
     assert_eq!(fs::read_link(format!("/proc/{}/exe", guard.0.id())).unwrap(), packed);
-    let cmdline = [packed.as_os_str().as_encoded_bytes(), b"\0-n\0--dry-run\0"].concat();
+    let cmdline = [packed.as_os_str().as_encoded_bytes(), b"\0-n\0--dry-run\0--scope\0machine\0"].concat();
     assert_eq!(guard.read("cmdline"), cmdline);
     assert_eq!(guard.rights(), ["r-xp", "rw-p"]);
 }
@@ -249,11 +249,11 @@ fn it_says_why_where_it_can_unpack_nowhere() {
 fn it_starts_with_little() {
     let Some(packed) = packed() else { return };
     // Two megabytes of it are for reading the command line.
-    assert_answers(&packed, |command| before(command, || limit(libc::RLIMIT_AS, 3 << 20)));
+    assert_answers(&packed, |command| before(command, || limit(libc::RLIMIT_AS, 5 << 20)));
     assert_answers(&packed, |command| before(command, || limit(libc::RLIMIT_STACK, 64 << 10)));
     assert_answers(&packed, |command| before(command, || limit(libc::RLIMIT_STACK, libc::RLIM_INFINITY)));
     assert_answers(&packed, |command| before(command, || limit(libc::RLIMIT_MEMLOCK, 0)));
-    assert_answers(&packed, |command| before(command, || limit(libc::RLIMIT_DATA, 3 << 20)));
+    assert_answers(&packed, |command| before(command, || limit(libc::RLIMIT_DATA, 5 << 20)));
     assert_answers(&packed, |command| before(command, || limit(libc::RLIMIT_NOFILE, 0)));
     // Addresses that are not random: the heap begins right behind the file.
     assert_answers(&packed, |command| {
