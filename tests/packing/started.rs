@@ -248,7 +248,7 @@ fn it_says_why_where_it_can_unpack_nowhere() {
 #[test]
 fn it_starts_with_little() {
     let Some(packed) = packed() else { return };
-    // Two megabytes of it are for reading the command line.
+    // Four megabytes of it are for unpacking, and then two for reading the command line.
     assert_answers(&packed, |command| before(command, || limit(libc::RLIMIT_AS, 5 << 20)));
     assert_answers(&packed, |command| before(command, || limit(libc::RLIMIT_STACK, 64 << 10)));
     assert_answers(&packed, |command| before(command, || limit(libc::RLIMIT_STACK, libc::RLIM_INFINITY)));
