@@ -92,7 +92,11 @@ impl Guard {
         let log =
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("log.{:?}", std::thread::current().id()));
         let mut command = Command::new(path);
-        command.args(["-n", "--dry-run", "--scope", "machine"]).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .args(["-n", "--dry-run", "--scope", "machine"])
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         command.stderr(fs::File::create(&log).unwrap());
         prepare(&mut command);
         let guard = Self(command.spawn().expect("it starts"));
