@@ -80,8 +80,8 @@ impl Look {
 /// What speaks against a suspect, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub enum Evidence {
-    /// It made as many calls as it takes to fill so much with small files. So does whoever
-    /// is busy with sockets.
+    /// It made as many calls as it takes to fill so much with small files, and is an ordinary
+    /// user's. So does whoever is busy with sockets.
     Calls,
     /// It wrote as much, and is an ordinary user's. Through an overlay no file of a tmpfs is seen.
     Bytes,
@@ -180,10 +180,11 @@ impl Writers {
         let seen = suspects()
             .find(|(id, _)| writes_to_tmpfs(proc, id.pid))
             .or_else(|| calls().find(|(id, _)| makes_small_files(proc, id.pid)));
-        let unseen = || suspects().find(|(id, _)| is_ordinary(proc, id.pid));
+        // Anybody may keep a daemon busy: what was not seen counts for ordinary users' processes only.
+        let is_ordinarys = |(id, _): &&(Identity, u64)| is_ordinary(proc, id.pid);
         let found = seen.map(|who| (who, Evidence::File));
-        let found = found.or_else(|| unseen().map(|who| (who, Evidence::Bytes)));
-        let found = found.or_else(|| calls().next().map(|who| (who, Evidence::Calls)));
+        let found = found.or_else(|| suspects().find(is_ordinarys).map(|who| (who, Evidence::Bytes)));
+        let found = found.or_else(|| calls().find(is_ordinarys).map(|who| (who, Evidence::Calls)));
         if let Some((&(id, bytes), evidence)) = found {
             // Less does not take the place of more.
             if self.suspect.is_none_or(|suspect| suspect.evidence <= evidence) {

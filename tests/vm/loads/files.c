@@ -13,7 +13,6 @@
 #include <sys/resource.h>
 
 #define CHILDREN 200
-#define NOBODY 65534
 
 /* Opens files until there are no more for this process or, true, for anybody. */
 static int is_full(void)
@@ -56,7 +55,7 @@ int main(int argc, char **argv)
 		return 2;
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
-	if (setgid(NOBODY) || setuid(NOBODY))
+	if (become_ordinary())
 		return 2;
 	say("pid %d starts\n", getpid());
 	for (int children = 0; children < CHILDREN && !take_files(); children++)

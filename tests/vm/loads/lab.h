@@ -14,6 +14,14 @@
 #define MIB (1024 * 1024L)
 #define PAGE 4096L
 
+/* An ordinary user's from now on; nonzero if it cannot be. */
+static inline int become_ordinary(void)
+{
+	const int nobody = 65534;
+
+	return setgid(nobody) || setuid(nobody);
+}
+
 /* Whoever leaks holds this pipe: once all have let go, the culprit is gone. */
 #define CULPRIT_FD 3
 

@@ -6,7 +6,8 @@
  *   -p   with pwrite(2), which does not move the file's position
  *   -m   through a shared mapping
  *   -f   with fallocate(2), without writing anything
- *   -s   into new files beside FILE, of 600 bytes each, which are closed again
+ *   -s   into new files beside FILE, of 600 bytes each, which are closed again,
+ *        as an ordinary user
  *   -b MIB   the first MIB as fast as possible
  */
 #define _GNU_SOURCE
@@ -57,6 +58,10 @@ int main(int argc, char **argv)
 			perror("mmap");
 			return 1;
 		}
+	}
+	if (how == 's' && become_ordinary()) {
+		perror("writer");
+		return 1;
 	}
 	fill(chunk, CHUNK);
 	long long due = now_us();
