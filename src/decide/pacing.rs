@@ -155,7 +155,7 @@ pub fn is_worth_asking_if_idle(sleep_us: u64) -> bool {
 }
 
 /// Headroom must last so long for an idle machine to be left alone for a second, at the pace
-/// at which it became less since the last look. What takes memory without page faults wakes
+/// at which it became less. What takes memory without page faults wakes
 /// nobody, and takes next to no processor.
 const LASTING_US: u64 = 4 * SECOND;
 

@@ -461,6 +461,13 @@ fn a_limit_for_the_guard_and_its_command_is_guarded() {
     });
 }
 
+/// A cgroup that could be given a limit.
+fn unlimited() -> Option<Confined> {
+    let confined = limited()?;
+    assert!(confined.limit_to("max"));
+    Some(confined)
+}
+
 /// Starts a guard with `options` in a cgroup without a limit that holds somebody else too.
 fn begin_unlimited(options: &[&[&str]], confined: &Confined, journal: &mut Journal) -> Guard {
     let mut command = confined.start(&bustd(journal, &[options, &[&["--log", "stderr"]]].concat()));
@@ -474,8 +481,7 @@ fn begin_unlimited(options: &[&[&str]], confined: &Confined, journal: &mut Journ
 #[test]
 fn a_limit_that_is_set_while_it_is_idle_is_guarded_as_long_as_there_is_one() {
     in_namespace(|| {
-        let Some(confined) = limited() else { return };
-        assert!(confined.limit_to("max"));
+        let Some(confined) = unlimited() else { return };
         let mut journal = Journal::new();
         let beside = Eater::named("beside").start(&journal);
         confined.take(beside.pid());
@@ -497,8 +503,7 @@ fn a_limit_that_is_set_while_it_is_idle_is_guarded_as_long_as_there_is_one() {
 #[test]
 fn of_a_limit_that_is_set_later_nobody_dies_who_is_outside() {
     in_namespace(|| {
-        let Some(confined) = limited() else { return };
-        assert!(confined.limit_to("max"));
+        let Some(confined) = unlimited() else { return };
         let mut journal = Journal::new();
         let outside = Eater::named("outside").mib(120).start(&journal);
         let mut inside = Eater::named("inside").mib(40).start(&journal);
@@ -522,8 +527,7 @@ fn of_a_limit_that_is_set_later_nobody_dies_who_is_outside() {
 #[test]
 fn a_limit_that_is_set_later_for_the_guard_alone_is_none_for_what_it_guards() {
     in_namespace(|| {
-        let Some(confined) = limited() else { return };
-        assert!(confined.limit_to("max"));
+        let Some(confined) = unlimited() else { return };
         let mut journal = Journal::new();
         let guard = begin_unlimited(&[QUIET], &confined, &mut journal);
         assert!(confined.limit());
