@@ -1,5 +1,6 @@
 //! What the executor does with made-up culprits.
 
+use super::super::kill::STUCK_AFTER_US;
 use super::*;
 use crate::decide::growth::Growth;
 use crate::read::kfile::Tree;
@@ -53,6 +54,25 @@ fn a_victim_that_is_another_now_is_refused() {
     let culprit = Culprit::one(Candidate { id: gone, ..VACANT });
     let begun = executor.begin(&culprit, Rule::Floor, &[], FreeMemory::default(), 0);
     assert!(matches!(begun, Err(Refusal::Gone | Refusal::Failed(_))), "{begun:?}");
+}
+
+/// The hole: for want of a descriptor neither the victim nor anybody who dies with it could
+/// be signalled. It was said to have outlived SIGKILL, and an innocent died in its place.
+#[test]
+fn who_was_never_signalled_is_refused_and_not_stuck() {
+    let tree = Tree::open_live().unwrap();
+    let scope = Scope::of_machine(&tree);
+    let mut executor = executor(&tree, &scope);
+    let id = Identity { pid: rustix::process::getpid(), starttime: 1 };
+    let mut culprit = Culprit { is_fleeing: true, ..Culprit::one(Candidate { id, ..VACANT }) };
+    culprit.sharers[0] = Some(Identity { pid: Pid::from_raw(i32::MAX).unwrap(), starttime: 1 });
+    let begun = executor.begin(&culprit, Rule::Floor, &[], FreeMemory::default(), 0);
+    assert!(begun.is_ok());
+    let event = executor.step(None, 0);
+    assert!(matches!(event, Some(Event::Busy)), "{event:?}");
+    // Nobody could be listed until then.
+    let event = executor.step(None, STUCK_AFTER_US);
+    assert!(matches!(event, Some(Event::Refused(Refusal::Ancestor))), "{event:?}");
 }
 
 /// The hole: whoever was young and of the same job died with a growing group, whether

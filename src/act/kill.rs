@@ -300,7 +300,12 @@ impl Kill {
         }
         match due {
             Due::Send(signal) => self.send(context, signal, now_us),
-            Due::GiveUp => Progress::Stuck,
+            // For want of a descriptor, say, neither it nor anybody else was signalled: it is
+            // not stuck, and nobody else is to die in its place.
+            Due::GiveUp => match self.refusal {
+                Some(refusal) if !self.has_signalled_companions => Progress::Refused(refusal),
+                _ => Progress::Stuck,
+            },
             // Whoever was born while the others were being signalled is killed in
             // the next round; while they were only asked, they are counted.
             Due::Nothing | Due::SweepCompanions if has_signalled => {
