@@ -451,16 +451,12 @@ fn startup_script(is_lld: bool) -> String {
     for name in LIBC_STARTUP_FILES {
         let _ = writeln!(inputs, "    *{name}.*o(.text .text.* .rodata .rodata.*)");
     }
-    for part in STARTUP {
-        let _ = writeln!(inputs, "    *(.text.*{part}* .rodata.*{part}*)");
-    }
+    push_parts(&mut inputs, STARTUP);
     // Start-up first, for what it makes of the types of others goes by their names too.
     let (mut sections, mut begins, mut refused) = (String::new(), String::new(), String::new());
     for (at, (name, parts)) in SELDOM_USED.iter().enumerate() {
         let _ = writeln!(sections, "  .{name} : {{");
-        for part in *parts {
-            let _ = writeln!(sections, "    *(.text.*{part}* .rodata.*{part}*)");
-        }
+        push_parts(&mut sections, parts);
         sections.push_str("  }\n");
         // Rules may use all the rest.
         let others: Vec<_> = SELDOM_USED
@@ -494,6 +490,15 @@ __sections_end = ABSOLUTE(ADDR(.rules) + SIZEOF(.rules));
 NOCROSSREFS_TO(.startup .text .data{others})
 {refused}"
     )
+}
+
+/// Code and constants each by themselves, for each is packed best beside its like.
+fn push_parts(sections: &mut String, parts: &[&str]) {
+    for kind in [".text", ".rodata"] {
+        for part in parts {
+            let _ = writeln!(sections, "    *({kind}.*{part}*)");
+        }
+    }
 }
 
 // ------------------------------------------------------------------- commit
