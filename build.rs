@@ -622,6 +622,10 @@ const STATUS: &[(&str, &str)] = &[
         is what can still be used until then.",
     ),
     (
+        "scope",
+        "Where a cgroup is guarded: why, and its path. --verbose also tells which file sets its limit.",
+    ),
+    (
         "stall",
         "The share of the last 10 s, or of the half second that --status takes, in which some tasks or all \
         tasks waited for memory; its limit; and the available memory at and below which it counts. What is not \
