@@ -139,8 +139,9 @@ pub const RUNNING: [OptionSpec; 23] = [
         detail: "Where lines go: stderr, kmsg (the kernel's log), syslog, or file:PATH with an absolute \
             path, which is appended to and opened anew at SIGHUP. The default is standard error in the \
             foreground and with COMMAND; for a daemon, for process 1 without COMMAND, and where standard error \
-            is /dev/null it is the kernel's log or else syslog. A daemon has no standard error. Put the file on \
-            a tmpfs if a disk may stall.",
+            is /dev/null it is the kernel's log or else syslog. A daemon has no standard error. Where the \
+            kernel's log or syslog cannot be opened, lines go to standard error. Put the file on a tmpfs if a \
+            disk may stall.",
         complete: Complete::Words(&["stderr", "kmsg", "syslog", "file:/"]),
         sample: "kmsg",
         ..ROW
