@@ -108,6 +108,7 @@ const STARTUP: &[&str] = &[
     "3sys7command5start",
     "3sys7command7execute",
     "13take_terminal",
+    "16is_in_foreground",
     "12close_others",
     "6config7command12parse_signal",
     "6config7command5NAMES",
