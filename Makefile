@@ -34,7 +34,7 @@ help:
 	@echo 'PACK=no            static: a file that does not unpack itself when it starts'
 	@echo 'FEATURES=init      static: without rules; with nothing behind =, without COMMAND too'
 	@echo 'SETUP=no           install nothing that is missing'
-	@echo 'PREFIX=/usr/local DESTDIR= SBINDIR= MANDIR= SYSCONFDIR=   install: where to'
+	@echo 'PREFIX=/usr/local DESTDIR= SBINDIR= MANDIR= SYSCONFDIR= UNITDIR=   install: where to'
 	@echo 'INIT=systemd|openrc|runit|s6|procd|inittab|none           install: for whom'
 
 setup:

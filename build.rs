@@ -108,6 +108,7 @@ const STARTUP: &[&str] = &[
     "3sys7command5start",
     "3sys7command7execute",
     "13take_terminal",
+    "16is_in_foreground",
     "12close_others",
     "6config7command12parse_signal",
     "6config7command5NAMES",
@@ -625,6 +626,10 @@ const STATUS: &[(&str, &str)] = &[
         "A bar is full as far as memory, or swap, is used. It is used up to the T where what is available of \
         memory, or free of swap, is down to where SIGTERM is sent, and up to the K for SIGKILL. What is to go \
         is what can still be used until then.",
+    ),
+    (
+        "scope",
+        "Where a cgroup is guarded: why, and its path. --verbose also tells which file sets its limit.",
     ),
     (
         "stall",

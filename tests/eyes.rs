@@ -209,11 +209,12 @@ fn a_status_is_repeated_for_pipes_and_programs() {
 }
 
 /// What a terminal shows that is written to until `key` is pressed, and how it ended.
-fn watched(term: &str, key: &[u8]) -> (String, Option<i32>) {
+fn watched(through: &[&str], term: &str, key: &[u8]) -> (String, Option<i32>) {
     let tree = busy_tree();
     let (mut master, slave) = terminal();
     let mut bustd = Command::new("setsid");
-    bustd.args(["--ctty", "--wait", BUSTD, "--root"]).arg(tree.path()).args(["--status", "--watch", "1"]);
+    bustd.args(["--ctty", "--wait"]).args(through).args([BUSTD, "--root"]).arg(tree.path());
+    bustd.args(["--status", "--watch", "1"]);
     bustd.env("TERM", term).env("NO_COLOR", "1");
     bustd.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap());
     let settings = || {
@@ -230,6 +231,9 @@ fn watched(term: &str, key: &[u8]) -> (String, Option<i32>) {
     let (mut told, mut buf) = (Vec::new(), [0; 4096]);
     // Until the last line of the second is whole.
     while !String::from_utf8_lossy(&told).split("webserver").nth(2).is_some_and(|rest| rest.contains('\n')) {
+        let mut polled = libc::pollfd { fd: master.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one of them, of ours.
+        assert_eq!(unsafe { libc::poll(&mut polled, 1, 20_000) }, 1, "it tells nothing more");
         let len = master.read(&mut buf).unwrap();
         told.extend_from_slice(&buf[..len]);
     }
@@ -243,16 +247,23 @@ fn watched(term: &str, key: &[u8]) -> (String, Option<i32>) {
 #[test]
 fn a_terminal_shows_it_in_place_until_q_or_ctrl_c() {
     for key in [b"q", b"\x03"] {
-        let (told, status) = watched("xterm", key);
+        let (told, status) = watched(&[], "xterm", key);
         assert_eq!(status, Some(0));
         let frame = GLANCE.replace('\n', "\x1b[K\n");
         assert!(told.starts_with(&format!("\x1b[H\x1b[J{frame}\x1b[J\x1b[H{frame}")), "{told:?}");
     }
 }
 
+/// Where our process group is of another pid namespace, it has no number here.
+#[test]
+fn it_ends_at_q_in_a_pid_namespace_of_its_own() {
+    let (_, status) = watched(&["unshare", "--user", "--map-root-user", "--pid", "--fork"], "xterm", b"q");
+    assert_eq!(status, Some(0));
+}
+
 #[test]
 fn a_dumb_terminal_gets_text_alone() {
-    let (told, status) = watched("dumb", b"q");
+    let (told, status) = watched(&[], "dumb", b"q");
     assert_eq!(status, Some(0));
     assert!(told.starts_with(&format!("{GLANCE}\n{GLANCE}")) && !told.contains('\x1b'), "{told:?}");
 }

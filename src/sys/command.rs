@@ -3,6 +3,7 @@ use super::file::stdin;
 use super::line::Line;
 use super::pidfd::SYS_PROCESS_MRELEASE;
 use super::signals::Held;
+use super::terminal::{is_in_foreground, own_group};
 use core::ffi::{CStr, c_int, c_long, c_uint, c_ulong};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -116,21 +117,10 @@ fn prctl(what: c_int, value: c_ulong) {
     let _ = unsafe { libc::syscall(libc::SYS_prctl, what, value) };
 }
 
-/// Our process group; 0 where it is of another pid namespace.
-fn own_group() -> c_int {
-    // SAFETY: takes and returns a number.
-    unsafe { libc::getpgrp() }
-}
-
 /// Has `group` be in the foreground of the terminal that is standard input, if
 /// `own` was; that, where it can be named.
 fn take_terminal(own: c_int, group: Pid) -> Option<Pid> {
-    let is_ours = match tcgetpgrp(stdin()) {
-        Ok(foreground) => foreground.as_raw_pid() == own,
-        // One of another namespace.
-        Err(Errno::OPNOTSUPP) => own == 0,
-        Err(_) => false,
-    };
+    let is_ours = is_in_foreground(own);
     if is_ours {
         let _ = tcsetpgrp(stdin(), group);
     }

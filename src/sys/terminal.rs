@@ -1,3 +1,24 @@
+use super::file::stdin;
+use core::ffi::c_int;
+use rustix::io::Errno;
+use rustix::termios::tcgetpgrp;
+
+/// Our process group; 0 where it is of another pid namespace, which rustix has no word for.
+pub fn own_group() -> c_int {
+    // SAFETY: takes and returns a number.
+    unsafe { libc::getpgrp() }
+}
+
+/// Is `own` in the foreground of the terminal that is standard input?
+pub fn is_in_foreground(own: c_int) -> bool {
+    match tcgetpgrp(stdin()) {
+        Ok(foreground) => foreground.as_raw_pid() == own,
+        // One of another namespace.
+        Err(Errno::OPNOTSUPP) => own == 0,
+        Err(_) => false,
+    }
+}
+
 /// The settings of the terminal that is standard input.
 ///
 /// Through the C library: rustix reads the speed of the line out of them each time, with

@@ -4,13 +4,11 @@ use crate::console::{EXIT_FAILURE, fail, print};
 use bustd::sys::file::stdin;
 use bustd::sys::line::named;
 use bustd::sys::signals::{Notice, open_signals, take_signal};
-use bustd::sys::terminal::Settings;
+use bustd::sys::terminal::{Settings, is_in_foreground, own_group};
 use bustd::sys::time::{SECOND, timespec};
 use core::ffi::c_int;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::getpgrp;
-use rustix::termios::tcgetpgrp;
 
 /// Shows it with `show` every so many seconds, of which that takes `shown_us`, until it
 /// fails or somebody has seen enough: by q, Ctrl-C, or a signal to end. With
@@ -43,7 +41,7 @@ impl Keys {
     /// None where standard input is no terminal, or another's.
     fn open() -> Option<Self> {
         let before = Settings::read()?;
-        let is_ours = tcgetpgrp(stdin()) == Ok(getpgrp());
+        let is_ours = is_in_foreground(own_group());
         (is_ours && before.key_by_key().apply()).then_some(Self(before))
     }
 

@@ -40,7 +40,8 @@ pub const RUNNING: [OptionSpec; 23] = [
         group: Group::Questions,
         help: "check the options and show whom the GLOBS match now",
         detail: "Check the other options and the file of --config, print whom each pattern matches now, and \
-            warn of what looks wrong. The exit status is 0, or 2 if the options would be refused.",
+            warn of what looks wrong. The exit status is 0, 2 if the options would be refused, or 1 if the file \
+            of --config or the cgroup of --scope cannot be opened.",
         ..ROW
     },
     OptionSpec {
@@ -102,8 +103,8 @@ pub const RUNNING: [OptionSpec; 23] = [
         letter: Some('n'),
         name: "no-daemon",
         help: "stay in the foreground",
-        detail: "Stay in the foreground and log to standard error. Otherwise the command returns as soon \
-            as the guard is watching.",
+        detail: "Stay in the foreground and log to standard error, but as process 1 see --log. Otherwise the \
+            command returns as soon as the guard is watching.",
         ..ROW
     },
     OptionSpec {
@@ -113,8 +114,9 @@ pub const RUNNING: [OptionSpec; 23] = [
         detail: "Keep all capabilities and do not restrict system calls. Otherwise a guard that has started \
             keeps CAP_KILL, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, sets no_new_privs, and has a seccomp \
             filter that lets through the calls of its loop and no others. It also keeps CAP_SYS_ADMIN where \
-            fs.file-max can be reached, and CAP_DAC_OVERRIDE for --stats in another user's directory. With \
-            --before-kill or --on-kill it only gives up capabilities, and the programs get all of them.",
+            fs.file-max can be reached, CAP_DAC_OVERRIDE for --stats or a file of --log in another user's \
+            directory, and both with --rules. With --before-kill, --on-kill or rules that run programs it only \
+            gives up capabilities, and the programs get all of them.",
         ..ROW
     },
     OptionSpec {
@@ -136,8 +138,10 @@ pub const RUNNING: [OptionSpec; 23] = [
         help: "log to stderr, kmsg, syslog or file:PATH",
         detail: "Where lines go: stderr, kmsg (the kernel's log), syslog, or file:PATH with an absolute \
             path, which is appended to and opened anew at SIGHUP. The default is standard error in the \
-            foreground; for a daemon it is the kernel's log or else syslog. A daemon has no standard error. \
-            Put the file on a tmpfs if a disk may stall.",
+            foreground and with COMMAND; for a daemon, for process 1 without COMMAND, and where standard error \
+            is /dev/null it is the kernel's log or else syslog. A daemon has no standard error. Where the \
+            kernel's log or syslog cannot be opened, lines go to standard error. Put the file on a tmpfs if a \
+            disk may stall.",
         complete: Complete::Words(&["stderr", "kmsg", "syslog", "file:/"]),
         sample: "kmsg",
         ..ROW
