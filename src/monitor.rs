@@ -307,7 +307,8 @@ impl<'a> Monitor<'a> {
         // A guard that nobody waits for ends like a machine's init that is told to.
         let by_itself = Outcome { status: 0, power: Power::Restart };
         let own = self.command.as_ref().map(Command::own);
-        let mut has_dead = self.has_more_dead();
+        // After any signal: where a handler takes them, the one that tells of it may be lost.
+        let has_dead = self.has_more_dead() || woken.signal;
         let most = if woken.signal { others::AT_ONCE } else { 0 };
         let signals = self.signals.as_fd().as_fd();
         for signal in (0..most).map_while(|_| take_signal(signals)) {
@@ -315,7 +316,6 @@ impl<'a> Monitor<'a> {
                 (Notice::End, _) => return Next::End(by_itself),
                 (Notice::Status, _) => self.answer_status(now_us),
                 (Notice::Reread, _) => self.reread(),
-                (Notice::Child, _) => has_dead = true,
                 (Notice::Forward(number), Some(command)) => command.forward(number, now_us),
                 // Woken to look, which comes next.
                 _ => {}

@@ -218,22 +218,26 @@ impl Companions {
                 return ControlFlow::Continue(());
             }
             let seen = self.look_at(context, pid);
-            // Who cannot be looked at may be one who is to live, too.
-            if counts_only && !matches!(seen, Ok(_) | Err(ReadError::Missing | HIDING)) {
-                round.spared += 1;
-            }
-            if let Ok(Some((stat, is_spared))) = seen {
-                let id = Identity { pid, starttime: stat.starttime };
-                let is_to_die = !is_spared && pid != victim;
-                round.living += u32::from(is_to_die);
-                round.newborn += u32::from(is_to_die && stat.starttime >= round.since);
-                round.spared += u32::from(is_spared);
-                if let Some(signal) = round.signal
-                    && !counts_only
-                    && !is_spared
-                    && signal_member(context, id, signal, round.signalled, until_us)
-                {
-                    round.signalled += 1;
+            match seen {
+                Ok(None) | Err(ReadError::Missing | HIDING) => {}
+                Ok(Some((stat, is_spared))) => {
+                    let id = Identity { pid, starttime: stat.starttime };
+                    let is_to_die = !is_spared && pid != victim;
+                    round.living += u32::from(is_to_die);
+                    round.newborn += u32::from(is_to_die && stat.starttime >= round.since);
+                    round.spared += u32::from(is_spared);
+                    if let Some(signal) = round.signal
+                        && !counts_only
+                        && !is_spared
+                        && signal_member(context, id, signal, round.signalled, until_us)
+                    {
+                        round.signalled += 1;
+                    }
+                }
+                // Who cannot be looked at may be one who is to live, too, or one who lives.
+                Err(why) => {
+                    round.spared += u32::from(counts_only);
+                    round.living += u32::from(matches!(why, ReadError::Io(_)));
                 }
             }
             if time::now_us() >= until_us { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -90,6 +90,8 @@ pub struct Death {
     pub spared: u32,
     /// How many were signalled, with itself.
     pub signalled: u32,
+    /// Why itself was not, where only the others died.
+    pub refusal: Option<Refusal>,
 }
 
 impl Death {
@@ -369,6 +371,7 @@ impl<'a> Executor<'a> {
                 before: active.before,
                 spared: active.kill.spared,
                 signalled: active.kill.signalled,
+                refusal: active.kill.refusal,
             }),
             Progress::Stuck => {
                 let forced_us = active.kill.timeline.forced_us.unwrap_or(now_us);
@@ -377,8 +380,7 @@ impl<'a> Executor<'a> {
             Progress::Refused(refusal) => Event::Refused(refusal),
         };
         // Those that do not die of it count, too.
-        let is_to_be_told = !matches!(event, Event::Refused(_)) && active.kill.signalled > 0;
-        if is_to_be_told {
+        if active.kill.signalled > 0 {
             active.kill.mark(Some(active.kill.signalled));
         }
         self.active = None;

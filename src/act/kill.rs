@@ -183,7 +183,7 @@ pub struct Kill {
     /// When it began, or the last one that did, in clock ticks since boot.
     round_ticks: u64,
     /// Why the victim itself could not be signalled.
-    refusal: Option<Refusal>,
+    pub refusal: Option<Refusal>,
     /// Whether any companion was signalled, in whichever round.
     has_signalled_companions: bool,
     /// Not everybody has been signalled once.
@@ -282,6 +282,11 @@ impl Kill {
             return Progress::Dead;
         }
         let due = self.timeline.due(outlook, now_us);
+        // It may have been for want of a descriptor: else its companions would die for it.
+        if due == Due::SweepCompanions && self.refusal.is_some() {
+            self.refusal = signal_process(context, &self.target, Signal::KILL).err();
+            self.signalled += u32::from(self.refusal.is_none());
+        }
         // Nobody may be left who could be sent anything.
         if has_signalled && matches!(due, Due::Send(_)) && is_victim_done {
             self.round = None;
@@ -300,11 +305,12 @@ impl Kill {
         }
         match due {
             Due::Send(signal) => self.send(context, signal, now_us),
-            // For want of a descriptor, say, neither it nor anybody else was signalled: it is
-            // not stuck, and nobody else is to die in its place.
+            // For want of a descriptor, say, it was not signalled: it is not stuck, and nobody
+            // else is to die in its place. Nor is it where only companions are left.
             Due::GiveUp => match self.refusal {
-                Some(refusal) if !self.has_signalled_companions => Progress::Refused(refusal),
-                _ => Progress::Stuck,
+                Some(refusal) => Progress::Refused(refusal),
+                None if is_victim_done => Progress::Dead,
+                None => Progress::Stuck,
             },
             // Whoever was born while the others were being signalled is killed in
             // the next round; while they were only asked, they are counted.

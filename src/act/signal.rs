@@ -70,10 +70,10 @@ impl Refusal {
 
 impl From<Errno> for Refusal {
     fn from(errno: Errno) -> Self {
-        match errno {
-            Errno::SRCH => Self::Gone,
-            Errno::PERM | Errno::ACCESS => Self::NotPermitted,
-            other => Self::Failed(other),
+        match ReadError::from(errno) {
+            ReadError::Missing => Self::Gone,
+            ReadError::NotPermitted => Self::NotPermitted,
+            _ => Self::Failed(errno),
         }
     }
 }

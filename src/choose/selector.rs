@@ -8,7 +8,7 @@ use super::scope::Scope;
 use super::sharing::Sharings;
 use super::spawn_burst::{survey_spawn_burst, young_since};
 use super::successor::find_successor;
-use super::survey::{Surveyed, is_shortage, survey};
+use super::survey::{Surveyed, survey};
 use super::surveyor::Remembered;
 use super::terms::{
     FILE_US, FRESH_US, LOOKS_APART_US, LastSurvey, NOTE_IDLE_US, NOTE_MIN_US, NOTE_REST, NOTE_TERMS,
@@ -27,7 +27,7 @@ use crate::decide::verdict::{Rule, Urgency};
 use crate::decide::victim::{Candidate, Ranking, TABLE, VACANT, min_freeable_kib};
 use crate::read::ancestry::is_descendant;
 use crate::read::holdings::{FilePath, read_largest_tmpfs_file};
-use crate::read::kfile::{ReadError, Tree};
+use crate::read::kfile::{ReadError, Tree, is_shortage};
 use crate::read::process::{Identity, Pid};
 use crate::sys::time::now_us as read_clock;
 use rustix::fd::AsFd;

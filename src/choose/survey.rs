@@ -29,11 +29,6 @@ pub enum Surveyed {
     Interrupted,
 }
 
-/// Is this error about the machine or about us, and not about one process?
-pub fn is_shortage(errno: Errno) -> bool {
-    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
-}
-
 /// Lists every process and ranks those that could be chosen; `sharings` becomes
 /// who shares memory with one that is ranked. One file each
 /// bounds what a process can score; more is read only of those that can still

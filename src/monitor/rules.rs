@@ -13,7 +13,7 @@ use crate::config::rules::model::Plugin;
 use crate::config::rules::shelf::Shelf;
 use crate::decide::rules::chain::Outcome;
 use crate::decide::rules::standing::{MAX_INSTANCES, Run, Standing};
-use crate::read::kfile::Tree;
+use crate::read::kfile::{Tree, forget_shortage, had_shortage};
 use crate::sys::line::Line;
 use crate::sys::table::Table;
 use crate::sys::time::{MS, SECOND, now_us as read_clock};
@@ -234,6 +234,7 @@ impl<'a> Monitor<'a> {
         engine.waits = false;
         if pass == Pass::Tick {
             engine.forest.begin_tick();
+            forget_shortage();
             engine.machine.begin_tick();
             shelf.for_each(&mut |active| self.sample_set(engine, shelf, &active));
         }
@@ -347,7 +348,8 @@ impl<'a> Monitor<'a> {
                 }
                 role.plugin += 1;
             }
-            if is_all && pass == Pass::Tick && fired.is_none() {
+            // For want of a descriptor, say, what is there may seem not to be.
+            if is_all && pass == Pass::Tick && fired.is_none() && !had_shortage() {
                 fired = Some(at as u16);
             }
         }

@@ -5,6 +5,7 @@ use crate::sys::file::open;
 use crate::sys::line::Word;
 use core::ffi::CStr;
 use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
@@ -48,9 +49,32 @@ impl From<Errno> for ReadError {
         match errno {
             Errno::NOENT | Errno::SRCH => Self::Missing,
             Errno::ACCESS | Errno::PERM => Self::NotPermitted,
-            other => Self::Io(other),
+            other => {
+                if is_shortage(other) {
+                    SHORTAGE.store(true, Relaxed);
+                }
+                Self::Io(other)
+            }
         }
     }
+}
+
+static SHORTAGE: AtomicBool = AtomicBool::new(false);
+
+/// Could something not be read that is there, for want of a descriptor or memory, since that
+/// was forgotten? Then who is the worst of many cannot be told.
+pub fn had_shortage() -> bool {
+    SHORTAGE.load(Relaxed)
+}
+
+/// See [`had_shortage`].
+pub fn forget_shortage() {
+    SHORTAGE.store(false, Relaxed);
+}
+
+/// Is this error about the machine or about us, and not about what was to be read?
+pub fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
 }
 
 /// The directories everything is read from: the kernel's own, or a captured

@@ -223,7 +223,10 @@ pub fn death(
     is_command: bool,
     now_us: u64,
 ) {
-    let Death { members, is_of_many, rule, timeline, before, spared, .. } = death;
+    let Death { members, is_of_many, rule, timeline, before, spared, refusal, .. } = death;
+    if let Some(refusal) = *refusal {
+        return refused(log, victim, refusal);
+    }
     log.warn(|line| {
         push_victims(line, victim, *members, *is_of_many);
         match timeline.signalled_us.filter(|_| death.was_killed()) {

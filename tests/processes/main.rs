@@ -13,6 +13,7 @@ mod init;
 mod kill;
 mod poor;
 mod promises;
+mod refused;
 #[cfg(feature = "rules")]
 mod rules;
 mod sandbox;

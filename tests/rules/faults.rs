@@ -187,3 +187,82 @@ fn outlasts(call: &str, error: &str, when: &str) -> Result<(), String> {
     send(&guard, libc::SIGTERM);
     Ok(())
 }
+
+/// The hole: where what the worst cgroup has could not be read for once, another was killed in
+/// its place.
+#[test]
+fn nobody_else_is_killed_where_the_worst_cannot_be_read() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("skipped: no strace(1)");
+        return;
+    }
+    let cases: Vec<_> = ["EMFILE", "ENFILE", "ENOMEM"]
+        .into_iter()
+        .flat_map(|error| (1..=4).map(move |when| (error, when)))
+        .collect();
+    thread::scope(|scope| {
+        let running: Vec<_> =
+            cases.iter().map(|&(error, when)| scope.spawn(move || first_killed(error, when))).collect();
+        for (one, case) in running.into_iter().zip(&cases) {
+            let line = one.join().unwrap();
+            assert!(line.contains("s/worst"), "{case:?}: {line}");
+        }
+    });
+}
+
+/// What is killed first where one opening of a `memory.current` fails.
+fn first_killed(error: &str, when: u32) -> String {
+    let machine = Machine::new();
+    for (name, size) in [("s/a", 1 << 20), ("s/worst", 2_u64 << 30), ("s/z", 1 << 20)] {
+        machine.sized(name, size);
+    }
+    let set = set("one", &[&[CONTINUE]], &[kill("s/*", "")], "");
+    machine.tree.write("rules.json", format!("{{\"rulesets\": [{set}]}}"));
+    let root = machine.tree.path();
+    let mut guard = Command::new("strace");
+    guard.args(["-qqo"]).arg(root.join("trace")).args(["-P", "memory.current"]);
+    guard.args(["-e", &format!("inject=openat:error={error}:when={when}")]);
+    guard.arg(BUSTD).arg("--root").arg(root).args(["--dry-run", "-n", "--no-default-rules"]);
+    let (guard, mut said) = spawn(guard.args(["--interval", "1", "--rules"]).arg(root.join("rules.json")));
+    let line = expect(&mut said, &["ruleset:[one]"]);
+    let trace = fs::read_to_string(root.join("trace")).unwrap();
+    assert!(trace.contains("INJECTED"), "{error} {when}: {trace}");
+    send(&guard, libc::SIGTERM);
+    line
+}
+
+/// The hole: where a cgroup could not be opened for once, it was taken not to exist, and
+/// another was killed for that.
+#[test]
+fn what_cannot_be_opened_for_once_exists_all_the_same() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("skipped: no strace(1)");
+        return;
+    }
+    let machine = Machine::new();
+    for name in ["calm", "s/a", "beat"] {
+        machine.sized(name, 1000);
+    }
+    let is_wild = plugin("exists", r#""cgroup": "calm", "negate": true"#);
+    let sets = [
+        set("one", &[&[&is_wild]], &[kill("s/*", "")], ""),
+        set("beat", &[&[CONTINUE]], &[kill("beat", r#""always_continue": true"#)], ""),
+    ];
+    machine.tree.write("rules.json", format!("{{\"rulesets\": [{}]}}", sets.join(", ")));
+    let root = machine.tree.path();
+    let mut guard = Command::new("strace");
+    guard.args(["-qqo"]).arg(root.join("trace")).args([
+        "-P",
+        "calm",
+        "-e",
+        "inject=openat:error=ENFILE:when=1",
+    ]);
+    guard.arg(BUSTD).arg("--root").arg(root).args(["--dry-run", "-n", "--no-default-rules"]);
+    let (guard, mut said) = spawn(guard.args(["--interval", "1", "--rules"]).arg(root.join("rules.json")));
+    for _ in 0..2 {
+        let line = expect(&mut said, &["ruleset:["]);
+        assert!(line.contains("ruleset:[beat]"), "{line}");
+    }
+    assert!(fs::read_to_string(root.join("trace")).unwrap().contains("INJECTED"));
+    send(&guard, libc::SIGTERM);
+}

@@ -475,6 +475,6 @@ impl<'a> Forest<'a> {
     }
 }
 
-fn open_child(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    open(dir, name, OFlags::DIRECTORY | OFlags::NOFOLLOW)
+fn open_child(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, ReadError> {
+    Ok(open(dir, name, OFlags::DIRECTORY | OFlags::NOFOLLOW)?)
 }

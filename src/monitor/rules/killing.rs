@@ -14,6 +14,7 @@ use crate::decide::rules::chain::Outcome;
 use crate::decide::rules::rank::Machine;
 use crate::decide::rules::standing::PluginState;
 use crate::decide::victim::{Candidate, VACANT};
+use crate::read::kfile::had_shortage;
 use crate::read::listing::list_processes;
 use crate::read::process::{Identity, Pid, read_stat};
 use crate::read::status::read_status;
@@ -76,6 +77,11 @@ impl<'a> Monitor<'a> {
                 return Outcome::Later;
             }
             let next = engine.walk.advance(&mut engine.forest, &ask, &mut || self.breathe());
+            // For want of a descriptor, say, the worst may not have been seen: nobody else is
+            // to die in its place.
+            if had_shortage() {
+                return Outcome::Later;
+            }
             let Some(id) = next else { return Outcome::Continue };
             if id == ROOT {
                 // Everybody is in there.
