@@ -11,6 +11,7 @@ use crate::sys::file::open;
 use crate::sys::time::boottime_ticks;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::process::Signal;
 
 /// A hook may hold a kill no longer than this.
@@ -249,7 +250,9 @@ impl Kill {
     /// Is there more to kill than the victim?
     fn is_of_more(&self) -> bool {
         // One that was made anew has the same path, but nothing is in this directory then.
-        let is_there = |(dir, _): &(OwnedFd, Mark)| open(dir.as_fd(), c"cgroup.procs", OFlags::PATH).is_ok();
+        let is_there = |(dir, _): &(OwnedFd, Mark)| {
+            !matches!(open(dir.as_fd(), c"cgroup.procs", OFlags::PATH), Err(Errno::NOENT))
+        };
         self.timeline.signalled_us.is_some() && self.companions.is_some()
             || self.dir.as_ref().is_some_and(is_there)
     }

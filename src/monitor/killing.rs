@@ -205,7 +205,7 @@ impl Monitor<'_> {
                 self.observer.restart_baselines();
             }
         }
-        let is_command = was_killed && self.blame_command();
+        let is_command = was_killed && death.refusal.is_none() && self.blame_command();
         report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), is_command, now_us);
         if let Some(command) = self.command.as_ref().filter(|_| is_command) {
             command.write_termination_log(self.log.line());
@@ -227,7 +227,7 @@ impl Monitor<'_> {
     pub(super) fn finish_cgroup(&mut self, death: &Death, now_us: u64) {
         let after = self.observer.read(now_us);
         self.observer.restart_baselines();
-        let is_command = death.was_killed() && self.blame_command();
+        let is_command = death.was_killed() && death.refusal.is_none() && self.blame_command();
         report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), is_command, now_us);
         self.selector.settle(None);
         self.count(death, now_us);
