@@ -457,11 +457,11 @@ impl<'a> Selector<'a> {
         let _ = read_largest_tmpfs_file(self.terms.proc, pid, until_us, file);
     }
 
-    /// The victim has died and gave so much back: true if others have what it held with them.
+    /// The victim has died and gave so much back: true if others have what it held, and not a tmpfs.
     pub fn have_others_it(&mut self, gained_kib: u64) -> bool {
         let Candidate { id, freeable_kib, .. } = self.culprit.victim;
-        self.have_others_it =
-            gained_kib < freeable_kib / 4 && (self.guest == Some(id) || self.culprit.held.kernel_kib() > 0);
+        let is_kernels = self.culprit.held.kernel_kib() > self.culprit.held.tmpfs_kib;
+        self.have_others_it = gained_kib < freeable_kib / 4 && (self.guest == Some(id) || is_kernels);
         self.have_others_it
     }
 

@@ -174,6 +174,17 @@ fn little_more_in_a_tmpfs_after_a_writers_death_is_another_writers() {
 }
 
 #[test]
+fn nobody_else_has_what_stays_in_a_tmpfs() {
+    let machine = Machine::with(&[]);
+    let mut selector = machine.selector();
+    selector.culprit.victim.freeable_kib = 100 * MIB;
+    selector.culprit.held.pipes = 3;
+    assert!(selector.have_others_it(0));
+    selector.culprit.held.tmpfs_kib = 100 * MIB;
+    assert!(!selector.have_others_it(0));
+}
+
+#[test]
 fn growth_is_noted_as_memory_gets_less_and_now_and_then() {
     let machine = Machine::with(&[(100, "database", 60)]);
     let mut selector = machine.selector();
