@@ -306,7 +306,9 @@ impl<'a> Selector<'a> {
         if self.terms.vigil.has_come_back() {
             return Err(NoVictim::StillLooking);
         }
-        let least_kib = min_freeable_kib(snapshot.mem.total_kib());
+        let has_pinned = self.pinned_until_us.is_some_and(|until_us| now_us < until_us);
+        // After a writer's death the least that is a reason for another is to be a writer's, too.
+        let least_kib = min_freeable_kib(snapshot.mem.total_kib()) / if has_pinned { 4 } else { 1 };
         let processes = self.last.map_or(0, |last| last.processes);
         let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term;
         if !self.table.all().is_empty() && self.is_steady(rule, urgency, snapshot, now_us) {
@@ -455,11 +457,11 @@ impl<'a> Selector<'a> {
         let _ = read_largest_tmpfs_file(self.terms.proc, pid, until_us, file);
     }
 
-    /// The victim has died and gave so much back: true if others have what it held with them.
+    /// The victim has died and gave so much back: true if others have what it held, and not a tmpfs.
     pub fn have_others_it(&mut self, gained_kib: u64) -> bool {
         let Candidate { id, freeable_kib, .. } = self.culprit.victim;
-        self.have_others_it =
-            gained_kib < freeable_kib / 4 && (self.guest == Some(id) || self.culprit.held.kernel_kib() > 0);
+        let is_kernels = self.culprit.held.kernel_kib() > self.culprit.held.tmpfs_kib;
+        self.have_others_it = gained_kib < freeable_kib / 4 && (self.guest == Some(id) || is_kernels);
         self.have_others_it
     }
 

@@ -158,6 +158,33 @@ fn nobody_dies_for_a_tmpfs_that_nobody_fills_unless_there_is_no_time() {
 }
 
 #[test]
+fn little_more_in_a_tmpfs_after_a_writers_death_is_another_writers() {
+    let machine = Machine::with(&[(100, "database", 60)]);
+    let mut selector = machine.selector();
+    selector.settle(Some(10 * SECOND));
+    // Enough to be a reason to kill again.
+    let little = snapshot(2 * MIB, 2 * MIB);
+    assert_eq!(selector.survey(&little, SECOND), Ok(()));
+    let mut choose = |now_us| {
+        let chosen = selector.select_victim(Rule::Exhaustion, Urgency::Term, &little, now_us, 0);
+        chosen.map(|()| selector.culprit().victim.id.pid.as_raw_pid())
+    };
+    assert_eq!(choose(9 * SECOND), Err(NoVictim::TooSoon));
+    assert_eq!(choose(11 * SECOND), Ok(100));
+}
+
+#[test]
+fn nobody_else_has_what_stays_in_a_tmpfs() {
+    let machine = Machine::with(&[]);
+    let mut selector = machine.selector();
+    selector.culprit.victim.freeable_kib = 100 * MIB;
+    selector.culprit.held.pipes = 3;
+    assert!(selector.have_others_it(0));
+    selector.culprit.held.tmpfs_kib = 100 * MIB;
+    assert!(!selector.have_others_it(0));
+}
+
+#[test]
 fn growth_is_noted_as_memory_gets_less_and_now_and_then() {
     let machine = Machine::with(&[(100, "database", 60)]);
     let mut selector = machine.selector();

@@ -29,8 +29,10 @@ const WRITERS_STALE_US: u64 = 60_000_000;
 /// A suspect is remembered this long after it was seen to write.
 const SUSPECT_US: u64 = 10_000_000;
 
-/// Whoever wrote less than this share of what tmpfs grew by did not fill it.
+/// Whoever wrote less than this share of what tmpfs grew by did not fill it, ...
 const LEAST_SHARE_DEN: u64 = 2;
+/// ... unless with others: then each has written this share, and has as much in a file.
+const LEAST_PART_DEN: u64 = 8;
 
 #[derive(Clone, Copy, Debug)]
 struct Writer {
@@ -112,7 +114,10 @@ pub struct Writers {
 }
 
 /// Those that have written most since the look before, while they are found, and how much in bytes.
-type Active = [Option<(Identity, u64)>; LEAST_SHARE_DEN as usize];
+type Active = [Option<(Identity, u64)>; ACTIVE];
+
+/// More than fill it, for others may pass as much on through sockets.
+const ACTIVE: usize = 4;
 
 /// Whoever makes many has made one so lately. A pidfile is older.
 const NEW_FILE_US: u64 = 200 * MS;
@@ -143,7 +148,7 @@ impl Writers {
         }
         let at_ticks = time::boottime_ticks();
         let mut now = Look { at_us: now_us, at_ticks, shmem_kib, table: [None; WRITERS] };
-        let mut active: Active = [None; LEAST_SHARE_DEN as usize];
+        let mut active: Active = [None; ACTIVE];
         // By the most that it can take of a tmpfs.
         let mut busy = active;
         // Where /proc cannot be listed nobody is known to write, and nobody is
@@ -153,7 +158,7 @@ impl Writers {
                 return ControlFlow::Break(());
             }
             if let Ok(written) = read_written(proc, pid)
-                && written.most_bytes() / 1024 >= least_kib.min(grown_kib.max(1))
+                && written.most_bytes() / 1024 >= least_kib.min((grown_kib / LEAST_PART_DEN).max(1))
                 && context.scope.has(pid, Leader::TakenToLive) == Ok(true)
             {
                 now.keep(Writer { pid, written });
@@ -177,8 +182,21 @@ impl Writers {
         // It is looked at while it writes: after its last byte it may have closed the file. Many
         // small files are few bytes, and each of them is open for a moment only.
         let calls = || busy.iter().flatten().filter(wrote_enough);
-        let seen = suspects()
-            .find(|(id, _)| writes_to_tmpfs(proc, id.pid))
+        let part_kib = grown_kib / LEAST_PART_DEN;
+        let takes_part = |(id, bytes): &&(Identity, u64)| {
+            bytes / 1024 >= part_kib && writes_to_tmpfs(proc, id.pid, part_kib)
+        };
+        // What children wrote is their parent's once they are gone: it has them made anew.
+        let of_parent = |who| {
+            let (id, _): &(Identity, u64) = who;
+            let parent = process::read_stat(proc, id.pid).map_or(0, |stat| stat.ppid);
+            suspects().find(|(id, _)| id.pid.as_raw_pid() == parent).unwrap_or(who)
+        };
+        let seen = active
+            .iter()
+            .flatten()
+            .find(takes_part)
+            .map(of_parent)
             .or_else(|| calls().find(|(id, _)| makes_small_files(proc, id.pid)));
         // Anybody may keep a daemon busy: what was not seen counts for ordinary users' processes only.
         let is_ordinarys = |(id, _): &&(Identity, u64)| is_ordinary(proc, id.pid);
@@ -236,36 +254,27 @@ impl Writers {
     }
 }
 
-/// Keeps the writer of so much if it is one of the most active since the look before: two
-/// can have written a half each, and no more than two.
+/// Keeps the writer of so much if it is one of the most active since the look before, the
+/// more active first.
 // Out of line: inlined it is larger.
 #[inline(never)]
 fn note_active(active: &mut Active, id: Identity, since_bytes: u64) {
-    let key = |place: &Option<(Identity, u64)>| place.map(|(_, bytes)| bytes);
-    if let Some(least) = active.iter_mut().min_by_key(|place| key(place))
-        && key(least) < Some(since_bytes)
-    {
-        *least = Some((id, since_bytes));
-    }
-    // The more active first.
-    let [one, other] = active;
-    if key(one) < key(other) {
-        active.reverse();
+    let is_less = |place: &Option<(Identity, u64)>| place.is_none_or(|(_, bytes)| bytes < since_bytes);
+    if let Some(at) = active.iter().position(is_less) {
+        active[at..].rotate_right(1);
+        active[at] = Some((id, since_bytes));
     }
 }
 
-/// A process may have a million files open; looking at three hundred takes so long.
-const MAX_FILES_US: u64 = 10_000;
-/// A pidfile is no larger.
-const LEAST_FILE_KIB: u64 = 4;
-
-/// Does this process hold a file of a tmpfs open for writing that is more than a
-/// pidfile? One with so many files that it cannot be told is taken to do so, if it
-/// is an ordinary user's: nobody is to be safe by having many.
-fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid) -> bool {
+/// A process may have a million files open; looking at a hundred and fifty takes so long.
+const MAX_FILES_US: u64 = 5_000;
+/// Does this process hold so much in files of a tmpfs that are open for writing? A log is
+/// less. One with so many files that it cannot be told is taken to do so, if it is an
+/// ordinary user's: nobody is to be safe by having many.
+fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid, least_kib: u64) -> bool {
     let until_us = time::now_us() + MAX_FILES_US;
     let Ok((held, listed)) = read_holdings(proc, pid, until_us) else { return false };
-    held.tmpfs_kib > LEAST_FILE_KIB || listed == Listed::Stopped && is_ordinary(proc, pid)
+    held.tmpfs_kib >= least_kib || listed == Listed::Stopped && is_ordinary(proc, pid)
 }
 
 /// Has this process a small file on a tmpfs open for writing that was changed just now?
@@ -277,4 +286,19 @@ fn makes_small_files(proc: BorrowedFd<'_>, pid: Pid) -> bool {
 
 fn is_ordinary(proc: BorrowedFd<'_>, pid: Pid) -> bool {
     read_status(proc, pid).is_ok_and(|status| status.uid >= FIRST_ORDINARY_UID)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_active_come_first() {
+        let mut active: Active = [None; ACTIVE];
+        for (pid, bytes) in [(1, 5), (2, 9), (3, 1), (4, 7), (5, 3), (6, 8), (7, 0)] {
+            let pid = Pid::from_raw(pid).unwrap();
+            note_active(&mut active, Identity { pid, starttime: 1 }, bytes);
+        }
+        assert_eq!(active.map(|place| place.map(|(_, bytes)| bytes)), [9, 8, 7, 5].map(Some));
+    }
 }
