@@ -60,6 +60,8 @@ impl From<SysinfoReading> for Totals {
     }
 }
 
+const NEVER_US: u64 = u64::MAX;
+
 /// What is read of memory, and the windows and baselines that grow from it.
 #[derive(Debug)]
 pub struct Observer<'a> {
@@ -80,16 +82,13 @@ pub struct Observer<'a> {
     reserve_kib: u64,
     /// How far it may raise that.
     boost_kib: u64,
-    /// The levels of what is taken of memory and swap, of that by tmpfs, and of what
-    /// no kill gives back.
-    baselines: Option<Baselines>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Baselines {
+    /// The levels of what is taken of memory and swap, and of that by tmpfs.
     taken: Baseline,
     shmem: Baseline,
+    /// That of what no kill gives back, which lowers the limits, ...
     pinned: Baseline,
+    /// ... and when what is read then becomes it; never, where that is over.
+    pinned_anew_us: u64,
 }
 
 fn open_pressure(scope: &Scope<'_>) -> Result<PressureFile, ReadError> {
@@ -114,7 +113,10 @@ impl<'a> Observer<'a> {
             fast_path: None,
             reserve_kib: memory::read_reserve_kib(tree.proc.as_fd()).unwrap_or(0),
             boost_kib: memory::read_boost_kib(tree).unwrap_or(0),
-            baselines: None,
+            taken: Baseline::UNKNOWN,
+            shmem: Baseline::UNKNOWN,
+            pinned: Baseline::UNKNOWN,
+            pinned_anew_us: NEVER_US,
         }
     }
 
@@ -189,7 +191,7 @@ impl<'a> Observer<'a> {
             self.fast_path = None;
             self.busy.restart();
             self.restart_windows();
-            self.restart_baselines();
+            self.restart_baselines(0);
         }
     }
 
@@ -217,23 +219,17 @@ impl<'a> Observer<'a> {
 
     fn note_taken(&mut self, mem: &Meminfo, now_us: u64) -> Loss {
         let pinned_kib = mem.total_kib().saturating_sub(mem.reclaimable_kib());
-        let baselines = match self.baselines {
-            Some(Baselines { taken, shmem, pinned }) => Baselines {
-                taken: taken.after(mem.taken_kib(), now_us),
-                shmem: shmem.after(mem.shmem_kib, now_us),
-                pinned: pinned.after(pinned_kib, now_us),
-            },
-            None => Baselines {
-                taken: Baseline::new(mem.taken_kib(), now_us),
-                shmem: Baseline::new(mem.shmem_kib, now_us),
-                pinned: Baseline::new(pinned_kib, now_us),
-            },
+        if now_us >= self.pinned_anew_us {
+            (self.pinned, self.pinned_anew_us) = (Baseline::UNKNOWN, NEVER_US);
+        }
+        let grown_kib = |baseline: &mut Baseline, kib: u64| {
+            *baseline = baseline.after(kib, now_us);
+            baseline.growth_kib(kib)
         };
-        self.baselines = Some(baselines);
         Loss {
-            total_kib: baselines.taken.growth_kib(mem.taken_kib()),
-            shmem_kib: baselines.shmem.growth_kib(mem.shmem_kib),
-            pinned_kib: baselines.pinned.growth_kib(pinned_kib),
+            total_kib: grown_kib(&mut self.taken, mem.taken_kib()),
+            shmem_kib: grown_kib(&mut self.shmem, mem.shmem_kib),
+            pinned_kib: grown_kib(&mut self.pinned, pinned_kib),
         }
     }
 
@@ -281,8 +277,9 @@ impl<'a> Observer<'a> {
     }
 
     /// After a kill: what is gone now has been answered for, and what is read
-    /// next is the baseline.
-    pub fn restart_baselines(&mut self) {
-        self.baselines = None;
+    /// next is the baseline. What no kill gives back lowers the limits from then on.
+    pub fn restart_baselines(&mut self, from_us: u64) {
+        (self.taken, self.shmem) = (Baseline::UNKNOWN, Baseline::UNKNOWN);
+        self.pinned_anew_us = from_us;
     }
 }

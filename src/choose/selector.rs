@@ -11,11 +11,11 @@ use super::successor::find_successor;
 use super::survey::{Surveyed, survey};
 use super::surveyor::Remembered;
 use super::terms::{
-    FILE_US, FRESH_US, LOOKS_APART_US, LastSurvey, NOTE_IDLE_US, NOTE_MIN_US, NOTE_REST, NOTE_TERMS,
-    SET_ASIDE, Terms, may_look_again,
+    FRESH_US, LOOKS_APART_US, LastSurvey, NOTE_IDLE_US, NOTE_MIN_US, NOTE_REST, NOTE_TERMS, SET_ASIDE, Terms,
+    may_look_again,
 };
 use super::vigil::{Until, Vigil};
-use super::writers::{Evidence, Writers};
+use super::writers::Writers;
 use crate::config::policy::Policy;
 use crate::decide::attribution::{Attribution, Culprit, Sharing, attribute, dies_with};
 use crate::decide::doubt::Doubt;
@@ -26,11 +26,12 @@ use crate::decide::snapshot::Snapshot;
 use crate::decide::verdict::{Rule, Urgency};
 use crate::decide::victim::{Candidate, Ranking, TABLE, VACANT, min_freeable_kib};
 use crate::read::ancestry::is_descendant;
-use crate::read::holdings::{FilePath, read_largest_tmpfs_file};
 use crate::read::kfile::{ReadError, Tree, is_shortage};
 use crate::read::process::{Identity, Pid};
 use crate::sys::time::now_us as read_clock;
 use rustix::fd::AsFd;
+
+mod tmpfs;
 
 /// After this many surveys in a row in which somebody could not be read, what can be read has to do.
 const MAX_FAILURES: u32 = 3;
@@ -66,7 +67,7 @@ pub struct Selector<'a> {
     /// Others have what that one had, as its death did not give it back.
     have_others_it: bool,
     /// What that one had put into tmpfs has stayed there: until then nobody else is killed for it.
-    pinned_until_us: Option<u64>,
+    pinned_until_us: u64,
     /// How often in a row it was too soon to choose.
     too_soon: u32,
     /// Whose choice was put off, to see whether it goes on.
@@ -104,7 +105,7 @@ impl<'a> Selector<'a> {
             guest: None,
             has_killed: false,
             have_others_it: false,
-            pinned_until_us: None,
+            pinned_until_us: 0,
             too_soon: 0,
             doubt: None,
             culprit: Culprit::one(VACANT),
@@ -282,8 +283,7 @@ impl<'a> Selector<'a> {
     /// another? Exhaustion alone is a state; and memory in files outlives whoever dies.
     pub fn is_steady(&self, rule: Rule, urgency: Urgency, snapshot: &Snapshot, now_us: u64) -> bool {
         let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term;
-        let has_pinned = self.pinned_until_us.is_some_and(|until_us| now_us < until_us);
-        let needs_reason = self.has_killed && (may_wait || has_pinned);
+        let needs_reason = self.has_killed && (may_wait || self.has_pinned(now_us));
         needs_reason && snapshot.loss.total_kib < min_freeable_kib(snapshot.mem.total_kib())
     }
 
@@ -306,11 +306,14 @@ impl<'a> Selector<'a> {
         if self.terms.vigil.has_come_back() {
             return Err(NoVictim::StillLooking);
         }
-        let has_pinned = self.pinned_until_us.is_some_and(|until_us| now_us < until_us);
-        // After a writer's death the least that is a reason for another is to be a writer's, too.
+        let has_pinned = self.has_pinned(now_us);
+        // After a writer's death the least that is a reason for another is to be a writer's, too,
+        // and nobody else's as long as the kernel has its reserve.
         let least_kib = min_freeable_kib(snapshot.mem.total_kib()) / if has_pinned { 4 } else { 1 };
+        let has_reserve = snapshot.mem.mem_available_kib > snapshot.reserve_kib;
+        let is_writers = has_pinned && has_reserve && rule == Rule::Exhaustion;
         let processes = self.last.map_or(0, |last| last.processes);
-        let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term;
+        let may_wait = rule == Rule::Exhaustion && urgency == Urgency::Term || is_writers;
         if !self.table.all().is_empty() && self.is_steady(rule, urgency, snapshot, now_us) {
             return Err(NoVictim::Steady);
         }
@@ -323,6 +326,9 @@ impl<'a> Selector<'a> {
         }
         let lost = self.taken.growth(self.last.map_or(0, |last| last.taken_kib), u64::MAX);
         let attribution = attribute(self.table.all(), &snapshot.loss, &lost, least_kib);
+        if is_writers && !matches!(attribution, Attribution::Writer) {
+            return Err(NoVictim::TooSoon);
+        }
         // What nobody seems to have may be a moment's: it is seen again first.
         let is_burst = matches!(attribution, Attribution::SpawnBurst { .. });
         if may_wait && is_burst && wait_us >= SEARCH_US && may_look_again(&mut self.too_soon) {
@@ -396,34 +402,6 @@ impl<'a> Selector<'a> {
         }
     }
 
-    fn select_writer(&mut self, may_wait: bool, snapshot: &Snapshot, now_us: u64) -> Result<bool, NoVictim> {
-        let context = self.terms.context(snapshot, None, now_us);
-        if self.writers.select(self.terms.proc, &context, Evidence::File, &mut self.culprit) {
-            return Ok(true);
-        }
-        if self.writers.need_another_look(now_us) {
-            // Whoever writes now may not have been there, or not have written
-            // enough, at the last look.
-            self.look_for_writers(snapshot, now_us);
-            if may_look_again(&mut self.too_soon) {
-                return Err(NoVictim::TooSoon);
-            }
-        }
-        // Without writing: fallocate(2), splice(2), a mapping.
-        let shmem_kib = snapshot.loss.shmem_kib;
-        let mut is_found = self.search_holder(Sought::Shmem, shmem_kib, snapshot, now_us)?;
-        if !is_found {
-            let context = self.terms.context(snapshot, None, now_us);
-            // At last the busiest rather than the largest: what is missing is in tmpfs.
-            let least = if may_wait { Evidence::Bytes } else { Evidence::Calls };
-            is_found = self.writers.select(self.terms.proc, &context, least, &mut self.culprit);
-        }
-        if !is_found && may_wait {
-            return Err(NoVictim::NoWriter { shmem_growth_kib: shmem_kib });
-        }
-        Ok(is_found)
-    }
-
     fn search_holder(
         &mut self,
         sought: Sought,
@@ -450,13 +428,6 @@ impl<'a> Selector<'a> {
         true
     }
 
-    /// Finds the largest file on a tmpfs that the culprit has open for writing.
-    pub fn find_tmpfs_file(&mut self, file: &mut FilePath) {
-        let (pid, until_us) = (self.culprit.victim.id.pid, read_clock() + FILE_US);
-        // Where they cannot be read, there is none to tell of.
-        let _ = read_largest_tmpfs_file(self.terms.proc, pid, until_us, file);
-    }
-
     /// The victim has died and gave so much back: true if others have what it held, and not a tmpfs.
     pub fn have_others_it(&mut self, gained_kib: u64) -> bool {
         let Candidate { id, freeable_kib, .. } = self.culprit.victim;
@@ -473,7 +444,7 @@ impl<'a> Selector<'a> {
 
     /// Somebody was killed: exhaustion alone is no reason for another kill. Nor is
     /// it, even below the KILL limit, where what that one had has stayed in tmpfs.
-    pub fn settle(&mut self, pinned_until_us: Option<u64>) {
+    pub fn settle(&mut self, pinned_until_us: u64) {
         self.writers.forget_suspect();
         self.has_killed = true;
         self.pinned_until_us = pinned_until_us;
@@ -491,7 +462,7 @@ impl<'a> Selector<'a> {
     /// Memory is no longer low.
     pub fn leave_low(&mut self) {
         (self.has_killed, self.have_others_it, self.too_soon) = (false, false, 0);
-        (self.pinned_until_us, self.guest, self.doubt) = (None, None, None);
+        (self.pinned_until_us, self.guest, self.doubt) = (0, None, None);
     }
 }
 

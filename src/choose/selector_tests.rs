@@ -100,7 +100,7 @@ fn a_kill_is_no_reason_for_another() {
     let machine = Machine::with(&[(100, "database", 60)]);
     let mut selector = machine.selector();
     assert_eq!(selector.survey(&snapshot(0, 0), 1), Ok(()));
-    selector.settle(None);
+    selector.settle(0);
     assert_eq!(select(&mut selector, Urgency::Term, &snapshot(0, 0)), Err(NoVictim::Steady));
     // Unless memory is below the KILL limit, has become less, or was enough.
     assert_eq!(select(&mut selector, Urgency::Kill, &snapshot(0, 0)), Ok(100));
@@ -161,7 +161,7 @@ fn nobody_dies_for_a_tmpfs_that_nobody_fills_unless_there_is_no_time() {
 fn little_more_in_a_tmpfs_after_a_writers_death_is_another_writers() {
     let machine = Machine::with(&[(100, "database", 60)]);
     let mut selector = machine.selector();
-    selector.settle(Some(10 * SECOND));
+    selector.settle(10 * SECOND);
     // Enough to be a reason to kill again.
     let little = snapshot(2 * MIB, 2 * MIB);
     assert_eq!(selector.survey(&little, SECOND), Ok(()));

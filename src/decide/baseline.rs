@@ -21,6 +21,10 @@ pub struct Baseline {
 }
 
 impl Baseline {
+    /// Nothing has been read yet, and what is read next is the baseline: that is less than
+    /// this, and down it goes at once.
+    pub const UNKNOWN: Self = Self::new(u64::MAX, 0);
+
     /// The baseline is `kib` as of `now_us`.
     pub const fn new(kib: u64, now_us: u64) -> Self {
         Self { kib, at_us: now_us }

@@ -201,19 +201,21 @@ impl Monitor<'_> {
             // Else what is missing is still to be answered for.
             has_it_gone =
                 !after.as_ref().is_ok_and(|after| self.selector.have_others_it(death.gained_kib(after)));
-            if has_it_gone {
-                self.observer.restart_baselines();
-            }
+        }
+        let left_kib = after.as_ref().ok().filter(|_| self.is_in_tmpfs && has_it_gone);
+        let left_kib = left_kib.and_then(|after| death.left_in_tmpfs_kib(after));
+        let pinned_until_us = now_us + left_kib.map_or(0, |_| PINNED_US);
+        if was_killed && has_it_gone {
+            // Others may be filling it as well, and are to be found before there is nothing left.
+            self.observer.restart_baselines(pinned_until_us);
         }
         let is_command = was_killed && death.refusal.is_none() && self.blame_command();
         report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), is_command, now_us);
         if let Some(command) = self.command.as_ref().filter(|_| is_command) {
             command.write_termination_log(self.log.line());
         }
-        let left_kib = after.as_ref().ok().filter(|_| self.is_in_tmpfs && has_it_gone);
-        let left_kib = left_kib.and_then(|after| death.left_in_tmpfs_kib(after));
         if was_killed {
-            self.selector.settle(left_kib.map(|_| now_us + PINNED_US));
+            self.selector.settle(pinned_until_us);
         }
         if let Some(left_kib) = left_kib {
             report::left_in_tmpfs(self.log, left_kib, &self.victims_file);
@@ -226,10 +228,10 @@ impl Monitor<'_> {
     #[inline(never)]
     pub(super) fn finish_cgroup(&mut self, death: &Death, now_us: u64) {
         let after = self.observer.read(now_us);
-        self.observer.restart_baselines();
+        self.observer.restart_baselines(0);
         let is_command = death.was_killed() && death.refusal.is_none() && self.blame_command();
         report::death(self.log, self.executor.victim(), death, after.as_ref().ok(), is_command, now_us);
-        self.selector.settle(None);
+        self.selector.settle(now_us);
         self.count(death, now_us);
     }
 
