@@ -493,9 +493,10 @@ NOCROSSREFS_TO(.startup .text .data{others})
     )
 }
 
-/// Code and constants each by themselves, for each is packed best beside its like.
+/// Constants and code each by themselves, for each is packed best beside its like: the loop ends
+/// with its constants.
 fn push_parts(sections: &mut String, parts: &[&str]) {
-    for kind in [".text", ".rodata"] {
+    for kind in [".rodata", ".text"] {
         for part in parts {
             let _ = writeln!(sections, "    *({kind}.*{part}*)");
         }

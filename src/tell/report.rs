@@ -224,23 +224,22 @@ pub fn death(
     now_us: u64,
 ) {
     let Death { members, is_of_many, rule, timeline, before, spared, refusal, .. } = death;
-    if let Some(refusal) = *refusal {
-        return refused(log, victim, refusal);
-    }
     log.warn(|line| {
-        push_victims(line, victim, *members, *is_of_many);
-        match timeline.signalled_us.filter(|_| death.was_killed()) {
-            Some(signalled_us) => {
-                line.text(" died ").number(now_us.saturating_sub(signalled_us) / MS).text(" ms after ");
-                line.text(match (timeline.is_asked, timeline.forced_us.is_some()) {
-                    (true, true) => "SIGTERM, of SIGKILL",
-                    (true, false) => "SIGTERM",
-                    (false, _) => "SIGKILL",
-                });
-            }
-            None => {
-                line.text(" was gone before it was signalled");
-            }
+        let signalled_us = timeline.signalled_us.filter(|_| death.was_killed());
+        if let Some(refusal) = *refusal {
+            push_refused(line, victim, refusal);
+            line.text("; the others died ");
+        } else {
+            push_victims(line, victim, *members, *is_of_many);
+            line.text(if signalled_us.is_some() { " died " } else { " was gone before it was signalled" });
+        }
+        if let Some(signalled_us) = signalled_us {
+            line.number(now_us.saturating_sub(signalled_us) / MS).text(" ms after ");
+            line.text(match (timeline.is_asked, timeline.forced_us.is_some()) {
+                (true, true) => "SIGTERM, of SIGKILL",
+                (true, false) => "SIGTERM",
+                (false, _) => "SIGKILL",
+            });
         }
         if let Some(after) = after {
             line.text("; available ").size(before.mem_available_kib);
@@ -291,10 +290,12 @@ pub fn tracer_killed(log: &mut Log, victim: &Candidate, tracer: Pid) {
 
 /// The victim could not be signalled.
 pub fn refused(log: &mut Log, victim: &Candidate, refusal: Refusal) {
-    log.warn(|line| {
-        push_process(line, victim);
-        line.text(" was not signalled: ").text(refusal.reason());
-    });
+    log.warn(|line| push_refused(line, victim, refusal));
+}
+
+fn push_refused(line: &mut Line, victim: &Candidate, refusal: Refusal) {
+    push_process(line, victim);
+    line.text(" was not signalled: ").text(refusal.reason());
 }
 
 // ---------------------------------------------------------------- others

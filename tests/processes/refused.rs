@@ -155,7 +155,7 @@ fn who_was_never_signalled_is_not_said_to_have_died() {
         );
         let options = ["--no-daemon", "--mem", "512M,256M", "--grace", "0", "--kill-pgroup"];
         let guard = Guard::start(&journal, &[&options, &["--before-kill", &hook]]);
-        journal.expect("\"victim\" was not signalled: its oom_score_adj is -1000");
+        journal.expect("\"victim\" was not signalled: its oom_score_adj is -1000; the others died ");
         journal.expect_none("\"victim\" died ");
         assert_eq!(other.death(), Some(libc::SIGKILL));
         victim.expect_unharmed(&mut journal);
