@@ -31,7 +31,7 @@ const SUSPECT_US: u64 = 10_000_000;
 
 /// Whoever wrote less than this share of what tmpfs grew by did not fill it, ...
 const LEAST_SHARE_DEN: u64 = 2;
-/// ... unless with others: then each has written this share, and has as much in a file.
+/// ... unless with others: then each has written this share, and has a file there.
 const LEAST_PART_DEN: u64 = 8;
 
 #[derive(Clone, Copy, Debug)]
@@ -183,21 +183,28 @@ impl Writers {
         // small files are few bytes, and each of them is open for a moment only.
         let calls = || busy.iter().flatten().filter(wrote_enough);
         let part_kib = grown_kib / LEAST_PART_DEN;
-        let takes_part = |(id, bytes): &&(Identity, u64)| {
-            bytes / 1024 >= part_kib && writes_to_tmpfs(proc, id.pid, part_kib)
-        };
+        // Of those who have a part in it, whoever has most in files: a proxy may write more, and
+        // have a log there.
+        let (mut holder, mut most_kib) = (None, PIDFILE_KIB);
+        for _ in 0..GLANCES {
+            for who in active.iter().flatten().filter(|who| who.1 / 1024 >= part_kib) {
+                let held_kib = read_tmpfs_kib(proc, who.0.pid);
+                if held_kib > most_kib {
+                    (holder, most_kib) = (Some(who), held_kib);
+                }
+            }
+            if holder.is_some() || context.vigil.is_over() {
+                break;
+            }
+            time::pause(MS);
+        }
         // What children wrote is their parent's once they are gone: it has them made anew.
         let of_parent = |who| {
             let (id, _): &(Identity, u64) = who;
             let parent = process::read_stat(proc, id.pid).map_or(0, |stat| stat.ppid);
             suspects().find(|(id, _)| id.pid.as_raw_pid() == parent).unwrap_or(who)
         };
-        let seen = active
-            .iter()
-            .flatten()
-            .find(takes_part)
-            .map(of_parent)
-            .or_else(|| calls().find(|(id, _)| makes_small_files(proc, id.pid)));
+        let seen = holder.map(of_parent).or_else(|| calls().find(|(id, _)| makes_small_files(proc, id.pid)));
         // Anybody may keep a daemon busy: what was not seen counts for ordinary users' processes only.
         let is_ordinarys = |(id, _): &&(Identity, u64)| is_ordinary(proc, id.pid);
         let found = seen.map(|who| (who, Evidence::File));
@@ -266,15 +273,24 @@ fn note_active(active: &mut Active, id: Identity, since_bytes: u64) {
     }
 }
 
+/// Whoever closes file after file has none open half of the time, so several glances are taken.
+const GLANCES: u32 = 8;
+
 /// A process may have a million files open; looking at a hundred and fifty takes so long.
 const MAX_FILES_US: u64 = 5_000;
-/// Does this process hold so much in files of a tmpfs that are open for writing? A log is
-/// less. One with so many files that it cannot be told is taken to do so, if it is an
-/// ordinary user's: nobody is to be safe by having many.
-fn writes_to_tmpfs(proc: BorrowedFd<'_>, pid: Pid, least_kib: u64) -> bool {
+/// A pidfile is no larger.
+const PIDFILE_KIB: u64 = 4;
+
+/// How much this process has in files of a tmpfs that are open for writing, in KiB. One with so many
+/// files that it cannot be told is taken to have more than a pidfile, if it is an ordinary user's:
+/// nobody is to be safe by having many.
+fn read_tmpfs_kib(proc: BorrowedFd<'_>, pid: Pid) -> u64 {
     let until_us = time::now_us() + MAX_FILES_US;
-    let Ok((held, listed)) = read_holdings(proc, pid, until_us) else { return false };
-    held.tmpfs_kib >= least_kib || listed == Listed::Stopped && is_ordinary(proc, pid)
+    let Ok((held, listed)) = read_holdings(proc, pid, until_us) else { return 0 };
+    if listed == Listed::Stopped && is_ordinary(proc, pid) {
+        return held.tmpfs_kib.max(PIDFILE_KIB + 1);
+    }
+    held.tmpfs_kib
 }
 
 /// Has this process a small file on a tmpfs open for writing that was changed just now?
