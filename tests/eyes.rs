@@ -352,7 +352,7 @@ plan    nearest_rule    trigger_ms can_lock can_kill can_free daemon  kills
 guard   exhaustion               -       no      yes       no      -      -
 
     pid    uid  freeable     score    adj  comm             why
-nobody: no process that can be killed has enough memory to help
+nobody: no process that can be killed has enough to help
 ",
     );
     assert_told(
@@ -369,7 +369,7 @@ nearest  rule exhaustion
 guard    none holds a pidfile
 
     pid    uid  freeable     score    adj  comm             why
-nobody: no process that can be killed has enough memory to help
+nobody: no process that can be killed has enough to help
 ",
     );
     let status: Value = serde_json::from_str(&told(&tree, &["--status", "--json"], 0)).unwrap();

@@ -43,7 +43,7 @@ fn the_letter_for_verbose_alone_starts_no_guard() {
         let mut journal = Journal::new();
         let asked = bustd(&journal, &[]).arg("-V").status().expect("a program");
         assert_eq!(asked.code(), Some(2));
-        journal.expect("bustd: -V: alone it starts no guard; write --version for the version, or --verbose");
+        journal.expect("bustd: -V: alone it starts no guard; write --version or --verbose");
         assert_eq!(living("bustd"), []);
     });
 }

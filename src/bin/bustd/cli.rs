@@ -184,7 +184,7 @@ impl Reader<'_> {
             && let [_, letter] = argv.0[..]
             && letter == c"-V"
         {
-            let why = named!("-V: alone it starts no guard; write --version for the version, or --verbose");
+            let why = named!("-V: alone it starts no guard; write --version or --verbose");
             fail(EXIT_USAGE, why);
         }
         let is_status = matches!(command, Command::Status);

@@ -81,7 +81,7 @@ impl Group {
         match self {
             Self::When => " (amounts: 10%, 512M, 1.5G)",
             Self::Whom => " (GLOBS match whole names: 'sshd|tmux*|[Xx]org')",
-            Self::Questions => " (none of these kills anybody but --once)",
+            Self::Questions => " (of these only --once kills)",
             Self::Running => "",
             Self::Command => " (guard, run it, and end as it ends)",
             Self::Rules => " (oomd's language, beside the guard's own rules)",

@@ -156,7 +156,7 @@ fn show_once(options: &Options, tree: &Tree, scope: &Scope<'_>, mut console: Con
         console.note(line.as_bytes());
     }
     if selector.candidates().is_empty() {
-        console.note(named!("nobody: no process that can be killed has enough memory to help\n").as_bytes());
+        console.note(named!("nobody: no process that can be killed has enough to help\n").as_bytes());
     }
     #[cfg(feature = "rules")]
     if let Some(running) = &running {

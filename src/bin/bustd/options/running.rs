@@ -160,7 +160,7 @@ pub const RUNNING: [OptionSpec; 23] = [
         id: Opt::Stats,
         name: "stats",
         value: Some("FILE"),
-        help: "write counts of kills for Prometheus to FILE",
+        help: "count kills for Prometheus in FILE",
         detail: "Write counts of kills in the Prometheus text format to FILE, an absolute path, at start \
             and after each kill. FILE.new is written and renamed over FILE, which must be neither a \
             device nor a link.",
