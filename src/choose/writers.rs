@@ -287,10 +287,8 @@ const PIDFILE_KIB: u64 = 4;
 fn read_tmpfs_kib(proc: BorrowedFd<'_>, pid: Pid) -> u64 {
     let until_us = time::now_us() + MAX_FILES_US;
     let Ok((held, listed)) = read_holdings(proc, pid, until_us) else { return 0 };
-    if listed == Listed::Stopped && is_ordinary(proc, pid) {
-        return held.tmpfs_kib.max(PIDFILE_KIB + 1);
-    }
-    held.tmpfs_kib
+    let least_kib = if listed == Listed::Stopped && is_ordinary(proc, pid) { PIDFILE_KIB + 1 } else { 0 };
+    held.tmpfs_kib.max(least_kib)
 }
 
 /// Has this process a small file on a tmpfs open for writing that was changed just now?
