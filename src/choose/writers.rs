@@ -198,11 +198,15 @@ impl Writers {
             }
             time::pause(MS);
         }
-        // What children wrote is their parent's once they are gone: it has them made anew.
+        // What children wrote is their parent's once they are gone: it has them made anew. But no
+        // daemon of the system is to die for what users' jobs wrote that it has started.
         let of_parent = |who| {
-            let (id, _): &(Identity, u64) = who;
-            let parent = process::read_stat(proc, id.pid).map_or(0, |stat| stat.ppid);
-            suspects().find(|(id, _)| id.pid.as_raw_pid() == parent).unwrap_or(who)
+            let (child, _): &(Identity, u64) = who;
+            let parent = process::read_stat(proc, child.pid).map_or(0, |stat| stat.ppid);
+            let is_its = |(id, _): &&(Identity, u64)| {
+                id.pid.as_raw_pid() == parent && is_ordinary(proc, id.pid) == is_ordinary(proc, child.pid)
+            };
+            suspects().find(is_its).unwrap_or(who)
         };
         let seen = holder.map(of_parent).or_else(|| calls().find(|(id, _)| makes_small_files(proc, id.pid)));
         // Anybody may keep a daemon busy: what was not seen counts for ordinary users' processes only.
