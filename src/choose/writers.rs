@@ -183,21 +183,6 @@ impl Writers {
         // small files are few bytes, and each of them is open for a moment only.
         let calls = || busy.iter().flatten().filter(wrote_enough);
         let part_kib = grown_kib / LEAST_PART_DEN;
-        // Of those who have a part in it, whoever has most in files: a proxy may write more, and
-        // have a log there.
-        let (mut holder, mut most_kib) = (None, PIDFILE_KIB);
-        for _ in 0..GLANCES {
-            for who in active.iter().flatten().filter(|who| who.1 / 1024 >= part_kib) {
-                let held_kib = read_tmpfs_kib(proc, who.0.pid);
-                if held_kib > most_kib {
-                    (holder, most_kib) = (Some(who), held_kib);
-                }
-            }
-            if holder.is_some() || context.vigil.is_over() {
-                break;
-            }
-            time::pause(MS);
-        }
         // What children wrote is their parent's once they are gone: it has them made anew. But no
         // daemon of the system is to die for what users' jobs wrote that it has started.
         let of_parent = |who| {
@@ -208,7 +193,22 @@ impl Writers {
             };
             suspects().find(is_its).unwrap_or(who)
         };
-        let seen = holder.map(of_parent).or_else(|| calls().find(|(id, _)| makes_small_files(proc, id.pid)));
+        // Of those who have a part in it, whoever has most in files: a proxy may write more, and
+        // have a log there.
+        let (mut seen, mut most_kib) = (None, PIDFILE_KIB);
+        for _ in 0..GLANCES {
+            for who in active.iter().flatten().filter(|who| who.1 / 1024 >= part_kib) {
+                let held_kib = read_tmpfs_kib(proc, who.0.pid);
+                if held_kib > most_kib {
+                    (seen, most_kib) = (Some(who), held_kib);
+                }
+            }
+            seen = seen.map(of_parent).or_else(|| calls().find(|(id, _)| makes_small_files(proc, id.pid)));
+            if seen.is_some() || context.vigil.is_over() {
+                break;
+            }
+            time::pause(MS);
+        }
         // Anybody may keep a daemon busy: what was not seen counts for ordinary users' processes only.
         let is_ordinarys = |(id, _): &&(Identity, u64)| is_ordinary(proc, id.pid);
         let found = seen.map(|who| (who, Evidence::File));

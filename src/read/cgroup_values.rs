@@ -176,7 +176,7 @@ const IO_KEYS: [Word; 6] = [
 /// `io.stat`, `MAJ:MIN key=number …`, that is about a device that costs something.
 /// What is missing in a line is 0; oomd ignores the whole file then.
 pub fn parse_io_cost(text: &[u8], costs_of: &dyn Fn(u32, u32) -> Option<Costs>) -> u64 {
-    let mut sum = 0_u128;
+    let mut sum = 0_u64;
     for line in kfile::lines(text) {
         let mut fields = kfile::fields(line);
         let device = fields.next().and_then(parse_device);
@@ -184,11 +184,18 @@ pub fn parse_io_cost(text: &[u8], costs_of: &dyn Fn(u32, u32) -> Option<Costs>) 
         for field in fields {
             let Some((key, count)) = kfile::split_at(field, b'=') else { continue };
             if let (Some(at), Some(count)) = (kfile::place_of(key, &IO_KEYS), kfile::parse_u64(count)) {
-                sum = sum.saturating_add(u128::from(count) * u128::from(costs[at]));
+                sum = sum.saturating_add(thousandths(count, costs[at]));
             }
         }
     }
-    u64::try_from(sum / 1000).unwrap_or(u64::MAX)
+    sum
+}
+
+/// So many thousandths, `count` times, as far as numbers go.
+fn thousandths(count: u64, cost: u64) -> u64 {
+    let (whole, part) = (cost / 1000, cost % 1000);
+    let parts = count / 1000 * part + count % 1000 * part / 1000;
+    count.saturating_mul(whole).saturating_add(parts)
 }
 
 fn parse_device(name: &[u8]) -> Option<(u32, u32)> {
@@ -247,5 +254,8 @@ mod tests {
         // What does not belong to it, and what is not asked for.
         assert_eq!(cost(b"8:0 \n8:1 rios=9\n8:16 rbytes=1 dbytes=7 cost.usage=3\nnonsense\n8:x rios=1"), 7);
         assert_eq!((cost(b""), cost(b"8:0 rios=18446744073709551615")), (0, u64::MAX));
+        assert_eq!((thousandths(1_234_567, 1_999), thousandths(999, 1), thousandths(u64::MAX, 999)), {
+            (2_467_899, 0, (u128::from(u64::MAX) * 999 / 1000) as u64)
+        });
     }
 }
