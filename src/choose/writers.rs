@@ -199,7 +199,9 @@ impl Writers {
         for _ in 0..GLANCES {
             for who in active.iter().flatten().filter(|who| who.1 / 1024 >= part_kib) {
                 let held_kib = read_tmpfs_kib(proc, who.0.pid);
-                if held_kib > most_kib {
+                // Whoever wrote half may have closed what it wrote before; of a part, a small file
+                // proves nothing: a proxy that others keep busy has one.
+                if held_kib > most_kib && (held_kib >= part_kib || wrote_enough(&who)) {
                     (seen, most_kib) = (Some(who), held_kib);
                 }
             }

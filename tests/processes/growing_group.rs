@@ -434,6 +434,34 @@ fn who_fills_a_tmpfs_with_small_files_dies() {
     });
 }
 
+/// It writes a part of what is missing, and has a log on a tmpfs: anybody may keep it busy and fill
+/// a tmpfs without write(2) meanwhile.
+#[test]
+fn a_busy_proxy_does_not_die_for_what_others_fill() {
+    const PART_MIB: u64 = 12;
+    const LESS_MIB: u64 = 80;
+    in_namespace(|| {
+        let mut scene = Filled::set();
+        let proxy = Eater::named("proxy").mib(1).writes(Writes::AsProxy).start(&scene.journal);
+        let guard = scene.fill();
+        scene.journal.expect(" went to tmpfs and nobody is writing there");
+        let io = format!("/proc/{}/io", proxy.pid());
+        let write_part = || {
+            let before = number_in(&io, "wchar: ");
+            eventually("it writes its part", || number_in(&io, "wchar: ") >= before + (PART_MIB << 20));
+        };
+        write_part();
+        scene.meminfo.set(SHORT_MIB - LESS_MIB, LOSS_MIB + LESS_MIB);
+        guard.look(&mut scene.journal);
+        // By then the guard has looked again, and chosen.
+        write_part();
+        guard.look(&mut scene.journal);
+        scene.journal.expect_none("killing pid");
+        proxy.expect_unharmed(&mut scene.journal);
+        scene.end(guard);
+    });
+}
+
 #[test]
 fn where_nobody_writes_to_a_full_tmpfs_nobody_dies() {
     in_namespace(|| {

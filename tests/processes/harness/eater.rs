@@ -49,6 +49,8 @@ pub enum Writes {
     /// The same to a pipe that has a name on that tmpfs, and as fast; a file
     /// there it has open as well holds its pid.
     ToPipe,
+    /// The same, but that file is a log of a few pages.
+    AsProxy,
 }
 
 /// What who writes has written when it is ready.

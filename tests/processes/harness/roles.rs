@@ -49,6 +49,7 @@ impl Role<'_> {
                     Writes::On => "on",
                     Writes::Small => "small",
                     Writes::ToPipe => "to pipe",
+                    Writes::AsProxy => "as proxy",
                 };
                 let (mib, growth_mib) = (plan.mib.to_string(), plan.growth_mib.to_string());
                 let comm = plan.comm_or_name();
@@ -130,7 +131,8 @@ fn eat(mib: &str, writes: &str, leader: &str, uid: &str, comm: &str, part: Part<
     match writes {
         "once" | "on" => write_file(writes == "on"),
         "small" => write_small_files(),
-        "to pipe" => write_pipe(),
+        "to pipe" => write_pipe(format!("{}\n", id()).as_bytes()),
+        "as proxy" => write_pipe(&WRITE[..LOG]),
         _ => {}
     }
     if leader == "exits" {
@@ -205,16 +207,19 @@ fn write_small_files() {
     });
 }
 
-fn write_pipe() {
-    let mut pidfile = File::create(format!("{SCRATCH}/pid.{}", id())).expect("a file in scratch");
-    writeln!(pidfile, "{}", id()).expect("room");
+/// More than a pidfile may have.
+const LOG: usize = 12 << 10;
+
+fn write_pipe(beside: &[u8]) {
+    let mut own = File::create(format!("{SCRATCH}/own.{}", id())).expect("a file in scratch");
+    own.write_all(beside).expect("room");
     let path = format!("{SCRATCH}/pipe.{}", id());
     let c_path = CString::new(path.clone()).expect("no NUL");
     // SAFETY: a C string.
     assert_eq!(unsafe { libc::mkfifo(c_path.as_ptr(), 0o600) }, 0, "mkfifo");
     let mut pipe = File::options().read(true).write(true).open(path).expect("the pipe");
     write_first(true, move || {
-        let _ = &pidfile;
+        let _ = &own;
         pipe.write_all(&WRITE).expect("an empty pipe holds as much");
         pipe.read_exact(&mut WRITE.clone()).expect("what was just written");
     });
