@@ -421,7 +421,8 @@ fn what_has_stopped_being_lost_is_no_reason_to_look_for_who_took_it() {
 #[test]
 fn who_takes_much_at_once_dies_only_if_it_goes_on() {
     let now = snapshot(140 * MIB, 0);
-    let looks = |looks: &[(u64, u64, u64)]| {
+    // Looks, and how long each takes.
+    let long_looks = |looks: &[(u64, u64, u64)], takes_us: u64| {
         let machine = Machine::with(&[(100, "late", 5), (200, "leak", 10)]);
         let mut selector = machine.selector();
         let mut chosen = Ok(());
@@ -432,11 +433,15 @@ fn who_takes_much_at_once_dies_only_if_it_goes_on() {
             assert_eq!(selector.survey(&now, now_us), Ok(()));
             chosen = match at_ms {
                 0..=20_000 => Ok(()),
-                _ => selector.select_victim(Rule::Exhaustion, Urgency::Term, &now, now_us, LOOK_AGAIN_US),
+                _ => {
+                    let now_us = now_us + takes_us;
+                    selector.select_victim(Rule::Exhaustion, Urgency::Term, &now, now_us, LOOK_AGAIN_US)
+                }
             };
         }
         chosen.map(|()| selector.culprit().victim.id.pid.as_raw_pid())
     };
+    let looks = |looks: &[(u64, u64, u64)]| long_looks(looks, 0);
     let burst = [(20_300, 40, 110), (20_400, 45, 110)];
     let and = |more: &[(u64, u64, u64)]| looks(&[&burst[..], more].concat());
     assert_eq!(looks(&burst[..1]), Err(NoVictim::TooSoon));
@@ -446,6 +451,12 @@ fn who_takes_much_at_once_dies_only_if_it_goes_on() {
     // ... or takes long to.
     assert_eq!(and(&[(20_800, 45, 110), (20_900, 45, 110)]), Err(NoVictim::TooSoon));
     assert_eq!(and(&[(21_800, 45, 110), (21_801, 45, 110)]), Ok(200));
+    // That it has stopped is known to a look that began after it had, not to one that lasted so long.
+    let ends = |at_ms, leak_mib| {
+        let rests = [20_500, 20_600, 20_700, 20_800].map(|at_ms| (at_ms, 45, 110));
+        long_looks(&[&burst[..], &rests, &[(at_ms, 45, leak_mib)]].concat(), 20 * MS)
+    };
+    assert_eq!([ends(20_890, 110), ends(20_900, 111)], [Err(NoVictim::TooSoon), Ok(200)]);
     // It goes on, ...
     assert_eq!(and(&[(20_500, 50, 110), (20_700, 55, 110)]), Err(NoVictim::TooSoon));
     assert_eq!(and(&[(20_500, 50, 110), (20_800, 55, 110)]), Ok(100));

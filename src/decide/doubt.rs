@@ -25,6 +25,8 @@ pub struct Doubt {
     grew_us: u64,
     /// When the choice was put off first.
     since_us: u64,
+    /// Whether it had stopped when everybody was looked at last.
+    has_stopped: bool,
 }
 
 /// Less growth than this tells nothing.
@@ -42,13 +44,10 @@ impl Doubt {
         if held.freeable_kib > self.had_kib + telling_kib(total_kib) {
             (self.had_kib, self.grew_us) = (held.freeable_kib, now_us);
         }
-        if self.has_stopped(now_us) {
+        self.has_stopped = now_us >= self.grew_us + ENOUGH_US;
+        if self.has_stopped {
             held.growth.recent_kib = [0; HORIZONS];
         }
-    }
-
-    fn has_stopped(&self, now_us: u64) -> bool {
-        now_us >= self.grew_us + ENOUGH_US
     }
 
     /// Is it to be seen first whether the one goes on that is to blame by `attribution`? Only where
@@ -74,7 +73,7 @@ impl Doubt {
             if now_us > since_us + LONGEST_US || doubt.grew_us >= since_us + ENOUGH_US {
                 return false;
             }
-            if doubt.has_stopped(now_us) {
+            if doubt.has_stopped {
                 // Whoever goes on is to blame, and until somebody does there is time.
                 let least_kib = telling_kib(total_kib);
                 return ranking.all().iter().all(|held| held.growth.recent_kib[0] < least_kib);
@@ -82,7 +81,13 @@ impl Doubt {
         }
         let is_open = ranking.has_worse_than(first, total_kib);
         if is_open && doubt.is_none_or(|doubt| doubt.id != first.id) {
-            *doubt = Some(Self { id: first.id, had_kib: first.freeable_kib, grew_us: now_us, since_us });
+            *doubt = Some(Self {
+                id: first.id,
+                had_kib: first.freeable_kib,
+                grew_us: now_us,
+                since_us,
+                has_stopped: false,
+            });
         }
         is_open
     }
