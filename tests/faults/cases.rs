@@ -128,6 +128,11 @@ impl Case {
         self.when.ends_with('+')
     }
 
+    /// Does it say that a process is gone? Who is gone cannot be one who is to live.
+    pub fn says_gone(&self) -> bool {
+        self.error == "ESRCH" || (self.call, self.error) == ("openat", "ENOENT")
+    }
+
     /// May another die for it, or nobody without a word?
     pub fn is_believed(&self) -> bool {
         BELIEVED.contains(&self.error) && self.phase != Phase::Steady

@@ -113,8 +113,9 @@ fn play(case: &Case, scene: &mut Scene) -> Result<Outcome, String> {
 
 /// The innocent lives, unless it was said that the victim cannot be signalled.
 fn check_innocent(case: &Case, scene: &mut Scene) -> Result<(), String> {
-    // Of what the user has ruled out there is no excuse.
+    // For the death of those whom the user has ruled out there is one excuse.
     if let Some(inside) = &scene.inside
+        && !case.says_gone()
         && let Some(who) = inside.dead()
     {
         return Err(format!("{who} died"));
