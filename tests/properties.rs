@@ -229,15 +229,15 @@ proptest! {
     /// Any of the lines may be missing; order, blanks and zeros do not matter.
     #[test]
     fn meminfo_comes_back(
-        numbers in prop::array::uniform15(printed_number()),
-        present in subsequence((0..15).collect::<Vec<_>>(), 15).prop_shuffle(),
-        kept in 0_usize..=15,
+        numbers in prop::array::uniform16(printed_number()),
+        present in subsequence((0..16).collect::<Vec<_>>(), 16).prop_shuffle(),
+        kept in 0_usize..=16,
         blanks in 0_usize..3,
     ) {
-        const KEYS: [&str; 15] = [
+        const KEYS: [&str; 16] = [
             "MemTotal", "MemFree", "MemAvailable", "AnonPages", "Shmem", "Active(file)", "Inactive(file)",
             "SwapTotal", "SwapFree", "KernelStack", "PageTables", "CmaFree", "Buffers", "Cached",
-            "SReclaimable",
+            "SReclaimable", "Mlocked",
         ];
         let present = &present[..kept];
         let text: String = present
@@ -261,6 +261,7 @@ proptest! {
             slab_reclaimable_kib: known("SReclaimable"),
             anon_kib: known("AnonPages"),
             overhead_kib: known("KernelStack").saturating_add(known("PageTables")),
+            locked_kib: known("Mlocked"),
             shmem_kib: known("Shmem"),
             file_lru_kib: at_most_total(known("Active(file)").saturating_add(known("Inactive(file)"))),
             busy_file_kib: 0,
@@ -725,6 +726,7 @@ proptest! {
                 total_kib: TOTAL_KIB,
                 swap_used_kib: processes.iter().map(|process| process.swap_kib).sum(),
                 overhead_kib: 0,
+                locked_kib: 0,
                 page_kib: 4,
                 own: None,
                 set_aside: &[],
@@ -762,6 +764,7 @@ proptest! {
             total_kib: TOTAL_KIB,
             swap_used_kib,
             overhead_kib: 0,
+            locked_kib: 0,
             page_kib: 4,
             own: None,
             set_aside: &[],

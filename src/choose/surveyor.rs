@@ -30,6 +30,8 @@ pub struct SurveyContext<'a> {
     pub swap_used_kib: u64,
     /// What the kernel keeps for all processes, page tables most of all.
     pub overhead_kib: u64,
+    /// What programs keep in memory: none means that nobody's mapped files are freeable.
+    pub locked_kib: u64,
     /// KiB in a page.
     pub page_kib: u64,
     /// Ourselves; `None` where the tree is not the running kernel's.
@@ -220,7 +222,7 @@ impl<'a> Surveyor<'a> {
         Some(Statm { size_pages: pages, resident_pages: pages, shared_pages: 0 })
     }
 
-    /// The most anonymous memory, swap and page tables a process can hold.
+    /// The most anonymous memory, swap, page tables and locked files a process can hold.
     pub(super) fn private_bound_kib(&self, statm: &Statm) -> u64 {
         let page_kib = self.context.page_kib;
         let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
@@ -229,7 +231,9 @@ impl<'a> Surveyor<'a> {
         // A page of tables maps 512 pages, and their own tables are few.
         let tables_kib = statm.size_pages.saturating_mul(page_kib) / 256;
         let tables_kib = tables_kib.min(self.context.overhead_kib);
-        anon_pages.saturating_mul(page_kib).saturating_add(swap_kib).saturating_add(tables_kib)
+        let locked_kib = statm.shared_pages.saturating_mul(page_kib).min(self.context.locked_kib);
+        let absent_kib = swap_kib.saturating_add(tables_kib).saturating_add(locked_kib);
+        anon_pages.saturating_mul(page_kib).saturating_add(absent_kib)
     }
 
     /// The same with shared memory.

@@ -87,6 +87,7 @@ impl Terms<'_> {
             swap_used_kib: snapshot.mem.swap_used_kib(),
             page_kib: self.page_kib,
             overhead_kib: snapshot.mem.overhead_kib,
+            locked_kib: snapshot.mem.locked_kib,
             own: self.own,
             set_aside: &self.set_aside,
             command: self.command,

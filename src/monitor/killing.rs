@@ -205,7 +205,9 @@ impl Monitor<'_> {
         let left_kib = after.as_ref().ok().filter(|_| self.is_in_tmpfs && has_it_gone);
         let left_kib = left_kib.and_then(|after| death.left_in_tmpfs_kib(after));
         let pinned_until_us = now_us + left_kib.map_or(0, |_| PINNED_US);
-        if was_killed && has_it_gone {
+        // Whoever shares memory with the dead may let go of it now that they are gone. What is the
+        // kernel's is still to be answered for.
+        if was_killed && (has_it_gone || self.is_in_tmpfs) {
             // Others may be filling it as well, and are to be found before there is nothing left.
             self.observer.restart_baselines(pinned_until_us);
         }

@@ -4,6 +4,7 @@
 use crate::read::cgroup::parse_flat_key;
 use crate::read::kfile::{self, ReadError};
 use crate::read::listing::Listed;
+use crate::read::proportion::proportion;
 use crate::read::psi::{Pressure, PressureLine, parse_pressure};
 use crate::sys::line::Word;
 use core::ffi::CStr;
@@ -184,18 +185,11 @@ pub fn parse_io_cost(text: &[u8], costs_of: &dyn Fn(u32, u32) -> Option<Costs>) 
         for field in fields {
             let Some((key, count)) = kfile::split_at(field, b'=') else { continue };
             if let (Some(at), Some(count)) = (kfile::place_of(key, &IO_KEYS), kfile::parse_u64(count)) {
-                sum = sum.saturating_add(thousandths(count, costs[at]));
+                sum = sum.saturating_add(proportion(count, costs[at], 1000));
             }
         }
     }
     sum
-}
-
-/// So many thousandths, `count` times, as far as numbers go.
-fn thousandths(count: u64, cost: u64) -> u64 {
-    let (whole, part) = (cost / 1000, cost % 1000);
-    let parts = count / 1000 * part + count % 1000 * part / 1000;
-    count.saturating_mul(whole).saturating_add(parts)
 }
 
 fn parse_device(name: &[u8]) -> Option<(u32, u32)> {
@@ -254,8 +248,6 @@ mod tests {
         // What does not belong to it, and what is not asked for.
         assert_eq!(cost(b"8:0 \n8:1 rios=9\n8:16 rbytes=1 dbytes=7 cost.usage=3\nnonsense\n8:x rios=1"), 7);
         assert_eq!((cost(b""), cost(b"8:0 rios=18446744073709551615")), (0, u64::MAX));
-        assert_eq!((thousandths(1_234_567, 1_999), thousandths(999, 1), thousandths(u64::MAX, 999)), {
-            (2_467_899, 0, (u128::from(u64::MAX) * 999 / 1000) as u64)
-        });
+        assert_eq!(cost(b"8:16 dbytes=18446744073709551615"), u64::MAX);
     }
 }

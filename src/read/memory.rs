@@ -52,6 +52,8 @@ pub struct Meminfo {
     pub anon_kib: u64,
     /// `KernelStack` and `PageTables`: what the kernel keeps for each process.
     pub overhead_kib: u64,
+    /// `Mlocked` (2.6.28): what programs keep in memory, files among it.
+    pub locked_kib: u64,
     /// `Shmem`: tmpfs, memfd, shared anonymous; it survives its writer.
     pub shmem_kib: u64,
     /// `Active(file)` and `Inactive(file)`: the page cache proper.
@@ -104,7 +106,7 @@ impl Meminfo {
 }
 
 /// The lines of `/proc/meminfo` that are wanted.
-const MEMINFO_KEYS: [Word; 15] = [
+const MEMINFO_KEYS: [Word; 16] = [
     Word::new("MemTotal"),
     Word::new("MemFree"),
     Word::new("MemAvailable"),
@@ -120,6 +122,7 @@ const MEMINFO_KEYS: [Word; 15] = [
     Word::new("Buffers"),
     Word::new("Cached"),
     Word::new("SReclaimable"),
+    Word::new("Mlocked"),
 ];
 
 /// Parses `/proc/meminfo`. `None` without so much as a `MemFree` or
@@ -143,6 +146,7 @@ pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
         buffers_kib,
         cached_kib,
         slab_kib,
+        locked_kib,
     ] = lines.map(Option::unwrap_or_default);
     // Where the kernel does not say what is available, before 3.14: half of the
     // cache counts, as in its own estimate where cache is scarce. Cached includes
@@ -158,6 +162,7 @@ pub fn parse_meminfo(text: &[u8]) -> Option<Meminfo> {
         slab_reclaimable_kib: slab_kib,
         anon_kib,
         overhead_kib: kernel_stack_kib.saturating_add(page_tables_kib),
+        locked_kib,
         shmem_kib,
         file_lru_kib: active_file_kib.saturating_add(inactive_file_kib).min(most_kib),
         busy_file_kib: 0,

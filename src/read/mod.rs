@@ -47,5 +47,9 @@ pub mod membership;
 #[cfg(feature = "rules")]
 pub mod cgroup_values;
 
+/// Shares of numbers.
+#[cfg(feature = "rules")]
+pub mod proportion;
+
 /// The directory of a cgroup.
 pub mod hierarchy;

@@ -23,6 +23,8 @@ pub struct Status {
     pub swap_kib: Option<u64>,
     /// `VmPTE`: its page tables (2.6.10).
     pub page_tables_kib: Option<u64>,
+    /// `VmLck`: how much of its address space it keeps in memory (2.6).
+    pub locked_kib: Option<u64>,
     /// `VmRSS`: all that is resident.
     pub resident_kib: Option<u64>,
     /// `VmHWM`: the most of it there has been (2.6.11).
@@ -38,10 +40,16 @@ pub struct Status {
 }
 
 impl Status {
-    /// Anonymous memory and swap: what nobody shares. `anon_kib` stands in where
-    /// the kernel does not tell that.
+    /// Anonymous memory, swap, and files that it keeps in memory: what nobody shares.
+    /// `anon_kib` stands in where the kernel does not tell that.
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn private_kib(&self, anon_kib: u64) -> u64 {
-        self.anon_kib.unwrap_or(anon_kib).saturating_add(self.swap_kib.unwrap_or(0))
+        let anon_kib = self.anon_kib.unwrap_or(anon_kib);
+        let locked_kib = self.locked_kib.unwrap_or(0).min(self.resident_kib.unwrap_or(0));
+        // At least so much of that is files: all else is taken to be locked, too.
+        let locked_kib = locked_kib.saturating_sub(self.shmem_kib.unwrap_or(0));
+        anon_kib.max(locked_kib).saturating_add(self.swap_kib.unwrap_or(0))
     }
 
     /// What its death would give back, shared memory left out; not known of kernel
@@ -61,7 +69,7 @@ impl Status {
     }
 }
 
-const STATUS_KEYS: [Word; 11] = [
+const STATUS_KEYS: [Word; 12] = [
     Word::new("Uid"),
     Word::new("RssAnon"),
     Word::new("RssShmem"),
@@ -73,6 +81,7 @@ const STATUS_KEYS: [Word; 11] = [
     Word::new("FDSize"),
     Word::new("CapEff"),
     Word::new("VmPTE"),
+    Word::new("VmLck"),
 ];
 
 /// Which of the keys has a mask and not a number behind it.
@@ -106,6 +115,7 @@ impl StatusLines {
             fd_size,
             cap_eff,
             page_tables_kib,
+            locked_kib,
         ] = self.0;
         let uid = u32::try_from(uid?).ok()?;
         let pid_of = |number: Option<u64>| positive_pid(i32::try_from(number?).ok()?);
@@ -115,6 +125,7 @@ impl StatusLines {
             shmem_kib,
             swap_kib,
             page_tables_kib,
+            locked_kib,
             resident_kib,
             most_resident_kib,
             fd_size,
@@ -159,6 +170,7 @@ pub fn read_status(proc: BorrowedFd<'_>, pid: Pid) -> Result<Status, ReadError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::format;
 
     #[test]
     fn the_lines_that_are_wanted_are_found() {
@@ -172,5 +184,20 @@ mod tests {
         assert_eq!(parse_status(b"Name:\tUid: 0\nState: S\n"), None);
         assert_eq!(parse_status(b"Uid:\t99999999999\n"), None);
         assert_eq!(parse_status(b"Uid:\t5\n").unwrap().anon_kib, None);
+    }
+
+    #[test]
+    fn files_that_are_kept_in_memory_are_freeable() {
+        let freeable_kib = |locked_kib: u64, resident_kib: u64| {
+            let text = format!(
+                "Uid:\t0\nVmLck:\t{locked_kib} kB\nVmRSS:\t{resident_kib} kB\nRssAnon:\t100 kB\nRssShmem:\t50 kB\nVmSwap:\t7 kB\n"
+            );
+            parse_status(text.as_bytes()).unwrap().freeable_kib().unwrap()
+        };
+        assert_eq!([freeable_kib(0, 900), freeable_kib(140, 900)], [107, 107]);
+        // At least 550 of those 700 are files, ...
+        assert_eq!(freeable_kib(700, 900), 657);
+        // ... and no more than what is resident: of what is locked some may never have been touched.
+        assert_eq!([freeable_kib(5000, 900), freeable_kib(u64::MAX, 0)], [857, 107]);
     }
 }

@@ -49,6 +49,7 @@ pub fn scan_survey(proc: BorrowedFd<'_>, scope: &Scope<'_>) -> usize {
         total_kib: mem.mem_total_kib,
         swap_used_kib: mem.swap_total_kib - mem.swap_free_kib,
         overhead_kib: mem.overhead_kib,
+        locked_kib: mem.locked_kib,
         page_kib: program::page_kib(),
         own: Some(rustix::process::getpid()),
         set_aside: &[None; 8],

@@ -13,6 +13,7 @@ use crate::read::cgroup_values::{
     read_some_pressure, read_stat,
 };
 use crate::read::memory::{Meminfo, read_meminfo};
+use crate::read::proportion::proportion;
 use crate::read::psi::PressureLine;
 use crate::sys::file::open;
 use crate::sys::line::{DIGITS, digits};
@@ -293,7 +294,7 @@ impl Forest<'_> {
     /// How much may still be swapped out of it, by its own limit and all above, and the
     /// largest share that is in use anywhere there.
     fn swap_room(&mut self, id: Id, mem: &Meminfo) -> (u64, Millionths) {
-        let share = |used: u64, of: u64| Millionths(derived::proportion(used, 1_000_000, of));
+        let share = |used: u64, of: u64| Millionths(proportion(used, 1_000_000, of));
         let (total, used) = (mem.swap_total_kib * 1024, mem.swap_used_kib() * 1024);
         let (mut free, mut most_used) = (total.saturating_sub(used), share(used, total));
         let mut at = id;

@@ -1,8 +1,8 @@
 //! What rules want of the machine as a whole, read once a tick and only if somebody asks.
 
-use crate::decide::rules::derived::proportion;
 use crate::read::kfile::{ReadError, Tree, fields, parse_u64, read_lines, read_number};
 use crate::read::memory::{Meminfo, read_meminfo};
+use crate::read::proportion::proportion;
 use crate::sys::time::SECOND;
 use core::ops::ControlFlow;
 use rustix::fd::{AsFd, BorrowedFd};

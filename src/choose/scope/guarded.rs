@@ -251,6 +251,8 @@ fn read_memory_of(cgroup: &Cgroup, from: u32, guarded_up: u32, mem: &mut Meminfo
         slab_reclaimable_kib: stat.slab_reclaimable_kib,
         anon_kib: stat.anon_kib,
         overhead_kib: stat.overhead_kib,
+        // No more than the machine's.
+        locked_kib: mem.locked_kib,
         shmem_kib: stat.shmem_kib,
         file_lru_kib: stat.file_kib(),
         busy_file_kib: stat.busy_file_kib(),

@@ -1,29 +1,7 @@
 //! Figures of a cgroup that are made of others.
 
 use crate::config::rules::model::Millionths;
-
-/// So much of `amount` as `part` is of `whole`, rounded down and as far as numbers go;
-/// nothing of nothing.
-///
-/// Divides bit by bit: the library's division of numbers that are twice as wide is long.
-#[inline(never)]
-pub fn proportion(amount: u64, part: u64, whole: u64) -> u64 {
-    let product = u128::from(amount) * u128::from(part);
-    let (mut high, mut low) = ((product >> 64) as u64, product as u64);
-    if high >= whole {
-        return if whole == 0 { 0 } else { u64::MAX };
-    }
-    for _ in 0..u64::BITS {
-        let is_wider = high >> 63 == 1;
-        high = high << 1 | low >> 63;
-        low <<= 1;
-        if is_wider || high >= whole {
-            high = high.wrapping_sub(whole);
-            low |= 1;
-        }
-    }
-    low
-}
+use crate::read::proportion::proportion;
 
 /// What a cgroup is promised, without regard to those above: the larger of `memory.min`
 /// and `memory.low`, but no more than it has.
@@ -42,8 +20,7 @@ pub fn protection(raw: u64, of_parent: u64, raw_of_all: u64) -> u64 {
 
 /// A moving average, where what was not seen at the last tick was 0.
 pub fn average(last: u64, current: u64) -> u64 {
-    let sum = u128::from(last) * 3 + u128::from(current);
-    (sum / 4) as u64
+    last.saturating_mul(3).saturating_add(current) / 4
 }
 
 /// Usage by its average; 0 where that is 0.
@@ -68,19 +45,6 @@ mod tests {
         assert_eq!(protection(a1, 4 * GIB, a1 + a2), a1);
         assert_eq!((protection(0, GIB, 0), protection(a1, 0, a1)), (0, 0));
         assert_eq!(raw_protection(10, 7, 3), 7);
-    }
-
-    #[test]
-    fn a_share_is_that_of_exact_numbers() {
-        let numbers =
-            [0, 1, 3, 1000, u64::from(u32::MAX), 1 << 32, 1 << 63, u64::MAX / 3, u64::MAX - 1, u64::MAX];
-        for (amount, part) in numbers.iter().flat_map(|&amount| numbers.map(|part| (amount, part))) {
-            for whole in numbers {
-                let exact = (u128::from(amount) * u128::from(part)).checked_div(whole.into()).unwrap_or(0);
-                let most = u64::try_from(exact).unwrap_or(u64::MAX);
-                assert_eq!(proportion(amount, part, whole), most, "{amount} * {part} / {whole}");
-            }
-        }
     }
 
     /// Whatever is new looks as if it were growing.

@@ -1,8 +1,8 @@
 //! Detectors: what each remembers from one tick to the next, and when it says continue.
 //! Times are those of the monotonic clock.
 
-use super::derived::proportion;
 use crate::config::rules::model::{Amount, Millionths};
+use crate::read::proportion::proportion;
 use crate::read::psi::PressureLine;
 
 /// What a detector remembers.
@@ -65,8 +65,8 @@ pub fn pressure_rising_beyond(
 ) -> bool {
     let last_bp = past.last.replace(worst.avg10_bp.into()).unwrap_or(10_000);
     let has_held = past.has_held(is_above(worst.avg60_bp, threshold_pct), duration_s, now_us);
-    let least = u128::from(last_bp) * u128::from(fast_fall_ratio.0);
-    has_held && is_above(worst.avg10_bp, threshold_pct) && u128::from(worst.avg10_bp) * 1_000_000 >= least
+    let least = last_bp.saturating_mul(fast_fall_ratio.0);
+    has_held && is_above(worst.avg10_bp, threshold_pct) && u64::from(worst.avg10_bp) * 1_000_000 >= least
 }
 
 /// `memory_above`: the largest of the cgroups above a threshold for so long. A share is

@@ -1,8 +1,8 @@
 //! Which of several cgroups is killed first.
 
-use super::derived::proportion;
 use super::detector::percent_of;
 use crate::config::rules::model::Rank;
+use crate::read::proportion::proportion;
 use crate::read::psi::PressureLine;
 use core::cmp::Ordering;
 

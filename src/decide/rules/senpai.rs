@@ -2,9 +2,9 @@
 //! limit `memory.high` a little down where nobody waits, and up where somebody does, or
 //! has a little reclaimed at once. Sizes in bytes.
 
-use super::derived::proportion;
 use crate::config::rules::model::{Millionths, Plugin};
 use crate::config::rules::words::Key;
+use crate::read::proportion::proportion;
 
 /// A limit is a whole number of these.
 const PAGE: u64 = 4096;

@@ -118,6 +118,7 @@ fn look_twice(tree: &Tree, scope: &Scope<'_>) {
             swap_used_kib: snapshot.mem.swap_used_kib(),
             page_kib: observer.page_kib(),
             overhead_kib: snapshot.mem.overhead_kib,
+            locked_kib: snapshot.mem.locked_kib,
             own: None,
             command: None,
             set_aside: &[],
