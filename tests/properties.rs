@@ -645,9 +645,11 @@ fn processes() -> impl Strategy<Value = Vec<Process>> {
 fn candidates(processes: &[Process], policy: &Policy<'_>) -> Vec<Candidate> {
     let mapped_kib = |process: &Process| process.shmem_kib + process.file_kib;
     let listed = || processes.iter().filter(|process| process.pid != 1);
+    // Whoever maps less is not asked for it.
+    let maps_much = |process: &Process| mapped_kib(process) >= min_freeable_kib(TOTAL_KIB) / 4;
     let sole_mapper = |one: &Process| {
-        let mut others = listed().filter(|other| other.pid != one.pid);
-        others.all(|other| mapped_kib(other) * 2 < mapped_kib(one))
+        let mut others = listed().filter(|other| other.pid != one.pid && maps_much(other));
+        maps_much(one) && others.all(|other| mapped_kib(other) * 2 < mapped_kib(one))
     };
     let candidate = |process: &Process| {
         let comm = Comm::new(&process.comm);
