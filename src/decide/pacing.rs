@@ -99,6 +99,8 @@ impl Fall {
     }
 
     /// ... and would that last so long?
+    // Out of line: inlined it is larger.
+    #[inline(never)]
     pub fn lasts_us(&self, for_us: u64) -> bool {
         self.kib.saturating_mul(for_us) / self.in_us.max(MS) <= self.left_kib
     }

@@ -13,6 +13,9 @@ use crate::tell::report::{self, Decision};
 /// So long nobody else is killed for what a victim has left in tmpfs.
 const PINNED_US: u64 = 10 * SECOND;
 
+/// So long those who have what a victim had may let go of it, above the KILL limit.
+const LET_GO_US: u64 = SECOND;
+
 /// Was the victim gone before it was signalled?
 fn is_too_late(event: Option<&Event>) -> bool {
     match event {
@@ -205,9 +208,7 @@ impl Monitor<'_> {
         let left_kib = after.as_ref().ok().filter(|_| self.is_in_tmpfs && has_it_gone);
         let left_kib = left_kib.and_then(|after| death.left_in_tmpfs_kib(after));
         let pinned_until_us = now_us + left_kib.map_or(0, |_| PINNED_US);
-        // Whoever shares memory with the dead may let go of it now that they are gone. What is the
-        // kernel's is still to be answered for.
-        if was_killed && (has_it_gone || self.is_in_tmpfs) {
+        if was_killed && has_it_gone {
             // Others may be filling it as well, and are to be found before there is nothing left.
             self.observer.restart_baselines(pinned_until_us);
         }
@@ -223,6 +224,10 @@ impl Monitor<'_> {
             report::left_in_tmpfs(self.log, left_kib, &self.victims_file);
         }
         self.count(death, now_us);
+        // Whoever shares it may let go of it, now that the victim is gone.
+        if !has_it_gone {
+            self.executor.hold_off(Urgency::Term, LET_GO_US, now_us);
+        }
     }
 
     /// The same for a cgroup that rules killed: what it had was not looked for.

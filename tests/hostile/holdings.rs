@@ -8,6 +8,9 @@ use crate::{actor, chosen, line_within, map, mount_many, rest, set_comm};
 use std::ffi::{CString, c_char};
 use std::fs::File;
 use std::ptr::null;
+use std::time::{Duration, Instant};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Fills a tmpfs in a mount namespace of its own, which `mount` makes; a steady process
 /// is larger than that.
@@ -174,6 +177,39 @@ fn what_a_file_keeps_is_not_promised() {
         Guard::start(&journal, &[crate::harness::ASK, crate::harness::ONCE]).finish();
         let line = journal.expect("killing pid");
         assert!(chosen(&line).contains("\"mapper\"") && line.contains("frees up to "), "{line:?}");
+    });
+}
+
+/// Where a client dies for memory that its server has mapped, the server has a second to let go of it.
+#[test]
+fn a_dead_clients_server_has_time_to_let_go() {
+    in_namespace(|| {
+        let mut journal = Journal::new();
+        let meminfo = FakeMeminfo::mount(600);
+        let guard = Guard::watching(&mut journal, &[LIMIT]);
+        guard.look(&mut journal);
+        actor("server", || {
+            let at = map(80, libc::MAP_SHARED);
+            let (mut told, mut tell) = std::io::pipe().expect("pipe");
+            // SAFETY: there is one thread; the mapping is that long.
+            unsafe {
+                if libc::fork() == 0 {
+                    set_comm(c"client");
+                    libc::memset(at, 2, 80 << 20);
+                    std::io::Write::write_all(&mut tell, b"1").expect("the server lives");
+                    rest();
+                }
+            }
+            std::io::Read::read_exact(&mut told, &mut [0]).expect("the client lives");
+        });
+        let began = Instant::now();
+        meminfo.set(500, 100);
+        let line = line_within(PATIENCE, &mut journal, "killing pid", "").expect("somebody is chosen");
+        assert!(chosen(&line).contains("\"client\""), "{line:?}");
+        assert!(line_within(PATIENCE, &mut journal, "\"client\"", " died ").is_some());
+        assert!(line_within(PATIENCE, &mut journal, "\"server\" with SIG", "").is_some());
+        assert!(began.elapsed() >= SECOND, "only {:?} after memory was short", began.elapsed());
+        guard.end();
     });
 }
 
