@@ -224,6 +224,16 @@ impl<'a> Surveyor<'a> {
 
     /// The most anonymous memory, swap, page tables and locked files a process can hold.
     pub(super) fn private_bound_kib(&self, statm: &Statm) -> u64 {
+        self.bound_kib(statm, self.context.locked_kib)
+    }
+
+    /// The same with shared memory.
+    pub(super) fn total_bound_kib(&self, statm: &Statm) -> u64 {
+        self.bound_kib(statm, u64::MAX)
+    }
+
+    /// The same with so much at most of what is mapped of files and shared memory.
+    fn bound_kib(&self, statm: &Statm, most_mapped_kib: u64) -> u64 {
         let page_kib = self.context.page_kib;
         let anon_pages = statm.resident_pages.saturating_sub(statm.shared_pages);
         let absent_pages = statm.size_pages.saturating_sub(statm.resident_pages);
@@ -231,15 +241,9 @@ impl<'a> Surveyor<'a> {
         // A page of tables maps 512 pages, and their own tables are few.
         let tables_kib = statm.size_pages.saturating_mul(page_kib) / 256;
         let tables_kib = tables_kib.min(self.context.overhead_kib);
-        let locked_kib = statm.shared_pages.saturating_mul(page_kib).min(self.context.locked_kib);
-        let absent_kib = swap_kib.saturating_add(tables_kib).saturating_add(locked_kib);
-        anon_pages.saturating_mul(page_kib).saturating_add(absent_kib)
-    }
-
-    /// The same with shared memory.
-    pub(super) fn total_bound_kib(&self, statm: &Statm) -> u64 {
-        let shared_kib = statm.shared_pages.saturating_mul(self.context.page_kib);
-        self.private_bound_kib(statm).saturating_add(shared_kib)
+        let mapped_kib = statm.shared_pages.saturating_mul(page_kib).min(most_mapped_kib);
+        let anon_kib = anon_pages.saturating_mul(page_kib);
+        anon_kib.saturating_add(swap_kib).saturating_add(tables_kib).saturating_add(mapped_kib)
     }
 
     /// Its `status`, which takes 15 ms where a user has made it as long as can be: memory is
@@ -359,7 +363,7 @@ impl<'a> Surveyor<'a> {
             return 0;
         }
         let Ok(parents) = process::read_statm(self.proc, parent) else { return 0 };
-        let has_as_much = self.private_bound_kib(&parents) >= born_kib - born_kib / 8;
+        let has_as_much = self.bound_kib(&parents, 0) >= born_kib - born_kib / 8;
         let is_alike = parents.size_pages.abs_diff(statm.size_pages) <= parents.size_pages / 8;
         if has_as_much && is_alike { born_kib } else { 0 }
     }
