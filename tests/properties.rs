@@ -618,10 +618,11 @@ fn processes() -> impl Strategy<Value = Vec<Process>> {
         0_u64..3,
         select(vec![&b"a"[..], b"b", b"c", b"bb"]),
         prop::bool::weighted(0.1),
+        prop::bool::weighted(0.3),
     );
     vec(process, 0..14).prop_map(|processes| {
         let numbered = processes.into_iter().zip(1..);
-        let process = |((memory, oom_score_adj, starttime, comm, kernel), pid)| {
+        let process = |((memory, oom_score_adj, starttime, comm, kernel, locks), pid)| {
             let [anon_kib, swap_kib, shmem_kib, file_kib] = memory;
             let flags = if kernel { PF_KTHREAD } else { 0 };
             let comm: &[u8] = comm;
@@ -635,6 +636,7 @@ fn processes() -> impl Strategy<Value = Vec<Process>> {
                 swap_kib,
                 shmem_kib,
                 file_kib,
+                locked_kib: if locks { file_kib } else { 0 },
             }
         };
         numbered.map(process).collect()
@@ -655,7 +657,8 @@ fn candidates(processes: &[Process], policy: &Policy<'_>) -> Vec<Candidate> {
         let comm = Comm::new(&process.comm);
         let preference = policy.preference(&Claim { comm: &comm, uid: 1000, exe: None, cgroup: None });
         let shmem_kib = if sole_mapper(process) { process.shmem_kib } else { 0 };
-        let freeable_kib = process.anon_kib + process.swap_kib + shmem_kib;
+        let private_kib = process.anon_kib + process.swap_kib + process.locked_kib;
+        let freeable_kib = private_kib + shmem_kib;
         let never =
             process.flags != 0 || process.oom_score_adj == -1000 || preference == Preference::Unkillable;
         (!never && freeable_kib >= min_freeable_kib(TOTAL_KIB)).then(|| Candidate {
@@ -665,13 +668,7 @@ fn candidates(processes: &[Process], policy: &Policy<'_>) -> Vec<Candidate> {
             preference,
             freeable_kib,
             is_shared: shmem_kib > freeable_kib / 8,
-            history: History::steady(
-                Reading {
-                    private_kib: process.anon_kib + process.swap_kib,
-                    ..Reading::at_peak(freeable_kib)
-                },
-                NOW_US,
-            ),
+            history: History::steady(Reading { private_kib, ..Reading::at_peak(freeable_kib) }, NOW_US),
             score_kib: score_kib(freeable_kib, process.oom_score_adj, preference, TOTAL_KIB),
             ..VACANT
         })
@@ -728,7 +725,7 @@ proptest! {
                 total_kib: TOTAL_KIB,
                 swap_used_kib: processes.iter().map(|process| process.swap_kib).sum(),
                 overhead_kib: 0,
-                locked_kib: 0,
+                locked_kib: processes.iter().map(|process| process.locked_kib).sum(),
                 page_kib: 4,
                 own: None,
                 set_aside: &[],
@@ -766,7 +763,7 @@ proptest! {
             total_kib: TOTAL_KIB,
             swap_used_kib,
             overhead_kib: 0,
-            locked_kib: 0,
+            locked_kib: after.iter().map(|process| process.locked_kib).sum(),
             page_kib: 4,
             own: None,
             set_aside: &[],

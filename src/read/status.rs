@@ -47,7 +47,8 @@ impl Status {
     pub fn private_kib(&self, anon_kib: u64) -> u64 {
         let anon_kib = self.anon_kib.unwrap_or(anon_kib);
         let locked_kib = self.locked_kib.unwrap_or(0).min(self.resident_kib.unwrap_or(0));
-        // At least so much of that is files: all else is taken to be locked, too.
+        // What is locked beyond anonymous and shared memory is files. All of those two is taken to be
+        // locked, so that no more is promised than is certain.
         let locked_kib = locked_kib.saturating_sub(self.shmem_kib.unwrap_or(0));
         anon_kib.max(locked_kib).saturating_add(self.swap_kib.unwrap_or(0))
     }

@@ -27,6 +27,8 @@ pub struct Process {
     pub shmem_kib: u64,
     /// Mapped page cache.
     pub file_kib: u64,
+    /// The part of it that is locked, as all other memory of the process is then.
+    pub locked_kib: u64,
 }
 
 impl Tree {
@@ -55,7 +57,7 @@ impl Tree {
     /// Adds a process.
     pub fn add(&self, process: &Process) {
         let Process { pid, comm, flags, starttime, oom_score_adj, .. } = process;
-        let Process { anon_kib, swap_kib, shmem_kib, file_kib, .. } = process;
+        let Process { anon_kib, swap_kib, shmem_kib, file_kib, locked_kib, .. } = process;
         let [resident, shared, absent] =
             [anon_kib + shmem_kib + file_kib, shmem_kib + file_kib, *swap_kib].map(|kib| kib / PAGE_KIB);
         let mut stat = format!("{pid} (").into_bytes();
@@ -68,6 +70,14 @@ impl Tree {
             "Uid:\t1000\t1000\t1000\t1000\n\
              RssAnon:\t{anon_kib} kB\nRssShmem:\t{shmem_kib} kB\nVmSwap:\t{swap_kib} kB\n"
         );
+        let status = match locked_kib {
+            0 => status,
+            _ => {
+                let all_kib = anon_kib + shmem_kib + locked_kib;
+                let resident_kib = anon_kib + shmem_kib + file_kib;
+                format!("{status}VmLck:\t{all_kib} kB\nVmRSS:\t{resident_kib} kB\n")
+            }
+        };
         let write = |name: &str, content: &[u8]| self.write(&format!("proc/{pid}/{name}"), content);
         write("stat", &stat);
         write("statm", statm.as_bytes());
