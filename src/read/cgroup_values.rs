@@ -173,7 +173,7 @@ const IO_KEYS: [Word; 6] = [
     Word::new("dbytes"),
 ];
 
-/// What io has cost in all, in units of ten to the minus nine: of each line of
+/// What io has cost in all, in units of ten to the minus nine, each counter rounded down: of each line of
 /// `io.stat`, `MAJ:MIN key=number …`, that is about a device that costs something.
 /// What is missing in a line is 0; oomd ignores the whole file then.
 pub fn parse_io_cost(text: &[u8], costs_of: &dyn Fn(u32, u32) -> Option<Costs>) -> u64 {

@@ -47,7 +47,7 @@ pub mod membership;
 #[cfg(feature = "rules")]
 pub mod cgroup_values;
 
-/// Shares of numbers.
+/// Shares of numbers that are wide.
 #[cfg(feature = "rules")]
 pub mod proportion;
 

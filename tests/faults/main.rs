@@ -115,8 +115,7 @@ fn play(case: &Case, scene: &mut Scene) -> Result<Outcome, String> {
 fn check_innocent(case: &Case, scene: &mut Scene) -> Result<(), String> {
     // For the death of those whom the user has ruled out there is one excuse.
     if let Some(inside) = &scene.inside
-        && !case.says_gone()
-        && let Some(who) = inside.dead()
+        && let Some(who) = inside.dead(case.says_gone())
     {
         return Err(format!("{who} died"));
     }

@@ -41,11 +41,11 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Who died of those who were never to.
-    pub fn dead(&self) -> Option<&'static str> {
+    /// Who died of those who were never to, or of those of them who were not told to be gone.
+    pub fn dead(&self, are_told_gone: bool) -> Option<&'static str> {
         if self.outside.stat().is_gone() {
             Some("whoever is outside")
-        } else if self.never.as_ref().is_some_and(|never| never.stat().is_gone()) {
+        } else if !are_told_gone && self.never.as_ref().is_some_and(|never| never.stat().is_gone()) {
             Some("whoever is to live")
         } else {
             None
