@@ -174,7 +174,8 @@ impl Scene {
         let guard = Guard::watching(&mut self.journal, &[LIMIT]);
         guard.look(&mut self.journal);
         self.meminfo.set_available(SHORT_MIB);
-        guard.look(&mut self.journal);
+        // What it says to that may come after the kill, where it looked by itself before.
+        guard.send(Signal::USR1);
         guard
     }
 }

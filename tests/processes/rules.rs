@@ -468,7 +468,7 @@ fn who_ends_before_the_kill_saves_nobody() {
         let guard = slice.guard(&mut journal, &["--before-kill", &hook]);
         journal.expect(" died ");
         assert_eq!(second.death(), Some(libc::SIGKILL));
-        expect_attribute(&doomed, "trusted.oomd_kill", "1");
+        expect_attribute(&doomed, "user.oomd_kill", "1");
         guard.end();
     });
 }
@@ -491,9 +491,9 @@ fn who_takes_long_to_die_is_counted_once() {
         let_end(slow.pid());
         journal.expect(" died ");
         assert_eq!(slow.death(), Some(libc::SIGKILL));
-        expect_attribute(&doomed, "trusted.oomd_kill", "2");
+        expect_attribute(&doomed, "user.oomd_kill", "2");
         guard.end();
-        assert_eq!(attribute(&doomed, "trusted.oomd_kill"), "2");
+        assert_eq!(attribute(&doomed, "user.oomd_kill"), "2");
     });
 }
 
