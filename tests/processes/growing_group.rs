@@ -174,7 +174,7 @@ impl Scene {
         let guard = Guard::watching(&mut self.journal, &[LIMIT]);
         guard.look(&mut self.journal);
         self.meminfo.set_available(SHORT_MIB);
-        // What it says to that may come after the kill, where it looked by itself before.
+        // If it has looked by itself already, its answer to this comes after the kill.
         guard.send(Signal::USR1);
         guard
     }
